@@ -1,0 +1,55 @@
+//! One decoded record on its way to the worker that owns its entity.
+
+use crate::identity::{EntityId, MetricId};
+use serde::{Deserialize, Serialize};
+
+/// The number of metrics an [`Event`] has room for; a record with more becomes several events.
+pub const EVENT_WIDTH: usize = 6;
+
+/// A time in milliseconds since 1970-01-01T00:00:00Z, always event time.
+pub type Time = i64;
+
+/// One record's metrics of one entity at one event time.
+///
+/// Names are identities here (see [`crate::identity`]), so that an event is 96 plain bytes without padding. Empty places
+/// hold metric 0 and NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[repr(C)]
+pub struct Event {
+    /// The thing measured.
+    pub entity: u64,
+    /// When it was measured, in milliseconds since the epoch.
+    pub time: Time,
+    /// What was measured; as many as `count` are meant.
+    pub metrics: [u32; EVENT_WIDTH],
+    /// How many of `metrics` and `values` are meant.
+    pub count: u32,
+    /// The partition of the log that the record came from.
+    pub partition: u32,
+    /// The measured values, finite and within [`crate::accumulator::VALUE_LIMIT`].
+    pub values: [f64; EVENT_WIDTH],
+}
+
+impl Event {
+    /// An event without metrics yet.
+    pub fn empty(entity: EntityId, time: Time, partition: u32) -> Self {
+        Self { entity: entity.0, time, metrics: [0; EVENT_WIDTH], count: 0, partition, values: [f64::NAN; EVENT_WIDTH] }
+    }
+
+    /// Adds a metric; `false` when the event is full and nothing was added.
+    pub fn push(&mut self, metric: MetricId, value: f64) -> bool {
+        let place = self.count as usize;
+        if place == EVENT_WIDTH {
+            return false;
+        }
+        self.metrics[place] = metric.0;
+        self.values[place] = value;
+        self.count += 1;
+        true
+    }
+
+    /// The samples of the event.
+    pub fn samples(&self) -> impl Iterator<Item = (MetricId, f64)> + '_ {
+        self.metrics.iter().zip(&self.values).take(self.count as usize).map(|(metric, value)| (MetricId(*metric), *value))
+    }
+}

@@ -1,0 +1,89 @@
+//! What the trainer hands to the detector for one series, and the one way to score with it.
+
+use crate::Time;
+use crate::number::Number;
+use crate::verdict::Score;
+use serde::{Deserialize, Serialize};
+
+const DAY: Time = 86_400_000;
+
+/// The seasonal part by phase: index `i` is the `i`-th bucket after midnight UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Seasonal {
+    /// Every day alike.
+    Daily(Vec<f64>),
+    /// Saturdays and Sundays have a profile of their own.
+    Weekly {
+        /// Monday to Friday.
+        weekday: Vec<f64>,
+        /// Saturday and Sunday.
+        weekend: Vec<f64>,
+    },
+}
+
+/// A model of one series. Its expected value is `level + seasonal[phase]`; nothing is extrapolated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// The width of a bucket in milliseconds.
+    pub bucket_width: Time,
+    /// Training saw buckets that start at or after this time...
+    pub trained_from: Time,
+    /// ...and end at or before this one. It scores buckets that start at or after it.
+    pub trained_until: Time,
+    /// The trend where training ended, in the metric's unit.
+    pub level: f64,
+    /// The scale of the residuals, in the metric's unit; positive.
+    pub sigma: f64,
+    /// The seasonal part, in the metric's unit.
+    pub seasonal: Seasonal,
+}
+
+/// Whether a time falls on a Saturday or Sunday, UTC.
+pub fn is_weekend(time: Time) -> bool {
+    // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
+    (time.div_euclid(DAY) + 3).rem_euclid(7) >= 5
+}
+
+impl Model {
+    /// Trend + seasonal at the bucket that starts at `start`, in the metric's unit.
+    pub fn expected(&self, start: Time) -> f64 {
+        let profile = match &self.seasonal {
+            Seasonal::Daily(profile) => profile,
+            Seasonal::Weekly { weekend, .. } if is_weekend(start) => weekend,
+            Seasonal::Weekly { weekday, .. } => weekday,
+        };
+        self.level + profile[self.phase(start, profile.len())]
+    }
+
+    /// The phase of a bucket: buckets since midnight UTC, modulo the period. Counted from the epoch, which is a
+    /// midnight, so that it does not depend on where training began or ended.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+    fn phase(&self, start: Time, period: usize) -> usize {
+        start.div_euclid(self.bucket_width).rem_euclid(period as Time) as usize
+    }
+
+    /// The arithmetic for a bucket with this `mean` that starts at `start`.
+    pub fn score(&self, start: Time, mean: f64) -> Score {
+        let expected = self.expected(start);
+        Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number((mean - expected) / self.sigma) }
+    }
+
+    /// What makes this model unusable, if anything: an empty profile, a sigma that is not positive, a number that is not finite.
+    pub fn defect(&self) -> Option<&'static str> {
+        let profiles: Vec<&Vec<f64>> = match &self.seasonal {
+            Seasonal::Daily(profile) => vec![profile],
+            Seasonal::Weekly { weekday, weekend } => vec![weekday, weekend],
+        };
+        if self.bucket_width <= 0 {
+            Some("the bucket width is not positive")
+        } else if !(self.sigma > 0.0 && self.sigma.is_finite()) {
+            Some("sigma is not a positive number")
+        } else if !self.level.is_finite() || profiles.iter().any(|profile| profile.iter().any(|value| !value.is_finite())) {
+            Some("a number is not finite")
+        } else if profiles.iter().any(|profile| profile.is_empty()) {
+            Some("the seasonal profile is empty")
+        } else {
+            None
+        }
+    }
+}

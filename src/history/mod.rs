@@ -1,0 +1,206 @@
+//! What was seen and said, kept: buckets with their verdicts, anomalies, raw events, dead letters, and how far each partition was read.
+//!
+//! A history is chosen by the scheme of its URL: `embedded:PATH` (SQLite) or `postgres://…` (TimescaleDB where the extension
+//! is there). Both run the same story of numbered migrations.
+
+use crate::series::SeriesName;
+use dataflows::{SeriesId, Severity, Time, Verdict};
+use std::collections::BTreeMap;
+
+/// A series as history knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its name.
+    pub name: SeriesName,
+    /// Rack, zone and whatever else the kind calls a label.
+    pub labels: BTreeMap<String, String>,
+    /// The partition it was last seen in.
+    pub partition: String,
+}
+
+/// A change of one bucket's verdict: what was stored, what is to be. At least one is there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// What an earlier commit may have stored; `None` where nothing was.
+    pub old: Option<Verdict>,
+    /// What holds now; `None` where the bucket no longer exists.
+    pub new: Option<Verdict>,
+}
+
+/// One event as it came, for the wide raw tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawEvent {
+    /// `server` or `application`: the entity type of the two built-in kinds. Others are not stored raw.
+    pub entity_type: String,
+    /// The thing measured.
+    pub entity_id: String,
+    /// Event time.
+    pub time: Time,
+    /// The partition's name and the record's offset: with the time, the natural key of the row.
+    pub partition: String,
+    /// See `partition`.
+    pub offset: i64,
+    /// Rack, zone and other labels.
+    pub labels: BTreeMap<String, String>,
+    /// The metrics by name. Those without a column of their own are left out of the raw table.
+    pub metrics: Vec<(String, f64)>,
+}
+
+/// A record that was refused, kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The partition's name.
+    pub partition: String,
+    /// The record's offset; with `partition` the natural key.
+    pub offset: i64,
+    /// One word: `invalid_json`, `too_late`, `future`, …
+    pub reason: String,
+    /// A sentence for a person.
+    pub detail: String,
+    /// The first 1 KiB of the record.
+    pub bytes: Vec<u8>,
+}
+
+/// How far a partition was read, and where reading must start again to rebuild the buckets that may still change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition's name.
+    pub partition: String,
+    /// The first offset that was not part of the commit.
+    pub next_offset: i64,
+    /// The first offset whose record may belong to a bucket that can still change; at most `next_offset`.
+    pub replay_offset: i64,
+    /// The largest event time (ms) that had moved the partition's watermark before `replay_offset`; `i64::MIN` at the beginning.
+    pub replay_time: Time,
+}
+
+/// Everything that one commit makes true, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The identity of the source ([`crate::source::Source::identity`]).
+    pub source: String,
+    /// The width of the buckets, in milliseconds.
+    pub bucket_width: Time,
+    /// Severities follow from it.
+    pub threshold: f64,
+    /// Series seen for the first time since the process started, or with new labels. Every verdict's series was in this or an earlier batch.
+    pub series: Vec<Series>,
+    /// At most one per series and bucket.
+    pub changes: Vec<Change>,
+    /// Raw events, empty with `--no-raw`.
+    pub raw: Vec<RawEvent>,
+    /// Refused records.
+    pub dead_letters: Vec<DeadLetter>,
+    /// At most one per partition.
+    pub progress: Vec<Progress>,
+    /// Buckets that end at or before `horizon - lateness` change no more; `None`: unchanged since the last commit.
+    pub horizon: Option<Time>,
+}
+
+/// Where a source stood at the last commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Position {
+    /// By partition name.
+    pub progress: Vec<Progress>,
+    /// The last committed [`Batch::horizon`].
+    pub horizon: Option<Time>,
+    /// The last bucket in which a series had samples, for the series that had some at or after the `since` asked for.
+    pub last_seen: Vec<(Series, Time)>,
+}
+
+/// One bucket as the trainer reads it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingRow {
+    /// The series.
+    pub series: SeriesId,
+    /// The start of the bucket.
+    pub start: Time,
+    /// Mean of its samples.
+    pub mean: f64,
+    /// Whether the verdict was anomalous: such a bucket is masked in training.
+    pub anomalous: bool,
+}
+
+/// An anomaly as it is stored: one per anomalous bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomaly {
+    /// The series.
+    pub name: SeriesName,
+    /// The start of the bucket.
+    pub start: Time,
+    /// How loud.
+    pub severity: Severity,
+    /// 0..1, monotonic in |z|.
+    pub anomaly_score: f64,
+    /// The bucket's mean.
+    pub actual_value: f64,
+    /// Trend + seasonal.
+    pub expected_value: f64,
+    /// Residual / sigma.
+    pub z_score: f64,
+    /// `open`, or `withdrawn` once a revision took the anomaly back.
+    pub status: String,
+}
+
+/// A store of verdicts. One connection, used by one thread.
+pub trait History: Send {
+    /// Brings the schema up to date and names the migrations that were applied.
+    fn migrate(&mut self) -> Result<Vec<String>, HistoryError>;
+
+    /// Applies one batch in one transaction. Applying the same batch again changes nothing.
+    fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError>;
+
+    /// Where `source` stood at the last commit; `last_seen` covers the series with samples at or after `since`.
+    fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError>;
+
+    /// All series, ordered by name.
+    fn series(&mut self) -> Result<Vec<Series>, HistoryError>;
+
+    /// The buckets with samples of some series that start in `[from, until)`, ordered by series and start.
+    fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError>;
+
+    /// The verdict on one bucket; `None` where there is no such bucket.
+    fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError>;
+
+    /// Hands over every verdict on buckets that start in `[from, until)`, in any order.
+    fn verdicts(&mut self, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), HistoryError>;
+
+    /// The anomalies in `[from, until)`, withdrawn ones included, ordered by start, then series.
+    fn anomalies(&mut self, from: Time, until: Time) -> Result<Vec<Anomaly>, HistoryError>;
+
+    /// The number of dead letters by reason.
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
+}
+
+/// Why a history cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The URL does not name a history.
+    #[error("history '{url}': {problem}")]
+    Url {
+        /// The URL, without its password.
+        url: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+    /// The store cannot be reached or opened.
+    #[error("history {place}: cannot connect: {problem}")]
+    Connect {
+        /// The address or path, without a password.
+        place: String,
+        /// The client library's word, and what to do.
+        problem: String,
+    },
+    /// An operation failed; nothing of it was stored.
+    #[error("history {place}: {operation} failed: {problem}")]
+    Operation {
+        /// The address or path, without a password.
+        place: String,
+        /// What was being done, and to which table.
+        operation: &'static str,
+        /// The client library's word.
+        problem: String,
+        /// Whether trying again later may help: the connection broke, the store is busy.
+        transient: bool,
+    },
+}

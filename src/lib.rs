@@ -1,0 +1,7 @@
+//! The application: sources, history, models, trainer, and the commands that join them to the graphs.
+
+pub mod history;
+pub mod instant;
+pub mod models;
+pub mod series;
+pub mod source;

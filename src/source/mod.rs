@@ -1,0 +1,96 @@
+//! Where records come from: a log of partitions, each read in its own order.
+//!
+//! A source is chosen by the scheme of its URL: `simulate:PRESET`, `file:PATH` (`file:-` is standard input),
+//! `kafka://HOST:PORT,…/TOPIC,…`. Every implementation is a log: the same partition read again from the same offset gives the same records.
+
+use dataflows::Time;
+
+/// One part of a log, read in order by one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number within the source, the same in every process.
+    pub id: u32,
+    /// Its name, under which progress is stored: `metrics/3`.
+    pub name: String,
+}
+
+/// Bytes with a place in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The place of this record; grows within a partition, not necessarily by one.
+    pub offset: i64,
+    /// Where to read on after this record: `offset + 1` for Kafka, the next byte for a file.
+    pub next_offset: i64,
+    /// One JSON event.
+    pub bytes: &'a [u8],
+    /// When the log took the record, in milliseconds since the epoch, where the log itself says so.
+    pub arrived_at: Option<Time>,
+}
+
+/// What a poll of a partition came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// This many records were handed over, at least one; there may be more.
+    Read(usize),
+    /// Nothing now.
+    Idle,
+    /// Nothing now or ever.
+    Ended,
+}
+
+/// A log that was found and can be read.
+pub trait Source: Send + Sync {
+    /// What progress is stored under; two URLs that mean one log give one identity.
+    fn identity(&self) -> String;
+
+    /// All partitions there are now, in the order of their ids.
+    fn partitions(&self) -> Result<Vec<Partition>, SourceError>;
+
+    /// Opens some partitions, each from an offset; `None` means its beginning.
+    fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError>;
+
+    /// The clock that event times are compared with to find those in the future: the wall clock, or a simulated one.
+    fn now(&self) -> Time;
+}
+
+/// One worker's share of a log. It stays on the thread that polls it.
+pub trait Reader {
+    /// Hands over up to `most` next records of a partition, without waiting.
+    ///
+    /// # Errors
+    /// The place and the cause where the log cannot be read; polling again is allowed.
+    fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError>;
+
+    /// Adds a partition that appeared after [`Source::open`].
+    fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError>;
+}
+
+/// Why a source cannot be found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The URL does not name a source.
+    #[error("source '{url}': {problem}")]
+    Url {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+    /// A file cannot be opened or read.
+    #[error("source file '{path}': {cause}")]
+    File {
+        /// The path.
+        path: String,
+        /// The operating system's word.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Kafka cannot be reached or does not know the topic.
+    #[error("kafka {place}: {problem}")]
+    Kafka {
+        /// Brokers, or topic and partition.
+        place: String,
+        /// The client library's word, and what to do.
+        problem: String,
+    },
+}
