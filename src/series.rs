@@ -43,9 +43,9 @@ impl FromStr for SeriesName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once(':').and_then(|(entity_type, rest)| {
-            rest.rsplit_once(':').map(|(entity_id, metric)| Self::new(entity_type, entity_id, metric))
-        });
+        let parts = text
+            .split_once(':')
+            .and_then(|(entity_type, rest)| rest.rsplit_once(':').map(|(entity_id, metric)| Self::new(entity_type, entity_id, metric)));
         parts.ok_or_else(|| format!("'{text}' is not a series: write entity_type:entity_id:metric"))
     }
 }

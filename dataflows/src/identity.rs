@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn an_identity_never_changes_between_releases() {
         // Stored in histories: a change of the hash would orphan every row.
-        assert_eq!(EntityId::of("server", "srv-001"), EntityId(0xDEAD));
-        assert_eq!(MetricId::of("cpu_usage_percent"), MetricId(0xDEAD));
+        assert_eq!(EntityId::of("server", "srv-001"), EntityId(13_442_209_251_334_149_631));
+        assert_eq!(MetricId::of("cpu_usage_percent"), MetricId(3_888_943_622));
     }
 
     #[test]

@@ -1,13 +1,40 @@
 //! The graphs of Tidewatch: pure functions of streams.
+//!
+//! ```text
+//!  events ───────exchange by entity──► ┌────────────────┐  buckets ±1  ┌───────────────┐  verdicts ±1
+//!  reports ──────broadcast───────────► │ bucket_samples │ ───────────► │ score_buckets │ ────────────► collect_epochs ─► history
+//!  acquaintances exchange by entity──► └───────┬────────┘              └───────▲───────┘                    ▲
+//!                                              └ horizons ────────────────────────────────────────────────┘
+//!  models ───────exchange by entity────────────────────────────────────────────┘
+//! ```
+//!
+//! A timely timestamp is an *epoch*, one step of the log's progress; event time is data.
+//!
+//! **Invariant.** The final relation of verdicts is a function of the records per partition, the models and the policy.
+//!
+//! **Invariant.** No graph opens, logs, sleeps, or looks at a clock.
+//!
+//! **Invariant.** Late, missing and unscored are outputs, not errors.
 
+pub mod accumulator;
+pub mod buckets;
+pub mod clock;
+pub mod digest;
 pub mod event;
 pub mod identity;
 pub mod model;
 pub mod number;
+pub mod operators;
+pub mod scorer;
 pub mod verdict;
 
+pub use buckets::Acquaintance;
+pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
+pub use digest::Digest;
 pub use event::{EVENT_WIDTH, Event, Time};
 pub use identity::{EntityId, MetricId, SeriesId};
 pub use model::{Model, Seasonal};
 pub use number::Number;
-pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict};
+pub use operators::{BucketSamples, Epoch, Epochs, bucket_samples, collect_epochs, score_buckets};
+pub use scorer::Policy;
+pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict, anomaly_score};

@@ -1,8 +1,8 @@
 //! What is said of a bucket: the row that history keeps and the digest covers.
 
+use crate::Time;
 use crate::identity::{EntityId, MetricId, SeriesId};
 use crate::number::Number;
-use crate::Time;
 use serde::{Deserialize, Serialize};
 
 /// The aggregate of one series over one half-open interval `[start, start + width)`.
@@ -73,9 +73,7 @@ impl State {
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Normal, Self::Anomalous, Self::Missing, Self::Unscored(Unscored::NoModel)]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Normal, Self::Anomalous, Self::Missing, Self::Unscored(Unscored::NoModel)].into_iter().find(|state| state.as_str() == text)
     }
 }
 

@@ -1,0 +1,194 @@
+//! The aggregate of a bucket, from sums that do not depend on the order of arrival.
+//!
+//! Float addition is not associative, so a sum of floats says in which order the samples came. Here every sample becomes an
+//! integer multiple of 2^-57 first; integer sums are exact, and the same for every order, batch and worker.
+
+use crate::number::Number;
+use crate::verdict::Aggregate;
+
+/// Samples must be smaller than this in magnitude (2^53, about 9e15): beyond it a sum of 2^17 samples could overflow.
+pub const VALUE_LIMIT: f64 = 9_007_199_254_740_992.0;
+
+/// One unit of a sum is 2^-57: the last binary digit of a double in [1/16, 1/8), so that larger values are held exactly
+/// and smaller ones to 3.5e-18.
+const FRACTION_BITS: i32 = 57;
+
+/// An unsigned integer of 256 bits, for sums of squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wide {
+    high: u128,
+    low: u128,
+}
+
+impl Wide {
+    fn shifted(value: u128, left: u32) -> Self {
+        if left == 0 { Self { high: 0, low: value } } else { Self { high: value >> (128 - left), low: value << left } }
+    }
+
+    fn add(&mut self, other: Self) {
+        let (low, carry) = self.low.overflowing_add(other.low);
+        self.low = low;
+        self.high = self.high.wrapping_add(other.high).wrapping_add(u128::from(carry));
+    }
+
+    fn minus(self, other: Self) -> Self {
+        let (low, borrow) = self.low.overflowing_sub(other.low);
+        Self { high: self.high.wrapping_sub(other.high).wrapping_sub(u128::from(borrow)), low }
+    }
+
+    fn times(self, factor: u32) -> Self {
+        let factor = u128::from(factor);
+        let (bottom, middle) = ((self.low & u128::from(u64::MAX)) * factor, (self.low >> 64) * factor);
+        let mut product = Self { high: self.high.wrapping_mul(factor).wrapping_add(middle >> 64), low: bottom };
+        product.add(Self { high: 0, low: middle << 64 });
+        product
+    }
+
+    fn square(root: u128) -> Self {
+        let (high, low) = (root >> 64, root & u128::from(u64::MAX));
+        let mut square = Self { high: high * high, low: low * low };
+        square.add(Self::shifted(high * low, 65));
+        square
+    }
+
+    #[allow(clippy::cast_precision_loss)] // a rounding to 53 bits is what is asked for
+    fn to_f64(self) -> f64 {
+        self.high as f64 * 2f64.powi(128) + self.low as f64
+    }
+}
+
+/// Count, exact sums, and extremes of the samples of one bucket. Adding and merging commute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accumulator {
+    sum: i128,
+    squares: Wide,
+    min: f64,
+    max: f64,
+    count: u32,
+}
+
+impl Default for Accumulator {
+    fn default() -> Self {
+        Self { sum: 0, squares: Wide::default(), min: f64::INFINITY, max: f64::NEG_INFINITY, count: 0 }
+    }
+}
+
+impl Accumulator {
+    /// Adds one sample. `value` must be finite and smaller than [`VALUE_LIMIT`] in magnitude; the decoder sees to it.
+    pub fn add(&mut self, value: f64) {
+        debug_assert!(value.abs() < VALUE_LIMIT, "the decoder lets {value} pass");
+        let bits = value.to_bits();
+        let exponent = ((bits >> 52) & 0x7ff) as i32;
+        let fraction = bits & ((1 << 52) - 1);
+        // A subnormal is far below half a unit; it counts as zero.
+        let mantissa = if exponent == 0 { 0 } else { fraction | 1 << 52 };
+        let shift = exponent - 1075 + FRACTION_BITS;
+        let (magnitude, square) = if shift >= 0 {
+            let wide = u128::from(mantissa);
+            #[allow(clippy::cast_sign_loss)] // just tested
+            (wide << shift, Wide::shifted(wide * wide, 2 * shift as u32))
+        } else {
+            let down = (-shift).min(63);
+            let rounded = u128::from((mantissa + (1 << (down - 1))) >> down);
+            (rounded, Wide { high: 0, low: rounded * rounded })
+        };
+        #[allow(clippy::cast_possible_wrap)] // below 2^110
+        let signed = if value < 0.0 { -(magnitude as i128) } else { magnitude as i128 };
+        self.sum = self.sum.wrapping_add(signed);
+        self.squares.add(square);
+        // -0.0 and 0.0 are one value; which of them is kept must not depend on the order.
+        let value = if value == 0.0 { 0.0 } else { value };
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.count += 1;
+    }
+
+    /// Adds all samples of another accumulator.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.squares.add(other.squares);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.count += other.count;
+    }
+
+    /// The aggregate; `None` without samples.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn aggregate(&self) -> Option<Aggregate> {
+        if self.count == 0 {
+            return None;
+        }
+        // All samples alike: the mean is that sample, to the last bit.
+        let mean = if self.min == self.max { self.min } else { self.sum as f64 / f64::from(self.count) * 2f64.powi(-FRACTION_BITS) };
+        Some(Aggregate {
+            count: u64::from(self.count),
+            mean: Number(mean),
+            min: Number(self.min),
+            max: Number(self.max),
+            stddev: Number(self.variance().sqrt()),
+        })
+    }
+
+    /// `(n Σx² − (Σx)²) / (n (n − 1))`, the textbook formula, which in exact integers does not cancel.
+    fn variance(&self) -> f64 {
+        if self.count < 2 || self.min == self.max {
+            return 0.0;
+        }
+        let spread = self.squares.times(self.count).minus(Wide::square(self.sum.unsigned_abs()));
+        let n = f64::from(self.count);
+        spread.to_f64() / (n * (n - 1.0)) * 2f64.powi(-2 * FRACTION_BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(values: &[f64]) -> Accumulator {
+        let mut accumulator = Accumulator::default();
+        values.iter().for_each(|value| accumulator.add(*value));
+        accumulator
+    }
+
+    #[test]
+    fn a_single_sample_is_its_own_mean_to_the_last_bit() {
+        let aggregate = of(&[0.1]).aggregate().unwrap();
+        assert_eq!((aggregate.mean.0, aggregate.stddev.0, aggregate.count), (0.1, 0.0, 1));
+    }
+
+    #[test]
+    fn a_large_offset_does_not_drown_the_spread() {
+        // In doubles, Σx² − (Σx)²/n of these values is pure rounding error.
+        let aggregate = of(&[1e15 + 1.0, 1e15 + 2.0, 1e15 + 3.0]).aggregate().unwrap();
+        assert_eq!((aggregate.mean.0, aggregate.stddev.0), (1e15 + 2.0, 1.0));
+    }
+
+    #[test]
+    fn zeros_of_both_signs_are_one_value() {
+        assert_eq!(of(&[0.0, -0.0]).aggregate(), of(&[-0.0, 0.0]).aggregate());
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_batches_do_not_matter(values in prop::collection::vec(-1e6..1e6f64, 1..50), cut in 0usize..50) {
+            let mut reversed = values.clone();
+            reversed.reverse();
+            let (front, back) = values.split_at(cut.min(values.len()));
+            let mut merged = of(back);
+            merged.merge(&of(front));
+            prop_assert_eq!(of(&values), of(&reversed));
+            prop_assert_eq!(of(&values), merged);
+        }
+
+        #[test]
+        fn the_aggregate_is_that_of_the_textbook(values in prop::collection::vec(-1e12..1e12f64, 2..50)) {
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+            let aggregate = of(&values).aggregate().unwrap();
+            prop_assert!((aggregate.mean.0 - mean).abs() <= 1e-12 * (1.0 + mean.abs()) * n);
+            prop_assert!((aggregate.stddev.0 - deviation).abs() <= 1e-9 * (1.0 + deviation));
+        }
+    }
+}

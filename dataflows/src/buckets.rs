@@ -1,0 +1,328 @@
+//! The buckets of one worker: what is open, what may still change, and who is silent.
+//!
+//! Plain state without timely; [`crate::operators::bucket_samples`] drives it.
+//!
+//! **Invariant.** What [`Buckets::finish`] has said of a bucket, all signs added up, depends only on the samples that were
+//! added and on the watermarks, not on the order or the batches in which they came.
+
+use crate::Time;
+use crate::accumulator::Accumulator;
+use crate::clock::{Report, Timing, Watermarks};
+use crate::event::Event;
+use crate::identity::{EntityId, MetricId, mix};
+use crate::verdict::Bucket;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Entities are hashes already; hashing them again would cost more than the look-up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = if self.0 == 0 { value } else { mix(self.0 ^ value) };
+    }
+}
+
+pub(crate) type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
+
+/// A series that was seen before the process started, from history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Acquaintance {
+    /// The thing measured.
+    pub entity: EntityId,
+    /// What was measured.
+    pub metric: MetricId,
+    /// The partition that it was seen in.
+    pub partition: u32,
+    /// The start of the last bucket with samples.
+    pub last: Time,
+}
+
+/// The samples of one entity in one bucket.
+#[derive(Default)]
+struct Cell {
+    partition: Option<u32>,
+    metrics: Vec<(u32, Accumulator)>,
+}
+
+impl Cell {
+    fn find(&self, metric: u32) -> Option<&Accumulator> {
+        self.metrics.iter().find(|entry| entry.0 == metric).map(|entry| &entry.1)
+    }
+
+    /// The accumulator of a metric; `hint` is where it probably is, since an entity sends its metrics in the same order each time.
+    fn accumulator(&mut self, metric: u32, hint: usize) -> &mut Accumulator {
+        let place = match self.metrics.get(hint) {
+            Some(entry) if entry.0 == metric => hint,
+            _ => self.metrics.iter().position(|entry| entry.0 == metric).unwrap_or_else(|| {
+                self.metrics.push((metric, Accumulator::default()));
+                self.metrics.len() - 1
+            }),
+        };
+        &mut self.metrics[place].1
+    }
+}
+
+/// All cells of one bucket's time.
+#[derive(Default)]
+struct Interval {
+    closed: bool,
+    cells: HashedMap<u64, Cell>,
+    missing: BTreeSet<(u64, u32)>,
+}
+
+impl Interval {
+    fn bucket(&self, start: Time, entity: u64, metric: u32) -> Option<Bucket> {
+        let aggregate = self.cells.get(&entity).and_then(|cell| cell.find(metric)).and_then(Accumulator::aggregate);
+        (aggregate.is_some() || self.missing.contains(&(entity, metric))).then_some(Bucket {
+            entity: EntityId(entity),
+            metric: MetricId(metric),
+            start,
+            aggregate,
+        })
+    }
+}
+
+/// When a series had samples: runs of bucket starts, oldest first, in which no silence is longer than `forget`.
+struct Span {
+    metric: u32,
+    runs: Vec<(Time, Time)>,
+}
+
+impl Span {
+    fn note(&mut self, start: Time, forget: Time) {
+        let place = self.runs.partition_point(|run| run.0 <= start);
+        self.runs.insert(place, (start, start));
+        self.runs.dedup_by(|later, earlier| {
+            let joined = later.0 - earlier.1 <= forget;
+            if joined {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            joined
+        });
+    }
+
+    /// Whether a sample came before `start` and is not forgotten by then.
+    fn is_expected_at(&self, start: Time, forget: Time) -> bool {
+        self.runs.iter().any(|run| run.0 < start && start - run.1 <= forget)
+    }
+}
+
+/// An entity that was seen: where, and its series.
+struct Known {
+    partition: u32,
+    spans: Vec<Span>,
+}
+
+/// The buckets of one worker.
+pub struct Buckets {
+    timing: Timing,
+    watermarks: Watermarks,
+    intervals: BTreeMap<Time, Interval>,
+    known: HashedMap<u64, Known>,
+    /// Where a partition had records, and nobody looked yet who was silent there.
+    unchecked: BTreeSet<(Time, u32)>,
+    checked: BTreeSet<(Time, u32)>,
+    /// Closed buckets that samples came to since the last `finish`, as they were before.
+    revised: HashMap<(Time, u64, u32), Option<Bucket>>,
+    behind: u64,
+}
+
+impl Buckets {
+    /// Nothing seen yet. `horizon` is the common watermark of an earlier run, `Time::MIN` on a first one: buckets that were settled by then stay as they are.
+    pub fn new(timing: Timing, horizon: Time) -> Self {
+        Self {
+            timing,
+            watermarks: Watermarks::new(horizon),
+            intervals: BTreeMap::new(),
+            known: HashedMap::default(),
+            unchecked: BTreeSet::new(),
+            checked: BTreeSet::new(),
+            revised: HashMap::new(),
+            behind: 0,
+        }
+    }
+
+    /// Takes note of a series that was seen before the process started.
+    pub fn remember(&mut self, acquaintance: &Acquaintance) {
+        self.note(acquaintance.entity.0, acquaintance.metric.0, acquaintance.partition, acquaintance.last);
+    }
+
+    /// Adds the samples of one event to their bucket. An event whose bucket is settled by the common watermark is left out and counted as behind: its
+    /// partition was idle for longer than the lateness.
+    pub fn add(&mut self, event: &Event) {
+        let start = self.timing.start(event.time);
+        if self.timing.is_settled(start, self.watermarks.low()) {
+            self.behind += 1;
+            return;
+        }
+        let interval = self.intervals.entry(start).or_default();
+        if interval.closed {
+            for (metric, _) in event.samples() {
+                let key = (start, event.entity, metric.0);
+                if !self.revised.contains_key(&key) {
+                    self.revised.insert(key, interval.bucket(start, event.entity, metric.0));
+                }
+            }
+        }
+        let cell = interval.cells.entry(event.entity).or_default();
+        cell.partition = Some(cell.partition.map_or(event.partition, |partition| partition.min(event.partition)));
+        for (place, (metric, value)) in event.samples().enumerate() {
+            cell.accumulator(metric.0, place).add(value);
+        }
+    }
+
+    /// Ends an epoch: takes the reports of the epoch, then says what changed, `+1` for what holds now and `-1` for what held before.
+    pub fn finish(&mut self, reports: &[Report], say: &mut dyn FnMut(Bucket, isize)) {
+        for report in reports {
+            match *report {
+                Report::Watermark { partition, watermark, activity } => self.watermarks.report(partition, watermark, activity),
+                Report::Alive { partition, start } if !self.checked.contains(&(start, partition)) => {
+                    self.unchecked.insert((start, partition));
+                }
+                Report::Alive { .. } => {}
+            }
+        }
+        self.revise(say);
+        self.close(say);
+        self.settle();
+    }
+
+    /// The common watermark: every bucket that ends at or before it is closed.
+    pub fn horizon(&mut self) -> Time {
+        self.watermarks.low()
+    }
+
+    /// Events that were left out because their partition lay behind the others by more than the lateness.
+    pub fn behind(&self) -> u64 {
+        self.behind
+    }
+
+    fn note(&mut self, entity: u64, metric: u32, partition: u32, start: Time) {
+        let known = self.known.entry(entity).or_insert_with(|| Known { partition, spans: Vec::new() });
+        known.partition = known.partition.min(partition);
+        match known.spans.iter_mut().find(|span| span.metric == metric) {
+            Some(span) => span.note(start, self.timing.forget),
+            None => known.spans.push(Span { metric, runs: vec![(start, start)] }),
+        }
+    }
+
+    /// Closed buckets that late samples came to.
+    fn revise(&mut self, say: &mut dyn FnMut(Bucket, isize)) {
+        for ((start, entity, metric), old) in std::mem::take(&mut self.revised) {
+            let Some(interval) = self.intervals.get_mut(&start) else { continue };
+            interval.missing.remove(&(entity, metric));
+            let partition = interval.cells.get(&entity).and_then(|cell| cell.partition).unwrap_or_default();
+            let new = interval.bucket(start, entity, metric);
+            if old != new {
+                old.into_iter().for_each(|bucket| say(bucket, -1));
+                new.into_iter().for_each(|bucket| say(bucket, 1));
+            }
+            if old.is_none_or(|bucket| bucket.aggregate.is_none()) {
+                self.note(entity, metric, partition, start);
+                self.miss_after(start, entity, metric, say);
+            }
+        }
+    }
+
+    /// A series turns out to have begun, or gone on, earlier than was known: it is missing where it was silent since.
+    fn miss_after(&mut self, start: Time, entity: u64, metric: u32, say: &mut dyn FnMut(Bucket, isize)) {
+        let Some(known) = self.known.get(&entity) else { return };
+        let Some(span) = known.spans.iter().find(|span| span.metric == metric) else { return };
+        for (start, interval) in self.intervals.range_mut(start + 1..).filter(|(_, interval)| interval.closed) {
+            let silent = interval.cells.get(&entity).is_none_or(|cell| cell.find(metric).is_none());
+            let looked = self.checked.contains(&(*start, known.partition));
+            if silent && looked && span.is_expected_at(*start, self.timing.forget) && interval.missing.insert((entity, metric)) {
+                say(Bucket { entity: EntityId(entity), metric: MetricId(metric), start: *start, aggregate: None }, 1);
+            }
+        }
+    }
+
+    /// Buckets that the common watermark has passed, oldest first, and the silences among them.
+    fn close(&mut self, say: &mut dyn FnMut(Bucket, isize)) {
+        let low = self.watermarks.low();
+        let width = self.timing.bucket_width;
+        let ripe = |start: Time| start.saturating_add(width) <= low;
+        let mut starts: BTreeSet<Time> =
+            self.intervals.iter().filter(|(start, i)| ripe(**start) && !i.closed).map(|(start, _)| *start).collect();
+        starts.extend(self.unchecked.iter().map(|entry| entry.0).filter(|start| ripe(*start)));
+        for start in starts {
+            self.close_one(start, say);
+            let partitions: BTreeSet<u32> = self
+                .unchecked
+                .range((start, 0)..=(start, u32::MAX))
+                .map(|entry| entry.1)
+                .filter(|p| start + width <= self.watermarks.of(*p))
+                .collect();
+            self.miss(start, &partitions, say);
+            for partition in partitions {
+                self.unchecked.remove(&(start, partition));
+                self.checked.insert((start, partition));
+            }
+        }
+    }
+
+    fn close_one(&mut self, start: Time, say: &mut dyn FnMut(Bucket, isize)) {
+        let interval = self.intervals.entry(start).or_default();
+        if std::mem::replace(&mut interval.closed, true) {
+            return;
+        }
+        let mut seen = Vec::new();
+        for (entity, cell) in &interval.cells {
+            for (metric, accumulator) in &cell.metrics {
+                seen.push((*entity, *metric, cell.partition.unwrap_or_default()));
+                say(Bucket { entity: EntityId(*entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
+            }
+        }
+        let is_late = self.intervals.range(start + 1..).any(|(_, interval)| interval.closed);
+        for (entity, metric, partition) in seen {
+            self.note(entity, metric, partition, start);
+            if is_late {
+                self.miss_after(start, entity, metric, say);
+            }
+        }
+    }
+
+    /// The series at home in `partitions` that are silent in a closed bucket though they were seen before it.
+    fn miss(&mut self, start: Time, partitions: &BTreeSet<u32>, say: &mut dyn FnMut(Bucket, isize)) {
+        let Some(interval) = self.intervals.get_mut(&start).filter(|_| !partitions.is_empty()) else { return };
+        for (entity, known) in self.known.iter().filter(|(_, known)| partitions.contains(&known.partition)) {
+            let cell = interval.cells.get(entity);
+            for span in &known.spans {
+                let silent = cell.is_none_or(|cell| cell.find(span.metric).is_none());
+                if silent && span.is_expected_at(start, self.timing.forget) && interval.missing.insert((*entity, span.metric)) {
+                    say(Bucket { entity: EntityId(*entity), metric: MetricId(span.metric), start, aggregate: None }, 1);
+                }
+            }
+        }
+    }
+
+    /// Lets go of what can change no more.
+    fn settle(&mut self) {
+        let low = self.watermarks.low();
+        while let Some(entry) = self.intervals.first_entry().filter(|entry| self.timing.is_settled(*entry.key(), low)) {
+            entry.remove();
+        }
+        for marks in [&mut self.unchecked, &mut self.checked] {
+            while marks.first().is_some_and(|mark| self.timing.is_settled(mark.0, low)) {
+                marks.pop_first();
+            }
+        }
+        if low < Time::MAX {
+            let forgotten = low.saturating_sub(self.timing.forget + self.timing.lateness + self.timing.bucket_width);
+            self.known.retain(|_, known| {
+                known.spans.iter_mut().for_each(|span| span.runs.retain(|run| run.1 >= forgotten));
+                known.spans.retain(|span| !span.runs.is_empty());
+                !known.spans.is_empty()
+            });
+        }
+    }
+}

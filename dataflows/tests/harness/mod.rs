@@ -1,0 +1,184 @@
+//! Runs the graph over a small log, as the application does, and the oracle over the same log: two loops over a `BTreeMap`.
+
+use dataflows::scorer::judge;
+use dataflows::{
+    Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Event, MetricId, Model, Number, PartitionClock, Policy, Report,
+    SeriesId, Time, Timing, Verdict, bucket_samples, collect_epochs, score_buckets,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Input, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
+
+pub const WIDTH: Time = 300;
+pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500 };
+pub const POLICY: Policy = Policy { threshold: 3.0, retention: WIDTH + 900 };
+/// The clock that the future is measured from.
+pub const NOW: Time = 1_000_000;
+
+/// One record: entity, time, and samples of metrics.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub entity: u64,
+    pub time: Time,
+    pub samples: Vec<(u32, f64)>,
+}
+
+pub type Log = Vec<Vec<Line>>;
+pub type Models = Vec<(u64, SeriesId, Arc<Model>)>;
+
+pub fn entity(number: u64) -> EntityId {
+    EntityId::of("server", &number.to_string())
+}
+
+/// How the same log is read: on how many workers, and in what pieces.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub workers: usize,
+    /// Records of each partition per epoch, in turn.
+    pub batches: Vec<usize>,
+    /// Models come in this epoch.
+    pub models_epoch: u64,
+}
+
+fn event(line: &Line, partition: u32) -> Event {
+    let mut event = Event::empty(entity(line.entity), line.time, partition);
+    for (metric, value) in &line.samples {
+        assert!(event.push(MetricId(*metric), *value));
+    }
+    event
+}
+
+/// The relation that the graph ends with: all changes added up.
+pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintance]) -> BTreeMap<(SeriesId, Time), Verdict> {
+    let net: Arc<Mutex<BTreeMap<Verdict, isize>>> = Arc::default();
+    let (log, models, reading, known, result) = (Arc::new(log.clone()), models.clone(), reading.clone(), known.to_vec(), Arc::clone(&net));
+    let guards = timely::execute(timely::Config::process(reading.workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let (mut events, mut reports, mut acquaintances, mut model_input) =
+            (InputHandle::new(), InputHandle::new(), InputHandle::new(), InputHandle::new());
+        let probe = ProbeHandle::new();
+        let queue = worker.dataflow::<u64, _, _>(|scope| {
+            let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
+            let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut model_input));
+            let sampled = bucket_samples(events, reports, acquaintances, TIMING, Time::MIN);
+            let verdicts = score_buckets(sampled.buckets, models, POLICY);
+            let horizons = sampled.horizons.map(|_| None);
+            let (durable, queue) = collect_epochs(verdicts.inner.map(|(verdict, _, sign)| Some((verdict, sign))).concat(horizons));
+            durable.probe_with(&probe);
+            queue
+        });
+        let partitions: Vec<usize> = (0..log.len()).filter(|partition| partition % peers == index).collect();
+        let mut clocks: Vec<PartitionClock> = vec![PartitionClock::new(Time::MIN); log.len()];
+        let mut places = vec![0; log.len()];
+        if index == 0 {
+            known.iter().for_each(|known| acquaintances.send(*known));
+        }
+        for partition in &partitions {
+            reports.send(Report::Watermark { partition: *partition as u32, watermark: Time::MIN, activity: Activity::Active });
+        }
+        for epoch in 0u64.. {
+            if index == 0 && epoch == reading.models_epoch {
+                models.iter().for_each(|model| model_input.send(model.clone()));
+            }
+            for partition in &partitions {
+                let batch = reading.batches[(epoch as usize + partition) % reading.batches.len()];
+                let lines = &log[*partition][places[*partition]..];
+                for line in lines.iter().take(batch) {
+                    if clocks[*partition].admit(line.time, NOW, &TIMING) == Admission::Accepted {
+                        events.send(event(line, *partition as u32));
+                        reports.send(Report::Alive { partition: *partition as u32, start: TIMING.start(line.time) });
+                    }
+                }
+                places[*partition] += batch.min(lines.len());
+                let activity = if places[*partition] == log[*partition].len() { Activity::Ended } else { Activity::Active };
+                let watermark = clocks[*partition].watermark(&TIMING);
+                reports.send(Report::Watermark { partition: *partition as u32, watermark, activity });
+            }
+            events.advance_to(epoch + 1);
+            reports.advance_to(epoch + 1);
+            acquaintances.advance_to(epoch + 1);
+            model_input.advance_to(epoch + 1);
+            worker.step();
+            let ended = partitions.iter().all(|partition| places[*partition] == log[*partition].len());
+            if ended && epoch >= reading.models_epoch {
+                break;
+            }
+        }
+        drop((events, reports, acquaintances, model_input));
+        while worker.step_or_park(Some(std::time::Duration::from_millis(1))) || !probe.done() {
+            while let Some((epoch, changes)) = { queue.borrow_mut().take() } {
+                for (verdict, sign) in changes.into_iter().flatten() {
+                    *result.lock().unwrap().entry(verdict).or_default() += sign;
+                }
+                queue.borrow_mut().release(epoch);
+            }
+        }
+    });
+    guards.unwrap().join().into_iter().for_each(|outcome| outcome.unwrap());
+    let net = net.lock().unwrap();
+    let mut relation = BTreeMap::new();
+    for (verdict, count) in net.iter().filter(|entry| *entry.1 != 0) {
+        assert_eq!(*count, 1, "a verdict is said once: {verdict:?}");
+        assert!(
+            relation.insert((verdict.bucket.series(), verdict.bucket.start), *verdict).is_none(),
+            "a bucket has one verdict: {verdict:?}"
+        );
+    }
+    relation
+}
+
+/// The same from scratch: collect the samples that count, bucket by bucket, then look for silences.
+pub fn oracle(log: &Log, models: &Models) -> BTreeMap<(SeriesId, Time), Verdict> {
+    let mut samples: BTreeMap<(u64, u32), BTreeMap<Time, Vec<f64>>> = BTreeMap::new();
+    let mut homes: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut alive: BTreeSet<(usize, Time)> = BTreeSet::new();
+    let mut ends = Vec::new();
+    for (partition, lines) in log.iter().enumerate() {
+        let mut latest = Time::MIN;
+        for line in lines {
+            let start = line.time.div_euclid(WIDTH) * WIDTH;
+            let late = start + WIDTH + TIMING.lateness <= latest.saturating_sub(TIMING.out_of_orderness);
+            if line.time > NOW + TIMING.skew || late {
+                continue;
+            }
+            latest = latest.max(line.time);
+            let home = homes.entry(line.entity).or_insert(partition);
+            *home = (*home).min(partition);
+            alive.insert((partition, start));
+            for (metric, value) in &line.samples {
+                samples.entry((line.entity, *metric)).or_default().entry(start).or_default().push(*value);
+            }
+        }
+        ends.push(latest.saturating_sub(TIMING.out_of_orderness));
+    }
+    let mut relation = BTreeMap::new();
+    for ((number, metric), buckets) in &samples {
+        let mut say = |start: Time, aggregate: Option<Aggregate>| {
+            let bucket = Bucket { entity: entity(*number), metric: MetricId(*metric), start, aggregate };
+            let models: Vec<Arc<Model>> =
+                models.iter().filter(|model| model.1 == bucket.series()).map(|model| Arc::clone(&model.2)).collect();
+            relation.insert((bucket.series(), start), judge(bucket, &models, &POLICY));
+        };
+        buckets.iter().for_each(|(start, values)| say(*start, Some(aggregate(values))));
+        let home = homes[number];
+        for (_, start) in alive.iter().filter(|(partition, start)| *partition == home && start + WIDTH <= ends[home]) {
+            let before = buckets.range(..*start).next_back();
+            if !buckets.contains_key(start) && before.is_some_and(|(last, _)| start - last <= TIMING.forget) {
+                say(*start, None);
+            }
+        }
+    }
+    relation
+}
+
+/// Test values are multiples of 1/4 and small, so that float sums of them are exact in any order.
+fn aggregate(values: &[f64]) -> Aggregate {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let spread = n * values.iter().map(|value| value * value).sum::<f64>() - values.iter().sum::<f64>().powi(2);
+    let stddev = if values.len() < 2 { 0.0 } else { (spread / (n * (n - 1.0))).sqrt() };
+    let (min, max) = values.iter().fold((f64::MAX, f64::MIN), |(min, max), value| (min.min(*value), max.max(*value)));
+    Aggregate { count: values.len() as u64, mean: Number(mean), min: Number(min), max: Number(max), stddev: Number(stddev) }
+}
