@@ -2,6 +2,8 @@
 
 pub mod history;
 pub mod instant;
+pub mod kind;
 pub mod models;
+pub mod run;
 pub mod series;
 pub mod source;

@@ -5,6 +5,7 @@
 
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Severity, Time, Verdict};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A series as history knows it.
@@ -47,7 +48,7 @@ pub struct RawEvent {
 }
 
 /// A record that was refused, kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// The partition's name.
     pub partition: String,
@@ -62,7 +63,7 @@ pub struct DeadLetter {
 }
 
 /// How far a partition was read, and where reading must start again to rebuild the buckets that may still change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The partition's name.
     pub partition: String,

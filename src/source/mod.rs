@@ -3,6 +3,10 @@
 //! A source is chosen by the scheme of its URL: `simulate:PRESET`, `file:PATH` (`file:-` is standard input),
 //! `kafka://HOST:PORT,…/TOPIC,…`. Every implementation is a log: the same partition read again from the same offset gives the same records.
 
+pub mod decode;
+pub mod file;
+pub mod kafka;
+
 use dataflows::Time;
 
 /// One part of a log, read in order by one worker.
@@ -92,5 +96,14 @@ pub enum SourceError {
         place: String,
         /// The client library's word, and what to do.
         problem: String,
+        /// Whether reading again later may help.
+        transient: bool,
     },
+}
+
+impl SourceError {
+    /// Whether reading again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Kafka { transient: true, .. })
+    }
 }

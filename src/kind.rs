@@ -1,0 +1,86 @@
+//! Kinds: which field of somebody's JSON is the entity, which the time, which are labels, which are metrics.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// How the events of one type are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// What the `type` field of the record says.
+    pub name: String,
+    /// What the entity is called in series names: `server`.
+    pub entity_type: String,
+    /// The field that names the entity: `server_id`.
+    pub entity: String,
+    /// The field that holds the event time: RFC 3339 text, or a number of seconds or milliseconds since 1970.
+    pub time: String,
+    /// Fields that are labels of the entity: `rack_id`.
+    pub labels: Vec<String>,
+    /// Fields that are metrics; `None`: every number that is nothing else.
+    pub metrics: Option<Vec<String>>,
+}
+
+/// A `[kinds.NAME]` table of the configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindTable {
+    entity: String,
+    entity_type: Option<String>,
+    #[serde(default = "default_time")]
+    time: String,
+    #[serde(default)]
+    labels: Vec<String>,
+    metrics: Option<Vec<String>>,
+}
+
+fn default_time() -> String {
+    "timestamp".into()
+}
+
+/// All kinds that are watched. The order decides where a record says nothing of its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kinds(Vec<Kind>);
+
+impl Default for Kinds {
+    /// The two built-in kinds.
+    fn default() -> Self {
+        let kind = |name: &str, entity_type: &str, entity: &str, labels: &[&str]| Kind {
+            name: name.into(),
+            entity_type: entity_type.into(),
+            entity: entity.into(),
+            time: default_time(),
+            labels: labels.iter().map(ToString::to_string).collect(),
+            metrics: None,
+        };
+        Self(vec![
+            kind("server_metric", "server", "server_id", &["rack_id", "zone_id"]),
+            kind("application_metric", "application", "service_name", &["zone_id"]),
+        ])
+    }
+}
+
+impl Kinds {
+    /// The built-in kinds, and those of the configuration; one of the same name replaces a built-in.
+    pub fn with(tables: BTreeMap<String, KindTable>) -> Self {
+        let mut kinds = Self::default();
+        for (name, table) in tables {
+            kinds.0.retain(|kind| kind.name != name);
+            let entity_type = table.entity_type.unwrap_or_else(|| name.clone());
+            kinds.0.push(Kind { name, entity_type, entity: table.entity, time: table.time, labels: table.labels, metrics: table.metrics });
+        }
+        kinds
+    }
+
+    /// All kinds.
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter()
+    }
+
+    /// The kind of a record: the one that its `type` names, or, where it has none, the first whose entity field is there.
+    pub fn of<'a>(&'a self, named: Option<&str>, has: impl Fn(&str) -> bool) -> Option<(usize, &'a Kind)> {
+        self.0.iter().enumerate().find(|(_, kind)| match named {
+            Some(name) => kind.name == name,
+            None => has(&kind.entity),
+        })
+    }
+}

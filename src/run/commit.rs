@@ -1,0 +1,146 @@
+//! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
+
+use super::names::Directory;
+use super::output::Output;
+use super::statistics::Statistics;
+use super::{Job, Observer};
+use crate::history::{Batch, Change, History, HistoryError, Position};
+use crate::source::Partition;
+use dataflows::{State, Time, Verdict};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// After a failure that may pass, the next try waits this long, then twice as long, up to a limit.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Turns outputs into batches and applies them, trying again for as long as the store is merely away.
+pub struct Committer<'a> {
+    job: &'a Job,
+    history: Box<dyn History>,
+    directory: Directory,
+    partitions: HashMap<u32, String>,
+    /// Verdicts on buckets that had ended by then were announced by an earlier run.
+    restored_horizon: Time,
+    statistics: &'a Statistics,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Committer<'a> {
+    /// A committer that goes on from `position`.
+    pub fn new(
+        job: &'a Job,
+        history: Box<dyn History>,
+        position: &Position,
+        partitions: &[Partition],
+        statistics: &'a Statistics,
+        observer: &'a dyn Observer,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        let mut directory = Directory::default();
+        position.last_seen.iter().for_each(|(series, _)| directory.recall(series));
+        let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
+        let restored_horizon = position.horizon.unwrap_or(Time::MIN);
+        Self { job, history, directory, partitions, restored_horizon, statistics, observer, stop }
+    }
+
+    /// Makes one group of epochs durable.
+    ///
+    /// # Errors
+    /// A failure that will not pass by waiting, or any failure once the run is to stop.
+    pub fn commit(&mut self, outputs: Vec<Output>) -> Result<(), HistoryError> {
+        let batch = self.batch(outputs);
+        let mut wait = RETRY.0;
+        loop {
+            match self.history.commit(&batch) {
+                Ok(()) => break,
+                Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
+                    tracing::warn!(%place, %problem, retry_in = ?wait, "history is away; nothing is lost, detection waits");
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(RETRY.1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.announce(&batch);
+        Ok(())
+    }
+
+    fn batch(&mut self, outputs: Vec<Output>) -> Batch {
+        let mut batch = Batch {
+            source: self.job.source.identity(),
+            bucket_width: self.job.timing.bucket_width,
+            threshold: self.job.policy.threshold,
+            ..Batch::default()
+        };
+        let (mut verdicts, mut raw, mut progress) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for output in outputs {
+            match output {
+                Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
+                Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
+                Output::Entity(name) => self.directory.hear_entity(*name),
+                Output::Metric(id, name) => self.directory.hear_metric(id, name),
+                Output::Raw(samples) => raw.push(samples),
+                Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
+                Output::Progress(place, _) => {
+                    progress.insert(place.partition.clone(), *place);
+                }
+            }
+        }
+        batch.progress = progress.into_values().collect();
+        batch.changes = net_changes(verdicts);
+        for change in &batch.changes {
+            let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
+            batch.series.extend(bucket.and_then(|bucket| self.directory.unstored(bucket.entity, bucket.metric)));
+        }
+        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
+        batch
+    }
+
+    /// Counts what was committed and shows the anomalies among it.
+    fn announce(&self, batch: &Batch) {
+        let count = &self.statistics;
+        count.commits.add(1);
+        batch.horizon.into_iter().for_each(|horizon| count.set_horizon(horizon));
+        for change in &batch.changes {
+            let repeated = change.old.is_none() && change.new.is_some_and(|v| v.bucket.start + batch.bucket_width <= self.restored_horizon);
+            if repeated {
+                continue;
+            }
+            count.verdicts.add(1);
+            count.revisions.add(u64::from(change.old.is_some()));
+            match change.new.map(|verdict| verdict.state) {
+                Some(State::Anomalous) => count.anomalies.add(1),
+                Some(State::Missing) => count.missing.add(1),
+                Some(State::Unscored(_)) => count.unscored.add(1),
+                _ => {}
+            }
+            let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
+            if let Some(name) = bucket.and_then(|bucket| self.directory.name(bucket.entity, bucket.metric)) {
+                self.observer.verdict(&name, change, self.job.policy.threshold);
+            }
+        }
+    }
+}
+
+/// What the signed verdicts of a group of epochs come to, at most one change per series and bucket.
+fn net_changes(mut verdicts: Vec<(Verdict, isize)>) -> Vec<Change> {
+    verdicts.sort_unstable();
+    let mut changes: Vec<Change> = Vec::new();
+    let same_bucket = |one: &Verdict, other: &Verdict| {
+        (one.bucket.entity, one.bucket.metric, one.bucket.start) == (other.bucket.entity, other.bucket.metric, other.bucket.start)
+    };
+    for group in verdicts.chunk_by(|one, other| same_bucket(&one.0, &other.0)) {
+        let mut change = Change { old: None, new: None };
+        for equal in group.chunk_by(|one, other| one.0 == other.0) {
+            match equal.iter().map(|update| update.1).sum::<isize>() {
+                0 => {}
+                1.. => change.new = Some(equal[0].0),
+                _ => change.old = Some(equal[0].0),
+            }
+        }
+        changes.extend((change.old != change.new).then_some(change));
+    }
+    changes
+}

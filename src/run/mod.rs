@@ -1,0 +1,218 @@
+//! The main job: a source, the graph on its workers, and one thread that commits.
+
+mod commit;
+mod names;
+mod output;
+mod share;
+mod statistics;
+mod worker;
+
+pub use statistics::Statistics;
+
+use crate::history::{Change, History, HistoryError};
+use crate::kind::Kinds;
+use crate::models::{Models, ModelsError, Trained};
+use crate::series::SeriesName;
+use crate::source::{Source, SourceError};
+use commit::Committer;
+use dataflows::{Policy, Time, Timing};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use worker::Common;
+
+/// What is to be run, without where it is stored.
+pub struct Job {
+    /// The log.
+    pub source: Arc<dyn Source>,
+    /// Whether the log goes on behind what is read now: its end closes no bucket.
+    pub log_continues: bool,
+    /// Whether the run ends when every partition was read to its end.
+    pub until_end: bool,
+    /// How records are read.
+    pub kinds: Kinds,
+    /// Buckets, watermarks and lateness.
+    pub timing: Timing,
+    /// What makes an anomaly.
+    pub policy: Policy,
+    /// Whether raw events are stored.
+    pub raw: bool,
+    /// A partition that brought nothing for this long holds nobody back.
+    pub idle_timeout: Duration,
+    /// The longest that complete verdicts wait for their commit.
+    pub commit_interval: Duration,
+    /// How often the models' generation is looked at.
+    pub models_interval: Duration,
+}
+
+impl Job {
+    fn is_finite(&self) -> bool {
+        self.until_end
+    }
+}
+
+/// Somebody who looks on.
+pub trait Observer: Send + Sync {
+    /// A verdict was committed.
+    fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64);
+}
+
+/// Nobody looks on.
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn verdict(&self, _: &SeriesName, _: &Change, _: f64) {}
+}
+
+/// Why a run ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The log.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The models.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// Timely could not start its workers.
+    #[error("cannot start the workers: {0}")]
+    Workers(String),
+    /// The committing thread gave up; its own error says why.
+    #[error("the committing thread ended")]
+    CommitterEnded,
+}
+
+/// Runs a job to its end, or until `stop` is set; everything that was read is durable when it returns.
+///
+/// `timely` says how many workers and processes; only the process with worker 0 writes to `history` and reads `models`.
+///
+/// # Errors
+/// What cannot be helped by waiting: see [`RunError`].
+pub fn run(
+    job: Job,
+    timely: timely::Config,
+    mut history: Box<dyn History>,
+    models: Option<Box<dyn Models>>,
+    statistics: Arc<Statistics>,
+    observer: &dyn Observer,
+    stop: Arc<AtomicBool>,
+) -> Result<(), RunError> {
+    let job = Arc::new(job);
+    let position = history.position(&job.source.identity(), Time::MIN)?;
+    let (trained_sender, trained) = crossbeam_channel::bounded(1);
+    let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
+    let (done_sender, done) = crossbeam_channel::bounded(1);
+    let mut committer = {
+        let partitions = job.source.partitions()?;
+        Committer::new(&job, history, &position, &partitions, &statistics, observer, &stop)
+    };
+    let common = Common {
+        job: Arc::clone(&job),
+        position,
+        stop: Arc::clone(&stop),
+        statistics: Arc::clone(&statistics),
+        front: Mutex::default(),
+        started: Instant::now(),
+        models: Mutex::new(Some(trained)),
+        commits: Mutex::new(Some((commit_sender, done))),
+    };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let feed = Feed { interval: job.models_interval, statistics: &statistics, over: &over, sender: trained_sender };
+        feed.start(scope, models)?;
+        let committing = scope.spawn(move || -> Result<(), HistoryError> {
+            for (epoch, outputs) in commit_receiver {
+                committer.commit(outputs)?;
+                let _ = done_sender.send(epoch);
+            }
+            Ok(())
+        });
+        let outcome = work(timely, common);
+        over.store(true, Ordering::Relaxed);
+        committing.join().expect("a panic has ended the process")?;
+        outcome
+    })
+}
+
+/// Starts the workers and waits for them.
+fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
+    let common = Arc::new(common);
+    let inside = Arc::clone(&common);
+    let guards = timely::execute(timely, move |worker| {
+        let outcome = worker::run(worker, &inside);
+        if outcome.is_err() {
+            // The others wait for this worker's capabilities, which its graph still holds: let them go.
+            inside.stop.store(true, Ordering::Relaxed);
+            worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+        }
+        outcome
+    })
+    .map_err(RunError::Workers)?;
+    let mut first_error = Ok(());
+    for outcome in guards.join() {
+        let outcome = outcome.map_err(RunError::Workers).and_then(|inner| inner);
+        first_error = first_error.and(outcome);
+    }
+    drop(common);
+    first_error
+}
+
+/// The models on their way to worker 0: all of them at the start, then again whenever their generation moves.
+struct Feed<'scope> {
+    interval: Duration,
+    statistics: &'scope Statistics,
+    over: &'scope AtomicBool,
+    sender: crossbeam_channel::Sender<Vec<Trained>>,
+}
+
+impl<'scope> Feed<'scope> {
+    fn start<'env>(self, scope: &'scope std::thread::Scope<'scope, 'env>, models: Option<Box<dyn Models>>) -> Result<(), ModelsError>
+    where
+        'env: 'scope,
+    {
+        let Some(mut models) = models else {
+            let _ = self.sender.send(Vec::new());
+            return Ok(());
+        };
+        let mut generation = models.generation()?;
+        self.hand_over(&mut *models, generation)?;
+        scope.spawn(move || {
+            let mut away = false;
+            let mut looked_at = Instant::now();
+            while !self.over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(20).min(self.interval));
+                if looked_at.elapsed() < self.interval {
+                    continue;
+                }
+                looked_at = Instant::now();
+                let outcome = models.generation().and_then(|now| {
+                    if now != generation {
+                        self.hand_over(&mut *models, now)?;
+                        generation = now;
+                    }
+                    Ok(())
+                });
+                match &outcome {
+                    Err(error) if !away => tracing::warn!(%error, "the models are away; detection goes on with the last ones"),
+                    Ok(()) if away => tracing::info!("the models are back"),
+                    _ => {}
+                }
+                away = outcome.is_err();
+            }
+        });
+        Ok(())
+    }
+
+    fn hand_over(&self, models: &mut dyn Models, generation: u64) -> Result<(), ModelsError> {
+        let (trained, unusable) = models.load()?;
+        for problem in unusable {
+            tracing::warn!(%problem, "a model was skipped");
+        }
+        self.statistics.generation.store(generation, Ordering::Relaxed);
+        // Nobody listens any more once the run is over.
+        let _ = self.sender.send(trained);
+        Ok(())
+    }
+}

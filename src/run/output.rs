@@ -1,0 +1,54 @@
+//! What the workers send to the one that commits.
+
+use crate::history::{DeadLetter, Progress};
+use dataflows::{EntityId, MetricId, Time, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// One piece of an epoch, on its way to worker 0.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Output {
+    /// A verdict that holds (+1) or no longer holds (-1).
+    Verdict(Verdict, isize),
+    /// The common watermark.
+    Horizon(Time),
+    /// The name behind an identity, at or before its first use.
+    Entity(Box<EntityName>),
+    /// The name behind an identity, at or before its first use.
+    Metric(MetricId, String),
+    /// An event as it came.
+    Raw(Box<RawSamples>),
+    /// A refused record.
+    DeadLetter(Box<DeadLetter>),
+    /// How far a partition was read, and how many records that took since the last time.
+    Progress(Box<Progress>, u64),
+}
+
+/// The name and labels of an entity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntityName {
+    /// Its identity.
+    pub id: EntityId,
+    /// What kind of thing it is.
+    pub entity_type: String,
+    /// Its name.
+    pub entity_id: String,
+    /// Rack, zone and other labels, by name.
+    pub labels: Vec<(String, String)>,
+    /// The partition that it was seen in.
+    pub partition: String,
+}
+
+/// An event as it came, names still as identities.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RawSamples {
+    /// The thing measured.
+    pub entity: EntityId,
+    /// Event time.
+    pub time: Time,
+    /// The number of the partition.
+    pub partition: u32,
+    /// The record's place in it.
+    pub offset: i64,
+    /// Its metrics.
+    pub samples: Vec<(MetricId, f64)>,
+}

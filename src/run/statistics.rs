@@ -1,0 +1,76 @@
+//! What a run counts, for the status line and the summary.
+
+use dataflows::Time;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows, added to by many threads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one run in one process.
+#[derive(Debug)]
+pub struct Statistics {
+    /// Records read.
+    pub records: Counter,
+    /// Records refused.
+    pub dead_letters: Counter,
+    /// Verdicts committed, revisions included.
+    pub verdicts: Counter,
+    /// Verdicts that took the place of an earlier one.
+    pub revisions: Counter,
+    /// Anomalies committed.
+    pub anomalies: Counter,
+    /// Buckets of series that fell silent.
+    pub missing: Counter,
+    /// Buckets without a model.
+    pub unscored: Counter,
+    /// Transactions.
+    pub commits: Counter,
+    /// Events left out because their partition had been idle for longer than the lateness.
+    pub behind: Counter,
+    /// The generation of the models in use.
+    pub generation: AtomicU64,
+    horizon: AtomicI64,
+}
+
+impl Default for Statistics {
+    fn default() -> Self {
+        Self {
+            records: Counter::default(),
+            dead_letters: Counter::default(),
+            verdicts: Counter::default(),
+            revisions: Counter::default(),
+            anomalies: Counter::default(),
+            missing: Counter::default(),
+            unscored: Counter::default(),
+            commits: Counter::default(),
+            behind: Counter::default(),
+            generation: AtomicU64::new(0),
+            horizon: AtomicI64::new(Time::MIN),
+        }
+    }
+}
+
+impl Statistics {
+    /// Moves the watermark that people are shown.
+    pub fn set_horizon(&self, horizon: Time) {
+        self.horizon.fetch_max(horizon, Ordering::Relaxed);
+    }
+
+    /// The common watermark that was committed last; `None` before the first.
+    pub fn horizon(&self) -> Option<Time> {
+        Some(self.horizon.load(Ordering::Relaxed)).filter(|horizon| (Time::MIN + 1..Time::MAX).contains(horizon))
+    }
+}

@@ -1,0 +1,251 @@
+//! The loop of one worker: read, step, end epochs, and on worker 0 hand complete epochs to the committing thread.
+
+use super::output::Output;
+use super::share::{Front, Outlets, Share};
+use super::statistics::Statistics;
+use super::{Job, RunError};
+use crate::history::Position;
+use crate::models::Trained;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Input, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+
+/// The length of an epoch. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
+const EPOCH: Duration = Duration::from_millis(50);
+/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
+const IN_FLIGHT: u64 = 200_000;
+/// A group of epochs is committed early once it holds so much.
+const GROUP_OUTPUTS: usize = 50_000;
+/// As above, in records read.
+const GROUP_RECORDS: u64 = 100_000;
+/// How long an idle worker sleeps at most.
+const NAP: Duration = Duration::from_millis(5);
+/// How often new partitions are looked for.
+const DISCOVERY: Duration = Duration::from_secs(30);
+
+type ModelMessage = (u64, SeriesId, Arc<Model>);
+
+/// What the threads of one process share.
+pub struct Common {
+    /// What is to be done.
+    pub job: Arc<Job>,
+    /// Where the last commit left off.
+    pub position: Position,
+    /// Set to end the run in good order.
+    pub stop: Arc<AtomicBool>,
+    /// Counters.
+    pub statistics: Arc<Statistics>,
+    /// Where the partitions of this process are.
+    pub front: Front,
+    /// When the run began.
+    pub started: Instant,
+    /// Models, for worker 0.
+    pub models: Mutex<Option<Receiver<Vec<Trained>>>>,
+    /// To and from the committing thread, for worker 0.
+    pub commits: Mutex<Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>>,
+}
+
+/// The ends of the graph that one worker holds.
+struct Ends {
+    events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Event>>>,
+    reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
+    acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
+    models: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<ModelMessage>>>,
+    outputs: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Output>>>,
+    durable: ProbeHandle<Epoch>,
+    queue: Rc<RefCell<Epochs<Output>>>,
+    horizon: Rc<Cell<Time>>,
+    behind: Rc<Cell<u64>>,
+}
+
+fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
+    let (mut events, mut reports, mut acquaintances) = (InputHandle::new(), InputHandle::new(), InputHandle::new());
+    let (mut models, mut outputs) = (InputHandle::new(), InputHandle::new());
+    let durable = ProbeHandle::new();
+    let policy = Policy { threshold: job.policy.threshold, retention: job.timing.bucket_width + job.timing.lateness };
+    let first = worker.index() == 0;
+    let (queue, horizon, behind) = worker.dataflow::<Epoch, _, _>(|scope| {
+        let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
+        let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut models));
+        let sampled = bucket_samples(events, reports, acquaintances, job.timing, horizon);
+        let verdicts = score_buckets(sampled.buckets, models, policy).inner.map(|(verdict, _, sign)| Output::Verdict(verdict, sign));
+        // Every worker sees the same watermark; one telling of it is enough.
+        let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon)));
+        let (durable_stream, queue) = collect_epochs(verdicts.concat(horizons).concat(scope.input_from(&mut outputs)));
+        durable_stream.probe_with(&durable);
+        (queue, sampled.horizon, sampled.behind)
+    });
+    Ends { events, reports, acquaintances, models, outputs, durable, queue, horizon, behind }
+}
+
+impl Ends {
+    fn advance_to(&mut self, epoch: Epoch) {
+        self.events.advance_to(epoch);
+        self.reports.advance_to(epoch);
+        self.acquaintances.advance_to(epoch);
+        self.models.advance_to(epoch);
+        self.outputs.advance_to(epoch);
+    }
+
+    fn learn(&mut self, trained: Vec<Trained>) {
+        for one in trained {
+            self.models.send((one.series.entity().0, one.series.id(), Arc::new(one.model)));
+        }
+    }
+
+    /// Runs `act` with the ways into the graph.
+    fn with_outlets<R>(&mut self, act: impl FnOnce(&mut Outlets<'_>) -> R) -> R {
+        let (events, reports, outputs) = (&mut self.events, &mut self.reports, &mut self.outputs);
+        act(&mut Outlets {
+            event: &mut |event| events.send(event),
+            report: &mut |report| reports.send(report),
+            output: &mut |output| outputs.send(output),
+        })
+    }
+
+    fn durable_epoch(&self) -> Epoch {
+        self.durable.with_frontier(|frontier| frontier.first().copied().unwrap_or(Epoch::MAX))
+    }
+}
+
+/// Epochs on their way from the graph to the committing thread, on worker 0.
+struct Group {
+    channel: Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>,
+    outputs: Vec<Output>,
+    records: u64,
+    last: Option<Epoch>,
+    sent_at: Instant,
+    outstanding: bool,
+}
+
+impl Group {
+    /// Moves complete epochs along; `urgent` commits what there is at once.
+    fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration, urgent: bool) -> Result<(), RunError> {
+        let Some((commits, done)) = &self.channel else { return Ok(()) };
+        match done.try_recv() {
+            Ok(epoch) => {
+                queue.borrow_mut().release(epoch);
+                self.outstanding = false;
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(RunError::CommitterEnded),
+        }
+        while let Some((epoch, outputs)) = queue.borrow_mut().take() {
+            self.records += outputs.iter().map(|output| if let Output::Progress(_, records) = *output { records } else { 0 }).sum::<u64>();
+            self.outputs.extend(outputs);
+            self.last = Some(epoch);
+        }
+        let due = urgent || self.outputs.len() > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
+        if let Some(epoch) = self.last.filter(|_| due && !self.outstanding) {
+            commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
+            (self.last, self.records, self.sent_at, self.outstanding) = (None, 0, Instant::now(), true);
+        }
+        Ok(())
+    }
+}
+
+/// Runs one worker to the end of its partitions, or until the run is to stop.
+///
+/// # Errors
+/// A source that cannot be read for good, or a committing thread that gave up.
+pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
+    let job = &*common.job;
+    let (index, peers) = (worker.index(), worker.peers());
+    let mut ends = build(worker, job, common.position.horizon.unwrap_or(Time::MIN));
+    let mine = |partition: &crate::source::Partition| partition.id as usize % peers == index;
+    let partitions = job.source.partitions()?;
+    let mut share = Share::open(job, &common.position, partitions.into_iter().filter(mine).collect(), &common.front, &common.statistics)?;
+    let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
+    let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
+    let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
+    if index == 0 {
+        acquaint(&mut ends, &common.position, job)?;
+        models.iter().filter_map(|models| models.recv().ok()).take(1).for_each(|trained| ends.learn(trained));
+    }
+    ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
+
+    let mut epoch: Epoch = 0;
+    let mut in_flight: VecDeque<(Epoch, u64)> = VecDeque::new();
+    let mut looked_at = Instant::now();
+    let mut trouble: Option<Instant> = None;
+    loop {
+        let now_epoch = 1 + u64::try_from(common.started.elapsed().as_millis() / EPOCH.as_millis()).unwrap_or(Epoch::MAX - 1);
+        if now_epoch > epoch && !share.is_restoring() {
+            models.iter().filter_map(|models| models.try_recv().ok()).for_each(|trained| ends.learn(trained));
+            let horizon = ends.horizon.get();
+            ends.with_outlets(|outlets| share.report(horizon, outlets));
+            if share.is_ended() && job.is_finite() || common.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            epoch = now_epoch;
+            ends.advance_to(epoch);
+        }
+        while in_flight.front().is_some_and(|batch| batch.0 < ends.durable_epoch()) {
+            in_flight.pop_front();
+        }
+        let mut read = 0;
+        let full = in_flight.iter().map(|batch| batch.1).sum::<u64>() > IN_FLIGHT && !share.is_restoring();
+        if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
+            match ends.with_outlets(|outlets| share.read(outlets)) {
+                Ok(count) => (read, trouble) = (count, None),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "the source is away; detection goes on when it is back");
+                    trouble = Some(Instant::now());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match in_flight.back_mut() {
+            Some(batch) if batch.0 == epoch => batch.1 += read as u64,
+            _ if read > 0 => in_flight.push_back((epoch, read as u64)),
+            _ => {}
+        }
+        if looked_at.elapsed() > DISCOVERY && !job.is_finite() {
+            looked_at = Instant::now();
+            if let Ok(found) = job.source.partitions() {
+                found.iter().filter(|partition| mine(partition)).try_for_each(|partition| share.add(partition))?;
+            }
+        }
+        if read > 0 {
+            worker.step();
+        } else {
+            worker.step_or_park(Some(NAP));
+        }
+        group.turn(&ends.queue, job.commit_interval, false)?;
+    }
+    drain(worker, ends, group, common)
+}
+
+/// Lets everything that was read become durable.
+fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> Result<(), RunError> {
+    let Ends { durable, queue, behind, .. } = ends;
+    while !durable.done() {
+        worker.step_or_park(Some(Duration::from_millis(1)));
+        group.turn(&queue, common.job.commit_interval, true)?;
+    }
+    common.statistics.behind.add(behind.get());
+    Ok(())
+}
+
+/// Tells the graph which series were there before.
+fn acquaint(ends: &mut Ends, position: &Position, job: &Job) -> Result<(), RunError> {
+    let partitions = job.source.partitions()?;
+    let horizon = position.horizon.unwrap_or(Time::MIN);
+    for (series, last) in &position.last_seen {
+        let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
+        if horizon == Time::MAX || *last >= horizon.saturating_sub(job.timing.forget) {
+            let metric = dataflows::MetricId::of(&series.name.metric);
+            ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `file:` one or more files of JSON lines, or standard input; each is a partition whose offsets are byte positions.
+
+use super::{Partition, Poll, Reader, Record, Source, SourceError};
+use crate::source::decode::RECORD_BYTES_MAX;
+use dataflows::Time;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
+
+/// Reading ahead by this much keeps system calls off the hot path.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Files of JSON lines. They are read to their end once; what is appended later is not seen.
+pub struct Files {
+    paths: Vec<String>,
+}
+
+impl Files {
+    /// The files named after `file:`, separated by commas; `-` is standard input.
+    ///
+    /// # Errors
+    /// A file that is not there or is no file.
+    pub fn open(paths: &str) -> Result<Self, SourceError> {
+        let paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
+        for path in paths.iter().filter(|path| *path != "-") {
+            let fail = |cause| SourceError::File { path: path.clone(), cause };
+            if std::fs::metadata(path).map_err(fail)?.is_dir() {
+                return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines")));
+            }
+        }
+        Ok(Self { paths })
+    }
+}
+
+impl Source for Files {
+    fn identity(&self) -> String {
+        let absolute = |path: &String| std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path)).display().to_string();
+        format!("file:{}", self.paths.iter().map(absolute).collect::<Vec<_>>().join(","))
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
+        #[allow(clippy::cast_possible_truncation)] // nobody names four billion files
+        Ok(self.paths.iter().enumerate().map(|(id, path)| Partition { id: id as u32, name: path.clone() }).collect())
+    }
+
+    fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
+        let mut lines = Lines { open: HashMap::new() };
+        for (partition, offset) in partitions {
+            lines.add(partition, *offset)?;
+        }
+        Ok(Box::new(lines))
+    }
+
+    fn now(&self) -> Time {
+        crate::instant::now()
+    }
+}
+
+/// The files of one worker.
+struct Lines {
+    open: HashMap<u32, OpenFile>,
+}
+
+struct OpenFile {
+    path: String,
+    input: Box<dyn BufRead>,
+    offset: i64,
+    line: Vec<u8>,
+}
+
+impl Reader for Lines {
+    fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+        let Some(file) = self.open.get_mut(&partition) else { return Ok(Poll::Ended) };
+        let mut count = 0;
+        while count < most {
+            let Some(length) = file.next_line()? else { break };
+            let next_offset = file.offset + length;
+            let bytes = file.line.trim_ascii();
+            if !bytes.is_empty() {
+                take(Record { offset: file.offset, next_offset, bytes, arrived_at: None });
+                count += 1;
+            }
+            file.offset = next_offset;
+        }
+        Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended })
+    }
+
+    fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
+        let path = partition.name.clone();
+        let offset = offset.unwrap_or(0);
+        let fail = |cause| SourceError::File { path: path.clone(), cause };
+        let input: Box<dyn BufRead> = if path == "-" {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin()))
+        } else {
+            let mut file = File::open(&path).map_err(fail)?;
+            #[allow(clippy::cast_sign_loss)] // offsets are positions
+            file.seek(SeekFrom::Start(offset as u64)).map_err(fail)?;
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
+        };
+        self.open.insert(partition.id, OpenFile { path, input, offset, line: Vec::new() });
+        Ok(())
+    }
+}
+
+impl OpenFile {
+    /// Reads the next line into `line`; its length with the line feed, or `None` at the end. Of a line that is longer than any record may be,
+    /// the beginning is kept, which is enough to refuse it.
+    fn next_line(&mut self) -> Result<Option<i64>, SourceError> {
+        self.line.clear();
+        let mut length = 0;
+        loop {
+            let available = self.input.fill_buf().map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
+            if available.is_empty() {
+                return Ok((length > 0).then_some(length));
+            }
+            let end = memchr::memchr(b'\n', available);
+            let used = end.map_or(available.len(), |end| end + 1);
+            let room = (RECORD_BYTES_MAX + 1).saturating_sub(self.line.len());
+            self.line.extend_from_slice(&available[..used.min(room)]);
+            self.input.consume(used);
+            #[allow(clippy::cast_possible_wrap)] // a buffer's length
+            {
+                length += used as i64;
+            }
+            if end.is_some() {
+                return Ok(Some(length));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(reader: &mut dyn Reader) -> Vec<(i64, String)> {
+        let mut lines = Vec::new();
+        while reader.poll(0, 2, &mut |record| lines.push((record.offset, String::from_utf8_lossy(record.bytes).into_owned()))).unwrap()
+            != Poll::Ended
+        {}
+        lines
+    }
+
+    #[test]
+    fn a_file_read_from_an_offset_goes_on_where_it_stopped() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}").unwrap();
+        let files = Files::open(file.path().to_str().unwrap()).unwrap();
+        let partition = files.partitions().unwrap().remove(0);
+        let all = read(&mut *files.open(&[(partition.clone(), None)]).unwrap());
+        assert_eq!(all.iter().map(|line| line.1.as_str()).collect::<Vec<_>>(), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
+        let rest = read(&mut *files.open(&[(partition, Some(all[1].0))]).unwrap());
+        assert_eq!(rest, all[1..]);
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_endless_memory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [vec![b'x'; 3 * BUFFER_BYTES], b"\n{}\n".to_vec()].concat()).unwrap();
+        let files = Files::open(file.path().to_str().unwrap()).unwrap();
+        let partition = files.partitions().unwrap().remove(0);
+        let lines = read(&mut *files.open(&[(partition, None)]).unwrap());
+        assert_eq!((lines[0].1.len(), lines[1].1.as_str()), (RECORD_BYTES_MAX + 1, "{}"));
+    }
+
+    #[test]
+    fn a_missing_file_or_a_folder_is_named() {
+        assert!(Files::open("nowhere.jsonl").err().unwrap().to_string().contains("nowhere.jsonl"));
+        assert!(Files::open(".").err().unwrap().to_string().contains("folder"));
+    }
+}
