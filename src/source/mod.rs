@@ -6,6 +6,7 @@
 pub mod decode;
 pub mod file;
 pub mod kafka;
+pub mod kafka_producer;
 pub mod simulate;
 
 use dataflows::Time;
