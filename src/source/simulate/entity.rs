@@ -88,7 +88,7 @@ pub(super) struct Load {
     /// The shape of its day.
     pub(super) curve: &'static [f64; 24],
     /// How much earlier than the curve it lives, in seconds.
-    pub(super) phase: f64,
+    pub(super) phase: i64,
     /// The standard deviation of its noise.
     pub(super) noise: f64,
     /// Hashed for its noise.
@@ -156,7 +156,7 @@ impl Entity {
     }
 
     fn shape(&self, bucket: i64) -> f64 {
-        shape::load(self.load.curve, (bucket * BUCKET_MS / 1000) as f64 + self.load.phase)
+        shape::load(self.load.curve, bucket * (BUCKET_MS / 1000) + self.load.phase)
     }
 
     fn slow(&self, bucket: i64) -> f64 {

@@ -46,7 +46,7 @@ pub(super) const WATTS_PER_PERCENT: f64 = 2.2;
 /// What a server's load is.
 pub(super) fn load(draws: &mut Draws) -> Load {
     let curve = if draws.between(0.0, 1.0) < BATCH_SHARE { &shape::BATCH } else { &shape::INTERACTIVE };
-    Load { curve, phase: draws.between(-PHASE_SECONDS, PHASE_SECONDS), noise: LOAD_NOISE, key: draws.next() }
+    Load { curve, phase: draws.between(-PHASE_SECONDS, PHASE_SECONDS) as i64, noise: LOAD_NOISE, key: draws.next() }
 }
 
 /// The metrics of a server.

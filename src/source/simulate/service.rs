@@ -73,7 +73,7 @@ const LOAD_NOISE: f64 = 0.03;
 
 /// What a service's load is.
 pub(super) fn load(draws: &mut Draws) -> Load {
-    let phase = draws.between(-PHASE_SECONDS, PHASE_SECONDS);
+    let phase = draws.between(-PHASE_SECONDS, PHASE_SECONDS) as i64;
     Load { curve: &shape::INTERACTIVE, phase, noise: LOAD_NOISE, key: draws.next() }
 }
 
