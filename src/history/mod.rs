@@ -3,6 +3,13 @@
 //! A history is chosen by the scheme of its URL: `embedded:PATH` (SQLite) or `postgres://…` (TimescaleDB where the extension
 //! is there). Both run the same story of numbered migrations.
 
+mod anomaly;
+mod embedded;
+mod migration;
+mod postgres;
+mod row;
+mod wide;
+
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Severity, Time, Verdict};
 use serde::{Deserialize, Serialize};
@@ -151,7 +158,8 @@ pub trait History: Send {
     /// Applies one batch in one transaction. Applying the same batch again changes nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError>;
 
-    /// Where `source` stood at the last commit; `last_seen` covers the series with samples at or after `since`.
+    /// Where `source` stood at the last commit; `last_seen` covers the series that this source was the last to bring and that have
+    /// samples at or after `since`.
     fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError>;
 
     /// All series, ordered by name.
@@ -172,6 +180,24 @@ pub trait History: Send {
     /// The number of dead letters by reason.
     fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
 }
+
+/// Opens a history by its URL. An embedded one is created where there is none; its tables appear with [`History::migrate`].
+///
+/// # Errors
+/// [`HistoryError::Url`] for a URL that names no history, [`HistoryError::Connect`] for one that cannot be reached or opened.
+pub fn open(url: &str) -> Result<Box<dyn History>, HistoryError> {
+    match url.split_once(':') {
+        Some(("embedded", path)) => Ok(Box::new(embedded::Embedded::open(path)?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Box::new(postgres::Postgres::open(url)?)),
+        Some((scheme, _)) => Err(HistoryError::Url {
+            url: format!("{scheme}:…"), // what follows may hold a password in a form that only its own scheme knows
+            problem: format!("'{scheme}' is not a history: {SCHEMES}"),
+        }),
+        None => Err(HistoryError::Url { url: url.to_string(), problem: format!("no scheme: {SCHEMES}") }),
+    }
+}
+
+const SCHEMES: &str = "write embedded:PATH (a SQLite file), embedded::memory: or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
 /// Why a history cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
