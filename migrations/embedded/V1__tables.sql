@@ -14,17 +14,18 @@ CREATE TABLE series (
 CREATE INDEX series_by_name ON series (entity_id, metric, entity_type);
 
 -- One verdict per series and bucket. A missing bucket has count 0 and no aggregate, an unscored one no score.
+-- The numbers have no declared type: in a REAL column SQLite keeps whole numbers as integers, and -0 comes back as 0.
 CREATE TABLE buckets (
     series_id    INTEGER NOT NULL,
     bucket_start INTEGER NOT NULL,
     count        INTEGER NOT NULL,
-    mean         REAL,
-    min          REAL,
-    max          REAL,
-    stddev       REAL,
-    expected     REAL,
-    sigma        REAL,
-    z_score      REAL,
+    mean,
+    min,
+    max,
+    stddev,
+    expected,
+    sigma,
+    z_score,
     state        TEXT    NOT NULL,
     PRIMARY KEY (series_id, bucket_start)
 ) WITHOUT ROWID;

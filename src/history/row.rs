@@ -48,9 +48,7 @@ pub(super) fn verdict(
     let state = State::parse(state).ok_or_else(|| format!("table buckets: '{state}' is no state"))?;
     let aggregate = match (count, mean, min, max, stddev) {
         (0, ..) => None,
-        (count, Some(mean), Some(min), Some(max), Some(stddev)) => {
-            Some(Aggregate { count: count.cast_unsigned(), mean, min, max, stddev })
-        }
+        (count, Some(mean), Some(min), Some(max), Some(stddev)) => Some(Aggregate { count: count.cast_unsigned(), mean, min, max, stddev }),
         _ => return Err(format!("table buckets: a bucket at {start} has samples and no aggregate")),
     };
     let score = match (expected, sigma, z_score) {

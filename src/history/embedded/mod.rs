@@ -1,0 +1,216 @@
+//! History in one SQLite file, for the run that needs no service.
+
+mod read;
+mod write;
+
+use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration};
+use crate::series::SeriesName;
+use dataflows::{SeriesId, Time, Verdict};
+use rusqlite::{Connection, ErrorCode};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a statement waits for another process (the trainer, a notebook) that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Statements kept prepared; there are fewer.
+const STATEMENTS_MAX: usize = 64;
+
+/// Page cache in KiB. A batch of a backfill touches the last page of every series: 64 MiB hold those of some ten thousand.
+const CACHE_KIB: i64 = 65_536;
+
+/// A SQLite file.
+pub(super) struct Embedded {
+    connection: Connection,
+    place: String,
+}
+
+/// What can go wrong in an operation: the library's error, or a row that makes no sense.
+pub(super) enum Fault {
+    /// SQLite's word.
+    Client(rusqlite::Error),
+    /// A sentence.
+    Data(String),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(sentence: String) -> Self {
+        Self::Data(sentence)
+    }
+}
+
+impl Embedded {
+    /// Opens the file at `path`, creating it and the folders above it; `:memory:` is a history that ends with the process.
+    pub fn open(path: &str) -> Result<Self, HistoryError> {
+        let place = format!("embedded:{path}");
+        let connect = |problem: String| HistoryError::Connect { place: place.clone(), problem };
+        if path.is_empty() {
+            let problem = "no path: write embedded:PATH, such as embedded:tidewatch.db".to_string();
+            return Err(HistoryError::Url { url: place, problem });
+        }
+        let connection = if path == ":memory:" {
+            Connection::open_in_memory()
+        } else {
+            prepare_place(Path::new(path)).map_err(connect)?;
+            Connection::open(path)
+        };
+        let connection = connection.map_err(|error| connect(sentence(&error)))?;
+        configure(&connection).map_err(|error| connect(sentence(&error)))?;
+        Ok(Self { connection, place })
+    }
+
+    /// Runs one operation and names it in its error.
+    fn run<T>(&mut self, operation: &'static str, work: impl FnOnce(&mut Connection) -> Result<T, Fault>) -> Result<T, HistoryError> {
+        work(&mut self.connection).map_err(|fault| {
+            let (problem, transient) = match &fault {
+                Fault::Client(error) => (sentence(error), is_transient(error)),
+                Fault::Data(sentence) => (sentence.clone(), false),
+            };
+            HistoryError::Operation { place: self.place.clone(), operation, problem, transient }
+        })
+    }
+}
+
+/// Creates the folders above a file.
+fn prepare_place(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err(format!("it is a folder: name a file in it, such as {}", path.join("tidewatch.db").display()));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot create the folder {}: {error}: choose another path", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // NORMAL syncs at checkpoints only. After a power failure the last commits may be gone, but each is gone as a whole, with its
+    // progress: the log is read again from the commit that remained. A killed process loses nothing. FULL would wait for the disk each time.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Reads the first page: a file that is no database is found here rather than in the first commit.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+/// SQLite's word, and what to do.
+fn sentence(error: &rusqlite::Error) -> String {
+    let text = error.to_string();
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "choose another path; this file is left as it is",
+        Some(ErrorCode::DatabaseCorrupt) => "restore it from a copy, or choose another path and read the log again",
+        Some(ErrorCode::DiskFull) => "free some space; nothing of this commit was stored",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "check that the file and its folder may be written, or choose another path"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds the file",
+        _ if text.contains("no such table") || text.contains("no such column") => "run `tidewatch migrate` first",
+        _ => return text,
+    };
+    format!("{text}: {advice}")
+}
+
+fn is_transient(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull))
+}
+
+impl History for Embedded {
+    fn migrate(&mut self) -> Result<Vec<String>, HistoryError> {
+        let report = migration::for_embedded().run(&mut self.connection).map_err(|error| HistoryError::Operation {
+            place: self.place.clone(),
+            operation: "migrating",
+            problem: migration::problem(&error),
+            transient: false,
+        })?;
+        Ok(migration::names(&report))
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+        self.run("committing a batch", |connection| write::commit(connection, batch))
+    }
+
+    fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError> {
+        self.run("reading the position", |connection| read::position(connection, source, since))
+    }
+
+    fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
+        self.run("reading the series", |connection| read::series(connection))
+    }
+
+    fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError> {
+        self.run("reading training rows", |connection| read::training_rows(connection, series, from, until))
+    }
+
+    fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError> {
+        self.run("reading a verdict", |connection| read::verdict(connection, series, start))
+    }
+
+    fn verdicts(&mut self, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), HistoryError> {
+        self.run("reading verdicts", |connection| read::verdicts(connection, from, until, take))
+    }
+
+    fn anomalies(&mut self, from: Time, until: Time) -> Result<Vec<Anomaly>, HistoryError> {
+        self.run("reading anomalies", |connection| read::anomalies(connection, from, until))
+    }
+
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        self.run("counting dead letters", |connection| read::dead_letters(connection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_a_stranger_and_an_empty_path_are_refused_with_a_fix() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = |path: &Path| Embedded::open(path.to_str().unwrap()).err().unwrap().to_string();
+        assert!(refusal(folder.path()).contains("it is a folder: name a file in it"));
+        let stranger = folder.path().join("letter.txt");
+        std::fs::write(&stranger, "Dear sir or madam, this is certainly no database. ".repeat(100)).unwrap();
+        let text = refusal(&stranger);
+        assert!(text.contains("letter.txt") && text.contains("file is not a database") && text.contains("choose another path"), "{text}");
+        assert!(refusal(&stranger.join("below.db")).contains("cannot create the folder"));
+        assert!(refusal(Path::new("")).contains("write embedded:PATH"));
+    }
+
+    #[test]
+    fn folders_above_the_file_are_created_and_tables_are_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/history.db");
+        let mut history = Embedded::open(path.to_str().unwrap()).unwrap();
+        assert!(history.series().unwrap_err().to_string().contains("run `tidewatch migrate` first"));
+        assert_eq!(history.migrate().unwrap().first().map(String::as_str), Some("V1__tables"));
+        assert_eq!(history.migrate().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_may_be_tried_again() {
+        let mut history = Embedded::open(":memory:").unwrap();
+        history.migrate().unwrap();
+        history.connection.pragma_update(None, "max_page_count", 40).unwrap();
+        let letters = (0..1000).map(|offset| super::super::DeadLetter {
+            partition: "p".into(),
+            offset,
+            reason: "invalid_json".into(),
+            detail: "x".into(),
+            bytes: vec![0; 1024],
+        });
+        let batch = Batch { source: "s".into(), dead_letters: letters.collect(), ..Batch::default() };
+        let error = history.commit(&batch).unwrap_err();
+        assert!(matches!(error, HistoryError::Operation { transient: true, .. }));
+        assert!(error.to_string().contains("free some space"), "{error}");
+        assert_eq!(history.dead_letters().unwrap(), BTreeMap::new());
+    }
+}

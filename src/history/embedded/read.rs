@@ -1,0 +1,143 @@
+//! What SQLite gives back.
+
+use super::Fault;
+use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
+use crate::series::SeriesName;
+use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
+use rusqlite::{Connection, OptionalExtension, Row};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The columns that [`anomaly_row`] reads. `->` gives the number's own text; `->>` would convert it.
+pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details -> '$.actual_value', details -> '$.expected_value',
+    details -> '$.z_score', withdrawn_reason, revision";
+
+/// A row of `anomalies` from the columns of [`ANOMALY`].
+pub(super) fn anomaly_row(columns: &Row<'_>) -> Result<anomaly::Row, Fault> {
+    let number = |column: usize| -> Result<f64, Fault> {
+        Ok(anomaly::number(columns.get_ref(column)?.as_str_or_null().map_err(|error| error.to_string())?)?)
+    };
+    Ok(anomaly::Row {
+        series: row::series_of(columns.get(0)?),
+        start: columns.get(1)?,
+        severity: columns.get(2)?,
+        actual: number(3)?,
+        expected: number(4)?,
+        z_score: number(5)?,
+        withdrawn: columns.get(6)?,
+        revision: columns.get(7)?,
+    })
+}
+
+fn series_at(columns: &Row<'_>) -> Result<Series, Fault> {
+    let name = SeriesName { entity_type: columns.get(0)?, entity_id: columns.get(1)?, metric: columns.get(2)? };
+    let labels = row::labels_from_json(&columns.get::<_, String>(3)?)?;
+    Ok(Series { name, labels, partition: columns.get(4)? })
+}
+
+pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Result<Position, Fault> {
+    let horizon = connection
+        .prepare_cached("SELECT horizon FROM sources WHERE source = ?")?
+        .query_row([source], |columns| columns.get(0))
+        .optional()?
+        .flatten();
+    let progress = connection
+        .prepare_cached("SELECT partition, next_offset, replay_offset, replay_time FROM progress WHERE source = ? ORDER BY partition")?
+        .query_map([source], |columns| {
+            let (partition, next_offset) = (columns.get(0)?, columns.get(1)?);
+            Ok(Progress { partition, next_offset, replay_offset: columns.get(2)?, replay_time: columns.get(3)? })
+        })?
+        .collect::<Result<_, _>>()?;
+    // Backwards from the end of each series: the first bucket that has samples is the answer.
+    let mut select = connection.prepare_cached(
+        "SELECT entity_type, entity_id, metric, labels, partition, last FROM (
+            SELECT *, (SELECT bucket_start FROM buckets WHERE buckets.series_id = series.series_id AND bucket_start >= ?2 AND count > 0
+                       ORDER BY bucket_start DESC LIMIT 1) AS last
+            FROM series WHERE source = ?1)
+         WHERE last IS NOT NULL ORDER BY entity_type, entity_id, metric",
+    )?;
+    let mut last_seen = Vec::new();
+    let mut rows = select.query((source, since))?;
+    while let Some(columns) = rows.next()? {
+        last_seen.push((series_at(columns)?, columns.get(5)?));
+    }
+    Ok(Position { progress, horizon, last_seen })
+}
+
+pub(super) fn series(connection: &Connection) -> Result<Vec<Series>, Fault> {
+    let mut select = connection
+        .prepare_cached("SELECT entity_type, entity_id, metric, labels, partition FROM series ORDER BY entity_type, entity_id, metric")?;
+    let mut rows = select.query([])?;
+    let mut series = Vec::new();
+    while let Some(columns) = rows.next()? {
+        series.push(series_at(columns)?);
+    }
+    Ok(series)
+}
+
+pub(super) fn training_rows(connection: &Connection, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
+    let mut select = connection.prepare_cached(
+        "SELECT bucket_start, mean, state FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ? AND count > 0
+         ORDER BY bucket_start",
+    )?;
+    let mut training_rows = Vec::new();
+    for series in series.iter().copied().collect::<BTreeSet<_>>() {
+        let mut rows = select.query((row::key(series), from, until))?;
+        while let Some(columns) = rows.next()? {
+            let anomalous = columns.get_ref(2)?.as_str() == Ok(State::Anomalous.as_str());
+            training_rows.push(TrainingRow { series, start: columns.get(0)?, mean: columns.get(1)?, anomalous });
+        }
+    }
+    Ok(training_rows)
+}
+
+/// A verdict from the columns `bucket_start` to `state`, the first of which is column `first`.
+fn verdict_at(columns: &Row<'_>, first: usize, identity: (EntityId, MetricId)) -> Result<Verdict, Fault> {
+    let mut numbers = [None; 7];
+    for (i, number) in numbers.iter_mut().enumerate() {
+        *number = columns.get(first + 2 + i)?;
+    }
+    let state = columns.get_ref(first + 9)?.as_str().map_err(|error| error.to_string())?;
+    Ok(row::verdict(identity, columns.get(first)?, columns.get(first + 1)?, numbers, state)?)
+}
+
+pub(super) fn verdict(connection: &Connection, series: &SeriesName, start: Time) -> Result<Option<Verdict>, Fault> {
+    let mut select =
+        connection.prepare_cached(&format!("SELECT {} FROM buckets WHERE series_id = ? AND bucket_start = ?", row::COLUMNS))?;
+    let mut rows = select.query((row::key(series.id()), start))?;
+    let identity = (series.entity(), MetricId::of(&series.metric));
+    rows.next()?.map(|columns| verdict_at(columns, 1, identity)).transpose()
+}
+
+/// Series by series: `buckets` has no index over time alone, and each series' part is one range of the tree.
+pub(super) fn verdicts(connection: &Connection, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), Fault> {
+    let mut select = connection
+        .prepare_cached(&format!("SELECT {} FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ?", row::COLUMNS))?;
+    for series in series(connection)? {
+        let identity = (series.name.entity(), MetricId::of(&series.name.metric));
+        let mut rows = select.query((row::key(series.name.id()), from, until))?;
+        while let Some(columns) = rows.next()? {
+            take(verdict_at(columns, 1, identity)?);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn anomalies(connection: &Connection, from: Time, until: Time) -> Result<Vec<Anomaly>, Fault> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {ANOMALY}, anomaly_score, entity_type, entity_id, details ->> '$.metric_name' FROM anomalies
+         WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, entity_type, entity_id, details ->> '$.metric_name'"
+    ))?;
+    let mut rows = select.query((from, until))?;
+    let mut anomalies = Vec::new();
+    while let Some(columns) = rows.next()? {
+        let name = SeriesName { entity_type: columns.get(9)?, entity_id: columns.get(10)?, metric: columns.get(11)? };
+        anomalies.push(anomaly::told(name, &anomaly_row(columns)?, columns.get(8)?)?);
+    }
+    Ok(anomalies)
+}
+
+pub(super) fn dead_letters(connection: &Connection) -> Result<BTreeMap<String, u64>, Fault> {
+    let mut select = connection.prepare_cached("SELECT reason, count(*) FROM dead_letters GROUP BY reason")?;
+    let rows = select.query_map([], |columns| Ok((columns.get(0)?, columns.get::<_, i64>(1)?.cast_unsigned())))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,201 @@
+//! History in PostgreSQL, with or without TimescaleDB.
+
+mod address;
+mod copy;
+mod read;
+mod write;
+
+use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration};
+use crate::series::SeriesName;
+use address::{Address, Refusal};
+use dataflows::{SeriesId, Time, Verdict};
+use postgres::error::SqlState;
+use postgres::{GenericClient, Statement};
+use std::collections::{BTreeMap, HashMap};
+
+/// Held while migrating: two processes that start together must not both create the tables. An arbitrary number.
+const MIGRATION_LOCK: i64 = 0x7469_6465_7761_7463;
+
+/// A server. A connection that broke is opened again by the next operation.
+pub(super) struct Postgres {
+    address: Address,
+    session: Option<Session>,
+}
+
+/// A connection and what was prepared on it.
+struct Session {
+    client: postgres::Client,
+    statements: Statements,
+    /// Whether the staging tables are there.
+    staged: bool,
+}
+
+/// Statements by their text, prepared once per connection.
+#[derive(Default)]
+struct Statements(HashMap<String, Statement>);
+
+impl Statements {
+    fn get(&mut self, client: &mut impl GenericClient, sql: &str) -> Result<Statement, postgres::Error> {
+        if let Some(statement) = self.0.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = client.prepare(sql)?;
+        self.0.insert(sql.to_string(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// What can go wrong in an operation: the library's error, or a row that makes no sense.
+enum Fault {
+    /// The server's or the network's word.
+    Client(postgres::Error),
+    /// The network's word in the middle of a COPY.
+    Stream(std::io::Error),
+    /// A sentence.
+    Data(String),
+}
+
+impl From<postgres::Error> for Fault {
+    fn from(error: postgres::Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(sentence: String) -> Self {
+        Self::Data(sentence)
+    }
+}
+
+impl Postgres {
+    /// Connects to the server that a URL names.
+    pub fn open(url: &str) -> Result<Self, HistoryError> {
+        let mut history = Self { address: Address::parse(url)?, session: None };
+        let problem = match history.connect() {
+            Ok(_) => return Ok(history),
+            Err(Refusal::Trust(sentence)) => sentence,
+            Err(Refusal::Server(error)) => sentence(&error),
+        };
+        Err(HistoryError::Connect { place: history.address.place, problem })
+    }
+
+    fn connect(&mut self) -> Result<&mut Session, Refusal> {
+        // A session whose connection is known to be closed is not worth a failed operation.
+        let session = match self.session.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => Session { client: self.address.connect()?, statements: Statements::default(), staged: false },
+        };
+        Ok(self.session.insert(session))
+    }
+
+    /// Runs one operation, connecting first where there is no connection, and names it in its error.
+    fn run<T>(&mut self, operation: &'static str, work: impl FnOnce(&mut Session) -> Result<T, Fault>) -> Result<T, HistoryError> {
+        let place = self.address.place.clone();
+        let fail = |problem, transient| HistoryError::Operation { place, operation, problem, transient };
+        let session = match self.connect() {
+            Ok(session) => session,
+            Err(Refusal::Trust(sentence)) => return Err(fail(sentence, false)),
+            Err(Refusal::Server(error)) => return Err(fail(sentence(&error), is_transient(&error))),
+        };
+        let fault = match work(session) {
+            Ok(value) => return Ok(value),
+            Err(fault) => fault,
+        };
+        let broken = session.client.is_closed();
+        let (problem, transient) = match &fault {
+            Fault::Client(error) => (sentence(error), broken || is_transient(error)),
+            Fault::Stream(error) => {
+                let server = error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>());
+                (server.map_or_else(|| error.to_string(), sentence), broken || server.is_none_or(is_transient))
+            }
+            Fault::Data(sentence) => (sentence.clone(), false),
+        };
+        if transient {
+            self.session = None;
+        }
+        Err(fail(problem, transient))
+    }
+}
+
+/// The server's word, and what to do.
+fn sentence(error: &postgres::Error) -> String {
+    let text = migration::with_causes(error);
+    let advice = match error.code() {
+        Some(code) if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN => "run `tidewatch migrate` first",
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "create it, or name another database",
+        Some(code) if *code == SqlState::INVALID_PASSWORD => "check user and password",
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => "grant it, or connect as the owner",
+        Some(code) if *code == SqlState::DISK_FULL => "free some space; nothing of this was stored",
+        None if text.contains("server does not support TLS") => "sslmode asks for TLS: turn it on at the server, or choose sslmode=prefer",
+        None if text.contains("certificate verify failed") => "check sslrootcert and the host's name, or choose sslmode=require",
+        None if text.contains("error connecting") => "check that the server runs and the address is right",
+        _ => return text,
+    };
+    format!("{text}: {advice}")
+}
+
+/// Whether trying again later may help: everything that is not the server's considered refusal.
+fn is_transient(error: &postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        // The connection broke, or there was none; but a certificate does not become right by waiting.
+        return error.is_closed() || !migration::with_causes(error).contains("TLS");
+    };
+    // Classes: connection, transaction rollback, insufficient resources, operator intervention; and a lock that was not to be had.
+    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class)) || *code == SqlState::LOCK_NOT_AVAILABLE
+}
+
+fn migrate(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>, Fault> {
+    let client = &mut session.client;
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])?;
+    if let Some(schema) = schema {
+        client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))?;
+    }
+    let outcome = migration::for_postgres().run(client);
+    client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK])?;
+    Ok(migration::names(&outcome.map_err(|error| migration::problem(&error))?))
+}
+
+impl History for Postgres {
+    fn migrate(&mut self) -> Result<Vec<String>, HistoryError> {
+        let schema = self.address.schema.clone();
+        self.run("migrating", |session| migrate(session, schema.as_deref()))
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError> {
+        self.run("committing a batch", |session| write::commit(session, batch))
+    }
+
+    fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError> {
+        self.run("reading the position", |session| read::position(session, source, since))
+    }
+
+    fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
+        self.run("reading the series", read::series)
+    }
+
+    fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError> {
+        self.run("reading training rows", |session| read::training_rows(session, series, from, until))
+    }
+
+    fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError> {
+        self.run("reading a verdict", |session| read::verdict(session, series, start))
+    }
+
+    fn verdicts(&mut self, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), HistoryError> {
+        self.run("reading verdicts", |session| read::verdicts(session, from, until, take))
+    }
+
+    fn anomalies(&mut self, from: Time, until: Time) -> Result<Vec<Anomaly>, HistoryError> {
+        self.run("reading anomalies", |session| read::anomalies(session, from, until))
+    }
+
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        self.run("counting dead letters", read::dead_letters)
+    }
+}

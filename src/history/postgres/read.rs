@@ -1,0 +1,149 @@
+//! What PostgreSQL gives back.
+
+use super::copy::Instant;
+use super::{Fault, Session};
+use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
+use crate::series::SeriesName;
+use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
+use postgres::Row;
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::ToSql;
+use std::collections::{BTreeMap, HashMap};
+
+/// The columns that [`anomaly_row`] reads. JSONB keeps a number's digits; they are read here.
+pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details ->> 'actual_value', details ->> 'expected_value',
+    details ->> 'z_score', withdrawn_reason, revision";
+
+/// A row of `anomalies` from the columns of [`ANOMALY`].
+pub(super) fn anomaly_row(columns: &Row) -> Result<anomaly::Row, Fault> {
+    let number = |column: usize| -> Result<f64, Fault> { Ok(anomaly::number(columns.try_get(column)?)?) };
+    Ok(anomaly::Row {
+        series: row::series_of(columns.try_get(0)?),
+        start: columns.try_get::<_, Instant>(1)?.0,
+        severity: columns.try_get(2)?,
+        actual: number(3)?,
+        expected: number(4)?,
+        z_score: number(5)?,
+        withdrawn: columns.try_get(6)?,
+        revision: columns.try_get(7)?,
+    })
+}
+
+fn series_at(columns: &Row) -> Result<Series, Fault> {
+    let name = SeriesName { entity_type: columns.try_get(0)?, entity_id: columns.try_get(1)?, metric: columns.try_get(2)? };
+    let labels = row::labels_from_json(columns.try_get(3)?)?;
+    Ok(Series { name, labels, partition: columns.try_get(4)? })
+}
+
+fn query(session: &mut Session, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+    let select = session.statements.get(&mut session.client, sql)?;
+    Ok(session.client.query(&select, parameters)?)
+}
+
+pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Result<Position, Fault> {
+    let horizon = query(session, "SELECT horizon FROM sources WHERE source = $1", &[&source])?;
+    let horizon = horizon.first().map(|columns| columns.try_get::<_, Option<Instant>>(0)).transpose()?.flatten();
+    let sql = r#"SELECT partition, next_offset, replay_offset, replay_time FROM progress WHERE source = $1 ORDER BY partition COLLATE "C""#;
+    let mut progress = Vec::new();
+    for columns in query(session, sql, &[&source])? {
+        progress.push(Progress {
+            partition: columns.try_get(0)?,
+            next_offset: columns.try_get(1)?,
+            replay_offset: columns.try_get(2)?,
+            replay_time: columns.try_get::<_, Instant>(3)?.0,
+        });
+    }
+    // Backwards from the end of each series: the first bucket that has samples is the answer.
+    let sql = r#"SELECT entity_type, entity_id, metric, labels::text, partition, bucket_start FROM series CROSS JOIN LATERAL (
+            SELECT bucket_start FROM buckets WHERE buckets.series_id = series.series_id AND bucket_start >= $2 AND count > 0
+            ORDER BY bucket_start DESC LIMIT 1) AS last
+        WHERE source = $1 ORDER BY entity_type COLLATE "C", entity_id COLLATE "C", metric COLLATE "C""#;
+    let mut last_seen = Vec::new();
+    for columns in query(session, sql, &[&source, &Instant(since)])? {
+        last_seen.push((series_at(&columns)?, columns.try_get::<_, Instant>(5)?.0));
+    }
+    Ok(Position { progress, horizon: horizon.map(|horizon| horizon.0), last_seen })
+}
+
+/// Ordered by bytes, as in Rust and SQLite, whatever the collation of the database.
+pub(super) fn series(session: &mut Session) -> Result<Vec<Series>, Fault> {
+    let sql = r#"SELECT entity_type, entity_id, metric, labels::text, partition FROM series
+        ORDER BY entity_type COLLATE "C", entity_id COLLATE "C", metric COLLATE "C""#;
+    query(session, sql, &[])?.iter().map(series_at).collect()
+}
+
+pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
+    let sql = "SELECT series_id, bucket_start, mean, state FROM buckets
+        WHERE series_id = ANY($1) AND bucket_start >= $2 AND bucket_start < $3 AND count > 0";
+    let select = session.statements.get(&mut session.client, sql)?;
+    let keys: Vec<i64> = series.iter().copied().map(row::key).collect();
+    let parameters: [&(dyn ToSql + Sync); 3] = [&keys, &Instant(from), &Instant(until)];
+    let mut rows = session.client.query_raw(&select, parameters)?;
+    let mut training_rows = Vec::new();
+    while let Some(columns) = rows.next()? {
+        training_rows.push(TrainingRow {
+            series: row::series_of(columns.try_get(0)?),
+            start: columns.try_get::<_, Instant>(1)?.0,
+            mean: columns.try_get(2)?,
+            anomalous: columns.try_get::<_, &str>(3)? == State::Anomalous.as_str(),
+        });
+    }
+    // The server would order by the signed key.
+    training_rows.sort_unstable_by_key(|row| (row.series, row.start));
+    Ok(training_rows)
+}
+
+/// A verdict from the columns of [`row::COLUMNS`].
+fn verdict_at(columns: &Row, identity: (EntityId, MetricId)) -> Result<Verdict, Fault> {
+    let mut numbers = [None; 7];
+    for (i, number) in numbers.iter_mut().enumerate() {
+        *number = columns.try_get(3 + i)?;
+    }
+    let start = columns.try_get::<_, Instant>(1)?.0;
+    Ok(row::verdict(identity, start, columns.try_get(2)?, numbers, columns.try_get(10)?)?)
+}
+
+pub(super) fn verdict(session: &mut Session, series: &SeriesName, start: Time) -> Result<Option<Verdict>, Fault> {
+    let sql = format!("SELECT {} FROM buckets WHERE series_id = $1 AND bucket_start = $2", row::COLUMNS);
+    let rows = query(session, &sql, &[&row::key(series.id()), &Instant(start)])?;
+    let identity = (series.entity(), MetricId::of(&series.metric));
+    rows.first().map(|columns| verdict_at(columns, identity)).transpose()
+}
+
+/// Row by row as they come: a year of buckets need not fit in memory.
+pub(super) fn verdicts(session: &mut Session, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), Fault> {
+    let identities: HashMap<i64, (EntityId, MetricId)> = series(session)?
+        .iter()
+        .map(|series| (row::key(series.name.id()), (series.name.entity(), MetricId::of(&series.name.metric))))
+        .collect();
+    let sql = format!("SELECT {} FROM buckets WHERE bucket_start >= $1 AND bucket_start < $2", row::COLUMNS);
+    let select = session.statements.get(&mut session.client, &sql)?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&Instant(from), &Instant(until)];
+    let mut rows = session.client.query_raw(&select, parameters)?;
+    while let Some(columns) = rows.next()? {
+        let key: i64 = columns.try_get(0)?;
+        let identity = identities.get(&key).ok_or_else(|| format!("table series: a bucket's series {key} is not there"))?;
+        take(verdict_at(&columns, *identity)?);
+    }
+    Ok(())
+}
+
+pub(super) fn anomalies(session: &mut Session, from: Time, until: Time) -> Result<Vec<Anomaly>, Fault> {
+    let sql = format!(
+        r#"SELECT {ANOMALY}, anomaly_score, entity_type, entity_id, details ->> 'metric_name' FROM anomalies
+           WHERE timestamp >= $1 AND timestamp < $2
+           ORDER BY timestamp, entity_type COLLATE "C", entity_id COLLATE "C", details ->> 'metric_name' COLLATE "C""#
+    );
+    let mut anomalies = Vec::new();
+    for columns in query(session, &sql, &[&Instant(from), &Instant(until)])? {
+        let name = SeriesName { entity_type: columns.try_get(9)?, entity_id: columns.try_get(10)?, metric: columns.try_get(11)? };
+        anomalies.push(anomaly::told(name, &anomaly_row(&columns)?, columns.try_get(8)?)?);
+    }
+    Ok(anomalies)
+}
+
+pub(super) fn dead_letters(session: &mut Session) -> Result<BTreeMap<String, u64>, Fault> {
+    let rows = query(session, "SELECT reason, count(*) FROM dead_letters GROUP BY reason", &[])?;
+    let counted = |columns: &Row| Ok((columns.try_get(0)?, columns.try_get::<_, i64>(1)?.cast_unsigned()));
+    rows.iter().map(counted).collect()
+}

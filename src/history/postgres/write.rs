@@ -1,0 +1,234 @@
+//! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
+
+use super::copy::{Instant, Rows};
+use super::{Fault, Session, Statements, read};
+use crate::history::wide::{WIDES, Wide, label, metric};
+use crate::history::{Batch, Change, anomaly, row};
+use crate::instant;
+use crate::series::SeriesName;
+use dataflows::{SeriesId, Time};
+use postgres::Transaction;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+
+/// Where COPY goes first: COPY itself knows no ON CONFLICT. Of the session alone, emptied by every commit, never logged to disk.
+const STAGING: &str = "
+    CREATE TEMP TABLE IF NOT EXISTS staged_buckets (LIKE buckets) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_anomalies (LIKE anomalies) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_server_metrics (LIKE server_metrics) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_application_metrics (LIKE application_metrics) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_dead_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;";
+
+/// A transaction and the statements of its connection.
+struct Commit<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a mut Statements,
+}
+
+/// Applies a batch. A transaction that is dropped on the way is rolled back.
+pub(super) fn commit(session: &mut Session, batch: &Batch) -> Result<(), Fault> {
+    if !session.staged {
+        session.client.batch_execute(STAGING)?;
+        session.staged = true;
+    }
+    let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
+    write_series(&mut commit, batch)?;
+    write_anomalies(&mut commit, batch)?;
+    write_buckets(&mut commit, batch)?;
+    for wide in &WIDES {
+        write_raw(&mut commit, wide, batch)?;
+    }
+    write_dead_letters(&mut commit, batch)?;
+    write_progress(&mut commit, batch)?;
+    Ok(commit.transaction.commit()?)
+}
+
+impl Commit<'_> {
+    /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
+    fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
+        let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
+        let mut writer = self.transaction.copy_in(&copy)?;
+        writer.write_all(&rows.finish())?;
+        writer.finish()?;
+        let insert = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM staged_{table} ON CONFLICT {on_conflict}");
+        let insert = self.statements.get(&mut self.transaction, &insert)?;
+        self.transaction.execute(&insert, &[])?;
+        Ok(())
+    }
+}
+
+fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    if batch.series.is_empty() {
+        return Ok(());
+    }
+    // The last of two rows of one series holds: ON CONFLICT does not touch a row twice.
+    let series: BTreeMap<i64, _> = batch.series.iter().map(|series| (row::key(series.name.id()), series)).collect();
+    let mut rows = Rows::new(7);
+    for (key, series) in series {
+        rows.row();
+        rows.integer(key);
+        rows.text(&series.name.entity_type);
+        rows.text(&series.name.entity_id);
+        rows.text(&series.name.metric);
+        rows.json(&row::labels_to_json(&series.labels));
+        rows.text(&batch.source);
+        rows.text(&series.partition);
+    }
+    let columns = "series_id, entity_type, entity_id, metric, labels, source, partition";
+    let on_conflict = "(series_id) DO UPDATE SET labels = excluded.labels, source = excluded.source, partition = excluded.partition";
+    commit.upsert("series", columns, rows, on_conflict)
+}
+
+fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    let mut rows = Rows::new(11);
+    let (mut count, mut gone) = (0, (Vec::new(), Vec::new()));
+    for change in &batch.changes {
+        match change {
+            Change { new: Some(verdict), .. } => {
+                count += 1;
+                rows.row();
+                rows.integer(row::key(verdict.bucket.series()));
+                rows.time(verdict.bucket.start);
+                rows.integer(row::count(verdict));
+                row::numbers(verdict).into_iter().for_each(|number| rows.number(number));
+                rows.text(verdict.state.as_str());
+            }
+            Change { old: Some(verdict), .. } => {
+                gone.0.push(row::key(verdict.bucket.series()));
+                gone.1.push(Instant(verdict.bucket.start));
+            }
+            Change { old: None, new: None } => {}
+        }
+    }
+    if !gone.0.is_empty() {
+        let sql = "DELETE FROM buckets USING unnest($1::bigint[], $2::timestamptz[]) AS gone (series, start)
+                   WHERE series_id = series AND bucket_start = start";
+        let delete = commit.statements.get(&mut commit.transaction, sql)?;
+        commit.transaction.execute(&delete, &[&gone.0, &gone.1])?;
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    // Every column is set even where nothing changed: `IS DISTINCT FROM` takes -0 for 0, and rows are to come back bit for bit.
+    let on_conflict = "(series_id, bucket_start) DO UPDATE SET count = excluded.count, mean = excluded.mean, min = excluded.min,
+        max = excluded.max, stddev = excluded.stddev, expected = excluded.expected, sigma = excluded.sigma,
+        z_score = excluded.z_score, state = excluded.state";
+    commit.upsert("buckets", row::COLUMNS, rows, on_conflict)
+}
+
+/// The stored anomalies of the batch's buckets.
+fn stored_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<HashMap<(SeriesId, Time), anomaly::Row>, Fault> {
+    let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old));
+    let mut starts: Vec<Time> = verdicts.map(|verdict| verdict.bucket.start).collect();
+    starts.sort_unstable();
+    starts.dedup();
+    let sql = format!("SELECT {} FROM anomalies WHERE timestamp = ANY($1)", read::ANOMALY);
+    let select = commit.statements.get(&mut commit.transaction, &sql)?;
+    let starts: Vec<Instant> = starts.into_iter().map(Instant).collect();
+    let rows = commit.transaction.query(&select, &[&starts])?;
+    rows.iter().map(|columns| read::anomaly_row(columns).map(|row| ((row.series, row.start), row))).collect()
+}
+
+fn write_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    if batch.changes.is_empty() {
+        return Ok(());
+    }
+    let changes = anomaly::changes(batch, &stored_anomalies(commit, batch)?);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let names = names(commit, changes.iter().map(|anomaly| row::key(anomaly.series)).collect())?;
+    let known_at = instant::now();
+    let mut rows = Rows::new(11);
+    for anomaly in changes {
+        let key = row::key(anomaly.series);
+        let name = names.get(&key).ok_or_else(|| format!("table series: an anomaly's series {key} is not there"))?;
+        rows.row();
+        rows.integer(key);
+        rows.time(anomaly.start);
+        rows.text(&name.entity_id);
+        rows.text(&name.entity_type);
+        rows.text(&anomaly.severity);
+        rows.number(Some(anomaly.anomaly_score()));
+        rows.json(&anomaly.details(&name.metric));
+        rows.text(anomaly.status());
+        rows.text_or_null(anomaly.withdrawn.as_deref());
+        rows.integer(anomaly.revision);
+        rows.time(known_at);
+    }
+    let columns = "series_id, timestamp, entity_id, entity_type, severity, anomaly_score, details, status, withdrawn_reason, revision,
+        known_at";
+    let on_conflict = "(timestamp, series_id) DO UPDATE SET severity = excluded.severity, anomaly_score = excluded.anomaly_score,
+        details = excluded.details, status = excluded.status, withdrawn_reason = excluded.withdrawn_reason,
+        revision = excluded.revision, revised_at = excluded.known_at";
+    commit.upsert("anomalies", columns, rows, on_conflict)
+}
+
+fn names(commit: &mut Commit<'_>, keys: Vec<i64>) -> Result<HashMap<i64, SeriesName>, Fault> {
+    let sql = "SELECT series_id, entity_type, entity_id, metric FROM series WHERE series_id = ANY($1)";
+    let select = commit.statements.get(&mut commit.transaction, sql)?;
+    let rows = commit.transaction.query(&select, &[&keys])?;
+    let named = |columns: &postgres::Row| -> Result<(i64, SeriesName), Fault> {
+        let (entity_type, entity_id, metric) = (columns.try_get(1)?, columns.try_get(2)?, columns.try_get(3)?);
+        Ok((columns.try_get(0)?, SeriesName { entity_type, entity_id, metric }))
+    };
+    rows.iter().map(named).collect()
+}
+
+fn write_raw(commit: &mut Commit<'_>, wide: &Wide, batch: &Batch) -> Result<(), Fault> {
+    if wide.events(&batch.raw).next().is_none() {
+        return Ok(());
+    }
+    let columns = wide.columns();
+    let mut rows = Rows::new(i16::try_from(columns.len()).unwrap_or(i16::MAX));
+    for event in wide.events(&batch.raw) {
+        rows.row();
+        rows.time(event.time);
+        rows.text(&event.entity_id);
+        wide.labels.iter().for_each(|column| rows.text_or_null(label(&event.labels, column)));
+        wide.metrics.iter().for_each(|column| rows.number(metric(event, column)));
+        rows.json(&row::labels_to_json(&event.labels));
+        rows.text(&event.partition);
+        rows.integer(event.offset);
+    }
+    commit.upsert(wide.table, &columns.join(", "), rows, "DO NOTHING")
+}
+
+fn write_dead_letters(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    if batch.dead_letters.is_empty() {
+        return Ok(());
+    }
+    let known_at = instant::now();
+    let mut rows = Rows::new(7);
+    for letter in &batch.dead_letters {
+        rows.row();
+        rows.text(&batch.source);
+        rows.text(&letter.partition);
+        rows.integer(letter.offset);
+        rows.text(&letter.reason);
+        rows.text(&letter.detail);
+        rows.field(&letter.bytes);
+        rows.time(known_at);
+    }
+    let columns = "source, partition, record_offset, reason, detail, bytes, known_at";
+    commit.upsert("dead_letters", columns, rows, "DO NOTHING")
+}
+
+fn write_progress(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    let sql = "INSERT INTO sources (source, bucket_width, horizon) VALUES ($1, $2, $3) ON CONFLICT (source) DO UPDATE SET
+        bucket_width = excluded.bucket_width, horizon = coalesce(excluded.horizon, sources.horizon)";
+    let source = row::text(&batch.source);
+    let upsert = commit.statements.get(&mut commit.transaction, sql)?;
+    commit.transaction.execute(&upsert, &[&source, &batch.bucket_width, &batch.horizon.map(Instant)])?;
+    let sql = "INSERT INTO progress (source, partition, next_offset, replay_offset, replay_time) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (source, partition) DO UPDATE SET
+            next_offset = excluded.next_offset, replay_offset = excluded.replay_offset, replay_time = excluded.replay_time";
+    let upsert = commit.statements.get(&mut commit.transaction, sql)?;
+    for progress in &batch.progress {
+        let (partition, replay_time) = (row::text(&progress.partition), Instant(progress.replay_time));
+        let (next, replay) = (progress.next_offset, progress.replay_offset);
+        commit.transaction.execute(&upsert, &[&source, &partition, &next, &replay, &replay_time])?;
+    }
+    Ok(())
+}
