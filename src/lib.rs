@@ -8,3 +8,4 @@ pub mod models;
 pub mod run;
 pub mod series;
 pub mod source;
+pub mod train;

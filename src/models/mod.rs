@@ -2,6 +2,14 @@
 //!
 //! Models are chosen by the scheme of their URL: `embedded:PATH` (the history's SQLite file, or one of its own) or `redis://…`, `rediss://…`.
 
+mod address;
+mod document;
+mod embedded;
+mod redis;
+#[cfg(test)]
+mod samples;
+mod store;
+
 use crate::series::SeriesName;
 use dataflows::Model;
 use serde::{Deserialize, Serialize};
@@ -94,4 +102,19 @@ pub enum ModelsError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// The schemes of [`open`], for messages.
+const SCHEMES: &str = "write embedded:PATH, redis://HOST:PORT/DB or rediss://HOST:PORT/DB";
+
+/// Opens the store that `url` names. A password is shown in no error.
+pub fn open(url: &str) -> Result<Box<dyn Models>, ModelsError> {
+    let wrong = |problem: String| ModelsError::Url { url: address::redacted(url), problem };
+    match url.split_once(':') {
+        Some(("embedded", "")) => Err(wrong("the path is missing: write embedded:PATH".into())),
+        Some(("embedded", path)) => Ok(Box::new(embedded::Embedded::open(path)?)),
+        Some(("redis" | "rediss", _)) => Ok(Box::new(redis::Redis::open(url)?)),
+        Some((scheme, _)) => Err(wrong(format!("no models are stored in '{scheme}': {SCHEMES}"))),
+        None => Err(wrong(format!("the scheme is missing: {SCHEMES}"))),
+    }
 }

@@ -1,0 +1,168 @@
+//! The JSON form of a model: what redis-cli shows. No other file knows it.
+//!
+//! Numbers survive bit for bit: they are written in the shortest form that reads back to the same double, and
+//! serde_json reads exactly with its feature `float_roundtrip`.
+
+use super::{Provenance, Trained};
+use crate::{instant, series::SeriesName};
+use dataflows::{Model, Seasonal, Time};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Milliseconds in a second.
+const SECOND: f64 = 1000.0;
+
+/// The document, its fields in the order in which a person wants to read them.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    series: String,
+    method: String,
+    parameters: Map<String, Value>,
+    bucket_seconds: f64,
+    period: usize,
+    trained_from: String,
+    trained_until: String,
+    trained_at: String,
+    buckets: u32,
+    masked: u32,
+    fill: f64,
+    input_hash: String,
+    level: f64,
+    sigma: f64,
+    seasonal: Profiles,
+}
+
+/// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Profiles {
+    Daily { daily: Vec<f64> },
+    Weekly { weekday: Vec<f64>, weekend: Vec<f64> },
+}
+
+/// Writes a model as one line of JSON. A model with a [`Model::defect`] is refused, with the reason: it could not be read again.
+pub(super) fn write(trained: &Trained) -> Result<String, String> {
+    let (model, provenance) = (&trained.model, &trained.provenance);
+    if let Some(defect) = model.defect() {
+        return Err(defect.into());
+    }
+    let (period, seasonal) = match model.seasonal.clone() {
+        Seasonal::Daily(daily) => (daily.len(), Profiles::Daily { daily }),
+        Seasonal::Weekly { weekday, weekend } => (weekday.len(), Profiles::Weekly { weekday, weekend }),
+    };
+    #[allow(clippy::cast_precision_loss)] // a bucket is shorter than 2^53 ms
+    let bucket_seconds = model.bucket_width as f64 / SECOND;
+    let document = Document {
+        series: trained.series.to_string(),
+        method: provenance.method.clone(),
+        parameters: provenance.parameters.clone(),
+        bucket_seconds,
+        period,
+        trained_from: instant::format(model.trained_from),
+        trained_until: instant::format(model.trained_until),
+        trained_at: instant::format(provenance.trained_at),
+        buckets: provenance.buckets,
+        masked: provenance.masked,
+        fill: provenance.fill,
+        input_hash: provenance.input_hash.clone(),
+        level: model.level,
+        sigma: model.sigma,
+        seasonal,
+    };
+    serde_json::to_string(&document).map_err(|error| error.to_string())
+}
+
+/// Reads a model; what is wrong with the document otherwise.
+pub(super) fn read(text: &str) -> Result<Trained, String> {
+    let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let (whole, seasonal) = match document.seasonal {
+        Profiles::Daily { daily } => (daily.len() == document.period, Seasonal::Daily(daily)),
+        Profiles::Weekly { weekday, weekend } => {
+            (weekday.len() == document.period && weekend.len() == document.period, Seasonal::Weekly { weekday, weekend })
+        }
+    };
+    if !whole {
+        return Err(format!("a seasonal profile does not have {} values", document.period));
+    }
+    #[allow(clippy::cast_possible_truncation)] // saturates, and 0 is a defect
+    let model = Model {
+        bucket_width: (document.bucket_seconds * SECOND).round() as Time,
+        trained_from: time("trained_from", &document.trained_from)?,
+        trained_until: time("trained_until", &document.trained_until)?,
+        level: document.level,
+        sigma: document.sigma,
+        seasonal,
+    };
+    if let Some(defect) = model.defect() {
+        return Err(defect.into());
+    }
+    let provenance = Provenance {
+        method: document.method,
+        parameters: document.parameters,
+        buckets: document.buckets,
+        masked: document.masked,
+        fill: document.fill,
+        input_hash: document.input_hash,
+        trained_at: time("trained_at", &document.trained_at)?,
+    };
+    let series: SeriesName = document.series.parse()?;
+    Ok(Trained { series, model, provenance })
+}
+
+fn time(field: &str, text: &str) -> Result<Time, String> {
+    instant::parse(text).ok_or_else(|| format!("{field} '{text}' is not a time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::trained;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_number_survives_the_document_bit_for_bit(
+            level in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO,
+            sigma in proptest::num::f64::POSITIVE | proptest::num::f64::SUBNORMAL,
+            profile in prop::collection::vec(proptest::num::f64::NORMAL | proptest::num::f64::ZERO, 4),
+            bucket_width in 1_i64..86_400_000,
+        ) {
+            prop_assume!(sigma > 0.0 && sigma.is_finite());
+            let mut trained = trained("a", 1_000, level);
+            trained.model.sigma = sigma;
+            trained.model.bucket_width = bucket_width;
+            trained.model.seasonal = Seasonal::Daily(profile);
+            let back = read(&write(&trained).unwrap()).unwrap();
+            prop_assert_eq!(format!("{:?}", back), format!("{:?}", &trained));
+            prop_assert_eq!(back.model.level.to_bits(), level.to_bits());
+            prop_assert_eq!(back.model.sigma.to_bits(), sigma.to_bits());
+        }
+    }
+
+    #[test]
+    fn a_person_can_read_it() {
+        let text = write(&trained("srv-001", 1_769_000_000_000, 42.5)).unwrap();
+        assert!(text.starts_with(r#"{"series":"server:srv-001:cpu_usage_percent","method":"stl_zscore","parameters":{"#), "{text}");
+        assert!(text.contains(r#""trained_until":"2026-01-21T12:53:20Z""#), "{text}");
+        assert!(text.contains(r#""level":42.5,"sigma":2.0,"seasonal":{"weekday":["#), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_a_model_says_why() {
+        let good = write(&trained("a", 1_000, 1.0)).unwrap();
+        for (from, to, problem) in [
+            ("\"sigma\":2.0", "\"sigma\":0.0", "sigma is not a positive number"),
+            ("\"sigma\":2.0", "\"sigma\":null", "invalid type"),
+            ("\"period\":4", "\"period\":5", "does not have 5 values"),
+            ("1970-01-01T00:00:01Z", "yesterday", "'yesterday' is not a time"),
+            ("\"level\"", "\"lvel\"", "missing field `level`"),
+            ("server:a:cpu_usage_percent", "server", "is not a series"),
+        ] {
+            let bad = read(&good.replacen(from, to, 1)).unwrap_err();
+            assert!(bad.contains(problem), "{bad}");
+        }
+        let mut broken = trained("a", 1_000, 1.0);
+        broken.model.level = f64::NAN;
+        assert!(write(&broken).is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! A small model for the tests of this folder.
+
+use super::{Provenance, Trained};
+use crate::series::SeriesName;
+use dataflows::{Model, Seasonal, Time};
+
+/// A model of `server:ENTITY:cpu_usage_percent`, with a period of 4 and a weekend.
+pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained {
+    let seasonal = Seasonal::Weekly { weekday: vec![0.1, 0.2, -0.3, 1.0 / 3.0], weekend: vec![-1.0, 0.0, 1e-7, 2.0] };
+    let model = Model { bucket_width: 300_000, trained_from: 0, trained_until, level, sigma: 2.0, seasonal };
+    let parameters = serde_json::json!({ "rounds": 3, "outlier_sigmas": 4.5 }).as_object().cloned().unwrap_or_default();
+    let provenance = Provenance {
+        method: "stl_zscore".into(),
+        parameters,
+        buckets: 4000,
+        masked: 3,
+        fill: 0.9921,
+        input_hash: "00ff00ff00ff00ff".into(),
+        trained_at: 1_769_000_000_123,
+    };
+    Trained { series: SeriesName::new("server", entity, "cpu_usage_percent"), model, provenance }
+}

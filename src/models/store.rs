@@ -1,0 +1,110 @@
+//! What all stores of models agree on: the keys, and what a push does to the model that was there.
+
+use super::{ModelsError, Trained, document};
+use crate::series::SeriesName;
+use dataflows::Time;
+use std::collections::BTreeMap;
+
+/// The key of the counter of complete pushes.
+pub(super) const GENERATION: &str = "models:generation";
+
+/// What the key of a series' newest model begins with.
+pub(super) const NEWEST: &str = "model:";
+
+/// What the key of the model before it begins with.
+pub(super) const PREVIOUS: &str = "previous_model:";
+
+/// Models read or written per round trip: 300 documents are 3 MB at most.
+pub(super) const CHUNK_MODELS: usize = 300;
+
+/// The documents of one series as they are in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// The newest model.
+    pub(super) newest: Option<String>,
+    /// The one before it.
+    pub(super) previous: Option<String>,
+}
+
+impl Stored {
+    /// What is to be stored once `document`, trained until `until`, is pushed. The last push wins; the previous model is
+    /// always one whose training ended earlier. So pushing the same again changes nothing, and pushing an older one
+    /// goes back in time. What cannot be read is not kept.
+    pub(super) fn push(self, document: String, until: Time) -> Self {
+        let earlier = |text: &String| document::read(text).is_ok_and(|model| model.model.trained_until < until);
+        Self { newest: Some(document), previous: self.newest.filter(earlier).or(self.previous.filter(earlier)) }
+    }
+}
+
+/// A model's document, or the error that names it.
+pub(super) fn document(place: &str, trained: &Trained) -> Result<String, ModelsError> {
+    document::write(trained).map_err(|problem| ModelsError::Document {
+        place: place.into(),
+        key: format!("{NEWEST}{}", trained.series),
+        problem,
+    })
+}
+
+/// The models among the documents by key, ordered by series, the previous before the newest, and the others with the reason.
+pub(super) fn read_all(documents: &BTreeMap<String, String>) -> (Vec<Trained>, Vec<String>) {
+    let (mut models, mut broken) = (Vec::new(), Vec::new());
+    for (key, text) in documents {
+        match read(key, text) {
+            Ok(model) => models.push(model),
+            Err(problem) => broken.push(format!("{key}: {problem}")),
+        }
+    }
+    models.sort_by(|a, b| (&a.series, a.model.trained_until).cmp(&(&b.series, b.model.trained_until)));
+    (models, broken)
+}
+
+/// A document that is of the series its key names.
+pub(super) fn read(key: &str, text: &str) -> Result<Trained, String> {
+    let trained = document::read(text)?;
+    let name = key.strip_prefix(NEWEST).or_else(|| key.strip_prefix(PREVIOUS));
+    if name == Some(trained.series.to_string().as_str()) {
+        Ok(trained)
+    } else {
+        Err(format!("it is of the series {}", trained.series))
+    }
+}
+
+/// The keys of a series' newest model and of the one before it.
+pub(super) fn keys(series: &SeriesName) -> (String, String) {
+    (format!("{NEWEST}{series}"), format!("{PREVIOUS}{series}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::trained;
+    use super::*;
+
+    fn text(until: Time, level: f64) -> String {
+        document("here", &trained("a", until, level)).unwrap()
+    }
+
+    #[test]
+    fn the_previous_model_is_always_an_earlier_one() {
+        let first = Stored::default().push(text(100, 1.0), 100);
+        assert_eq!(first.previous, None);
+        let second = first.clone().push(text(200, 2.0), 200);
+        assert_eq!(second.previous, Some(text(100, 1.0)));
+        let again = second.clone().push(text(200, 3.0), 200);
+        assert_eq!((again.newest, again.previous), (Some(text(200, 3.0)), Some(text(100, 1.0))));
+        let back = second.push(text(50, 4.0), 50);
+        assert_eq!((back.newest, back.previous), (Some(text(50, 4.0)), None));
+    }
+
+    #[test]
+    fn a_document_under_a_wrong_key_is_named() {
+        let documents = BTreeMap::from([
+            ("model:server:a:cpu_usage_percent".to_owned(), text(1, 1.0)),
+            ("model:server:b:cpu_usage_percent".to_owned(), text(1, 1.0)),
+            ("model:server:c:cpu_usage_percent".to_owned(), "{".to_owned()),
+        ]);
+        let (models, broken) = read_all(&documents);
+        assert_eq!(models.len(), 1);
+        assert!(broken[0].starts_with("model:server:b:cpu_usage_percent: it is of the series server:a"), "{broken:?}");
+        assert!(broken[1].starts_with("model:server:c:cpu_usage_percent: EOF"), "{broken:?}");
+    }
+}

@@ -1,0 +1,124 @@
+//! `tidewatch train`: once, or every so often until it is told to stop.
+
+use super::{Progress, Report, Request, TrainError, train};
+use crate::history::{History, HistoryError};
+use crate::{instant, models};
+use anyhow::Context;
+use dataflows::Time;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The first wait after a failed run; it doubles up to the interval of `--every`.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+
+/// How often a waiting trainer looks whether it is to stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Opens a history by its URL.
+pub type OpenHistory<'a> = &'a dyn Fn(&str) -> Result<Box<dyn History>, HistoryError>;
+
+/// Fit the models of all series in history and push them
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: tidewatch train --history embedded:tidewatch.db --models redis://localhost:6379 --every 60m")]
+pub struct Args {
+    /// Where buckets are read from: embedded:PATH, postgres://…
+    #[arg(long, value_name = "URL", env = "TIDEWATCH_HISTORY")]
+    pub history: String,
+    /// Where models are pushed to: embedded:PATH, redis://…, rediss://…
+    #[arg(long, value_name = "URL", env = "TIDEWATCH_MODELS")]
+    pub models: String,
+    /// Train again and again, this long from one start to the next, for example 60m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "until")]
+    pub every: Option<Duration>,
+    /// The end of training, exclusive, for example 2026-01-24T12:35:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = instant::argument)]
+    pub until: Option<Time>,
+    /// How far back training looks
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "14d")]
+    pub window: Duration,
+    /// The width of a bucket
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
+    pub bucket: Duration,
+    /// Buckets in one season [default: as many as make a day]
+    #[arg(long, value_name = "BUCKETS")]
+    pub period: Option<usize>,
+}
+
+impl Args {
+    /// The request for a run that starts at `now`.
+    pub fn request(&self, now: Time) -> Result<Request, TrainError> {
+        let milliseconds = |duration: Duration| Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4);
+        let mut request = Request::new(self.until.unwrap_or(now), now);
+        request.window = milliseconds(self.window);
+        request.bucket_width = milliseconds(self.bucket);
+        let day = Duration::from_hours(24).as_millis();
+        let whole = !self.bucket.is_zero() && day.is_multiple_of(self.bucket.as_millis().max(1));
+        request.period = match self.period {
+            Some(period) => period,
+            None if whole => usize::try_from(day / self.bucket.as_millis().max(1)).unwrap_or(usize::MAX),
+            None => return Err(TrainError::Request("--bucket must divide a day, or give --period".into())),
+        };
+        match request.defect() {
+            Some(defect) => Err(TrainError::Request(defect)),
+            None => Ok(request),
+        }
+    }
+}
+
+/// Trains once and prints the report on `out`; with `--every` until `stop` is set. A failed run ends a single training and is retried
+/// with growing waits in a repeated one: a store that is away may come back.
+pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &AtomicBool) -> anyhow::Result<()> {
+    let Some(every) = args.every else {
+        return writeln!(out, "{}", once(args, open_history)?).context("the report could not be printed");
+    };
+    args.request(instant::now())?;
+    let mut backoff = BACKOFF_MIN;
+    while !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        match once(args, open_history) {
+            Ok(report) => {
+                backoff = BACKOFF_MIN;
+                writeln!(out, "{report}").context("the report could not be printed")?;
+                wait(every.saturating_sub(started.elapsed()), stop);
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, retry_seconds = backoff.as_secs(), "training failed");
+                wait(backoff, stop);
+                backoff = (backoff * 2).min(every.max(BACKOFF_MIN));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One run. Both stores are opened anew, so that the last run's broken connection is not this one's.
+fn once(args: &Args, open_history: OpenHistory) -> Result<Report, TrainError> {
+    let request = args.request(instant::now())?;
+    let mut history = open_history(&args.history)?;
+    let mut models = models::open(&args.models)?;
+    let bar = bar();
+    let report = train(history.as_mut(), models.as_mut(), &request, &mut |progress| show(&bar, progress));
+    bar.finish_and_clear();
+    report
+}
+
+/// A progress bar on standard error; nothing where that is not a terminal.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("training {bar:40} {pos}/{len} series, {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.total as u64);
+    bar.set_position(progress.done as u64);
+}
+
+/// Waits, or returns early when it is time to stop.
+fn wait(duration: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + duration;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(STOP_INTERVAL.min(until.saturating_duration_since(Instant::now())));
+    }
+}

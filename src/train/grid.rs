@@ -1,0 +1,179 @@
+//! Rows of history on a regular grid: one slot per bucket, gaps kept as gaps. The only place that knows polars.
+
+use super::TrainError;
+use super::request::Request;
+use crate::history::TrainingRow;
+use dataflows::{SeriesId, Time};
+use polars::prelude::*;
+
+/// The buckets of one series from its first to its last, none left out.
+#[derive(Clone, Debug)]
+pub(super) struct Grid {
+    /// The series.
+    pub(super) series: SeriesId,
+    /// The start of the first bucket.
+    pub(super) start: Time,
+    /// The width of a bucket, in milliseconds.
+    pub(super) width: Time,
+    /// Buckets in one season.
+    pub(super) period: usize,
+    /// The bucket means; NaN where there were no samples.
+    pub(super) values: Vec<f64>,
+    /// Whether history calls the bucket anomalous.
+    pub(super) anomalous: Vec<bool>,
+    /// Whether some mean was not a finite number (it is a gap in `values`).
+    pub(super) not_finite: bool,
+    /// FNV-1a of the rows: start, bits of the mean, flag.
+    pub(super) input_hash: u64,
+}
+
+impl Grid {
+    /// Buckets since the epoch at slot `i`.
+    fn ordinal(&self, i: usize) -> i64 {
+        self.start.div_euclid(self.width) + Time::try_from(i).unwrap_or(Time::MAX)
+    }
+
+    /// The phase of slot `i`, counted from the epoch like [`dataflows::Model::expected`] does.
+    pub(super) fn phase(&self, i: usize) -> usize {
+        let period = i64::try_from(self.period).unwrap_or(i64::MAX);
+        usize::try_from(self.ordinal(i).rem_euclid(period)).unwrap_or(0)
+    }
+
+    /// The season of slot `i`, 0 for the first; for a daily season the UTC day.
+    pub(super) fn season(&self, i: usize) -> usize {
+        (self.phase(0) + i) / self.period
+    }
+
+    /// The start of the bucket at slot `i`.
+    pub(super) fn time(&self, i: usize) -> Time {
+        self.ordinal(i) * self.width
+    }
+
+    /// Slots with samples.
+    pub(super) fn observed(&self) -> usize {
+        self.values.iter().filter(|value| value.is_finite()).count()
+    }
+}
+
+/// The grids of all series with rows in the training window, ordered by series. The order of the rows does not matter; of two rows on
+/// one bucket the smaller mean counts.
+pub(super) fn regular(rows: &[TrainingRow], request: &Request) -> Result<Vec<Grid>, TrainError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = in_order(rows, request);
+    let mut hashes = rows.chunk_by(|a, b| a.series == b.series).map(input_hash);
+    let parts = frame(&rows).and_then(|frame| frame.partition_by_stable(["series"], true)).map_err(TrainError::frame)?;
+    parts.iter().map(|part| grid(part, request, hashes.next().unwrap_or(0)).map_err(TrainError::frame)).collect()
+}
+
+/// The rows inside the window, aligned to buckets, sorted, one per bucket.
+fn in_order(rows: &[TrainingRow], request: &Request) -> Vec<TrainingRow> {
+    let aligned = |row: &TrainingRow| TrainingRow { start: row.start - row.start.rem_euclid(request.bucket_width), ..*row };
+    let window = request.from()..request.until();
+    let mut rows: Vec<TrainingRow> = rows.iter().map(aligned).filter(|row| window.contains(&row.start)).collect();
+    rows.sort_unstable_by(|a, b| {
+        (a.series, a.start).cmp(&(b.series, b.start)).then(a.mean.total_cmp(&b.mean)).then(a.anomalous.cmp(&b.anomalous))
+    });
+    rows.dedup_by_key(|row| (row.series, row.start));
+    rows
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo 1991).
+fn input_hash(rows: &[TrainingRow]) -> u64 {
+    let bytes = rows.iter().flat_map(|row| {
+        let flag = [u8::from(row.anomalous)];
+        row.start.to_le_bytes().into_iter().chain(row.mean.to_bits().to_le_bytes()).chain(flag)
+    });
+    bytes.fold(0xcbf2_9ce4_8422_2325, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// The rows as a table of `series`, `start`, `mean`, `anomalous`.
+fn frame(rows: &[TrainingRow]) -> PolarsResult<DataFrame> {
+    let series: Vec<u64> = rows.iter().map(|row| row.series.0).collect();
+    let means: Vec<f64> = rows.iter().map(|row| row.mean).collect();
+    let anomalous: Vec<bool> = rows.iter().map(|row| row.anomalous).collect();
+    DataFrame::new_infer_height(vec![
+        Column::new("series".into(), series),
+        times(rows.iter().map(|row| row.start))?,
+        Column::new("mean".into(), means),
+        Column::new("anomalous".into(), anomalous),
+    ])
+}
+
+/// A column `start` of milliseconds since the epoch.
+fn times(starts: impl Iterator<Item = Time>) -> PolarsResult<Column> {
+    let starts: Vec<i64> = starts.collect();
+    Column::new("start".into(), starts).cast(&DataType::Datetime(TimeUnit::Milliseconds, None))
+}
+
+/// The rows of one series joined to the unbroken sequence of its buckets.
+fn grid(part: &DataFrame, request: &Request, input_hash: u64) -> PolarsResult<Grid> {
+    let width = request.bucket_width;
+    let series = part.column("series")?.u64()?.get(0).unwrap_or(0);
+    let starts = part.column("start")?.datetime()?;
+    let first = starts.phys.first().unwrap_or(0);
+    let last = starts.phys.last().unwrap_or(first);
+    let slots = (0..=(last - first) / width).map(|i| first + i * width);
+    let unbroken = DataFrame::new_infer_height(vec![times(slots)?])?;
+    let mut args = JoinArgs::new(JoinType::Left);
+    args.maintain_order = MaintainOrderJoin::Left;
+    let joined = unbroken.join(part, ["start"], ["start"], args, None)?;
+    let means: Vec<Option<f64>> = joined.column("mean")?.f64()?.iter().collect();
+    let anomalous = joined.column("anomalous")?.bool()?.iter().map(|flag| flag == Some(true)).collect();
+    let finite = |mean: &Option<f64>| mean.filter(|mean| mean.is_finite()).unwrap_or(f64::NAN);
+    Ok(Grid {
+        series: SeriesId(series),
+        start: first,
+        width,
+        period: request.period,
+        values: means.iter().map(finite).collect(),
+        anomalous,
+        not_finite: means.iter().flatten().any(|mean| !mean.is_finite()),
+        input_hash,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: Time = 300_000;
+
+    fn row(series: u64, slot: i64, mean: f64) -> TrainingRow {
+        TrainingRow { series: SeriesId(series), start: 20_000 * 86_400_000 + slot * WIDTH, mean, anomalous: slot == 5 }
+    }
+
+    fn request() -> Request {
+        Request::new(20_001 * 86_400_000, 0)
+    }
+
+    #[test]
+    fn a_gap_stays_a_gap_and_keeps_its_neighbours_in_phase() {
+        let rows = [row(1, 2, 2.0), row(1, 3, 3.0), row(1, 7, 7.0)];
+        let grids = regular(&rows, &request()).unwrap();
+        let [grid] = grids.as_slice() else { panic!("one series, {} grids", grids.len()) };
+        let seen: Vec<Option<f64>> = grid.values.iter().map(|value| value.is_finite().then_some(*value)).collect();
+        assert_eq!(seen, [Some(2.0), Some(3.0), None, None, None, Some(7.0)]);
+        assert_eq!((grid.phase(0), grid.phase(5), grid.season(5)), (2, 7, 0));
+        assert_eq!(grid.observed(), 3);
+    }
+
+    #[test]
+    fn the_order_of_rows_does_not_matter_and_series_stay_apart() {
+        let mut rows: Vec<TrainingRow> = (0..9).flat_map(|slot| [row(7, slot, 1.5), row(3, slot, 2.5)]).collect();
+        let there = regular(&rows, &request()).unwrap();
+        rows.reverse();
+        let back = regular(&rows, &request()).unwrap();
+        let text = |grids: &[Grid]| format!("{grids:?}");
+        assert_eq!(text(&there), text(&back));
+        assert_eq!(there.iter().map(|grid| grid.series.0).collect::<Vec<_>>(), [3, 7]);
+        assert!(there.iter().all(|grid| grid.anomalous.iter().filter(|flag| **flag).count() == 1));
+    }
+
+    #[test]
+    fn rows_outside_the_window_do_not_count() {
+        let rows = [row(1, -300 * 288, 1.0), row(1, 0, 2.0), row(1, 288, 3.0)];
+        assert_eq!(regular(&rows, &request()).unwrap()[0].values, [2.0]);
+    }
+}

@@ -1,0 +1,125 @@
+//! The batch trainer: history → regular grid → STL → models.
+
+mod calendar;
+pub mod command;
+mod decompose;
+mod fit;
+mod grid;
+mod outlook;
+mod profile;
+mod report;
+mod request;
+mod robust;
+mod seasons;
+
+pub use fit::METHOD;
+pub use report::{Count, Report};
+pub use request::{Request, Skipped};
+
+use crate::history::{History, HistoryError, TrainingRow};
+use crate::models::{Models, ModelsError, Trained};
+use crate::series::SeriesName;
+use dataflows::SeriesId;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
+const GROUP_SERIES: usize = 250;
+
+/// Why training failed as a whole. Nothing was pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The request makes no sense.
+    #[error("train: {0}")]
+    Request(String),
+    /// History could not be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The models could not be pushed.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// A table could not be built from the rows of history.
+    #[error("train: the table of buckets could not be built: {0}")]
+    Frame(String),
+}
+
+impl TrainError {
+    /// A message of polars, whose types stay in `grid`.
+    fn frame(problem: impl std::fmt::Display) -> Self {
+        Self::Frame(problem.to_string())
+    }
+}
+
+/// How far training is, in series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Series that have been looked at.
+    pub done: usize,
+    /// Series in history.
+    pub total: usize,
+}
+
+/// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
+/// that is skipped keeps the model it has. The result depends on neither the number of threads nor the order of rows.
+pub fn train(
+    history: &mut dyn History,
+    models: &mut dyn Models,
+    request: &Request,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, TrainError> {
+    let started = Instant::now();
+    if let Some(defect) = request.defect() {
+        return Err(TrainError::Request(defect));
+    }
+    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
+    let mut report = Report::new(names.len());
+    let mut trained = Vec::with_capacity(names.len());
+    for group in names.chunks(GROUP_SERIES) {
+        progress(Progress { done: report.seen(), total: names.len() });
+        let ids: Vec<SeriesId> = group.iter().map(SeriesName::id).collect();
+        let rows = history.training_rows(&ids, request.from(), request.until())?;
+        for (name, outcome) in group.iter().zip(fit_group(group, &rows, request)?) {
+            match outcome {
+                Ok(model) => trained.push(model),
+                Err(skipped) => report.skip(name, &skipped),
+            }
+            report.trained = trained.len();
+        }
+    }
+    progress(Progress { done: names.len(), total: names.len() });
+    if !trained.is_empty() {
+        report.generation = Some(models.push(&trained)?);
+    }
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// One outcome per series of the group, in its order.
+fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> Result<Vec<Outcome>, TrainError> {
+    let grids: HashMap<SeriesId, grid::Grid> =
+        grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+    let outcome = |name: &SeriesName| match grids.get(&name.id()) {
+        Some(grid) => fit::fit_grid(name, grid, request),
+        None => Err(no_rows(request)),
+    };
+    Ok(group.par_iter().map(outcome).collect())
+}
+
+type Outcome = Result<Trained, Skipped>;
+
+fn no_rows(request: &Request) -> Skipped {
+    Skipped::TooShort { span: 0, needed: request.periods_min.max(2) * request.period }
+}
+
+/// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of
+/// other series or outside the window are left out.
+pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Result<Trained, Skipped> {
+    let id = series.id();
+    let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
+    let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
+    match grids.first() {
+        Some(grid) => fit::fit_grid(series, grid, request),
+        None => Err(no_rows(request)),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the trainer is asked to do, and why it may pass over a series.
+
+use dataflows::Time;
+use std::fmt;
+
+const DAY: Time = 86_400_000;
+
+/// What is to be trained, and on what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The end of training, exclusive, in milliseconds since the epoch; [`Request::until`] rounds it down to a bucket.
+    pub until: Time,
+    /// The span before `until` that is trained on, in milliseconds.
+    pub window: Time,
+    /// The width of a bucket, in milliseconds.
+    pub bucket_width: Time,
+    /// Buckets in one season; 288 five-minute buckets are a day.
+    pub period: usize,
+    /// A series needs this many periods between its first and its last bucket. STL needs two.
+    pub periods_min: usize,
+    /// The share of buckets between the first and the last that must have samples, 0..1.
+    pub fill_min: f64,
+    /// What the models say about when they were trained, in milliseconds since the epoch. Given here so that training is a
+    /// function of its input.
+    pub trained_at: Time,
+}
+
+impl Request {
+    /// Fourteen days of five-minute buckets before `until`, with daily seasons.
+    pub fn new(until: Time, trained_at: Time) -> Self {
+        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, periods_min: 2, fill_min: 0.5, trained_at }
+    }
+
+    /// The end of training: the start of the first bucket that is not complete before `until`.
+    pub fn until(&self) -> Time {
+        self.until.div_euclid(self.bucket_width) * self.bucket_width
+    }
+
+    /// The start of the first bucket of the training window.
+    pub fn from(&self) -> Time {
+        (self.until() - self.window).div_euclid(self.bucket_width) * self.bucket_width
+    }
+
+    /// What makes this request meaningless, if anything.
+    pub(super) fn defect(&self) -> Option<String> {
+        if self.bucket_width <= 0 {
+            Some("the bucket width must be positive".into())
+        } else if self.period < 4 {
+            Some(format!("a period of {} buckets is too short: 4 is the least", self.period))
+        } else if self.window / self.bucket_width < 2 * Time::try_from(self.period).unwrap_or(Time::MAX / 2) {
+            Some(format!("the window must hold at least 2 periods of {} buckets", self.period))
+        } else {
+            None
+        }
+    }
+}
+
+/// Why a series got no model. It keeps the one it has, if any.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Skipped {
+    /// There are too few buckets between the first and the last with samples.
+    TooShort {
+        /// Buckets between the first and the last, both included.
+        span: usize,
+        /// How many it takes.
+        needed: usize,
+    },
+    /// Too few of the buckets between the first and the last have samples.
+    MostlyEmpty {
+        /// The share that has samples, 0..1.
+        fill: f64,
+        /// The share it takes.
+        needed: f64,
+    },
+    /// All buckets have the same value: there is no scale to measure a deviation by.
+    Constant {
+        /// That value.
+        value: f64,
+    },
+    /// A bucket holds a number that is not finite.
+    NotFinite,
+    /// The trainer could not do its arithmetic: a fault of the program, worth a report.
+    Internal {
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+impl Skipped {
+    /// One word for counting: `too_short`, `mostly_empty`, `constant`, `not_finite`, `internal`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooShort { .. } => "too_short",
+            Self::MostlyEmpty { .. } => "mostly_empty",
+            Self::Constant { .. } => "constant",
+            Self::NotFinite => "not_finite",
+            Self::Internal { .. } => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { span, needed } => {
+                write!(f, "too_short: {span} buckets from the first to the last, {needed} are needed")
+            }
+            Self::MostlyEmpty { fill, needed } => {
+                write!(f, "mostly_empty: {:.0} % of its buckets have samples, {:.0} % are needed", fill * 100.0, needed * 100.0)
+            }
+            Self::Constant { value } => write!(f, "constant: every bucket is {value}"),
+            Self::NotFinite => write!(f, "not_finite: a bucket holds a number that is not finite"),
+            Self::Internal { problem } => write!(f, "internal: {problem}"),
+        }
+    }
+}
