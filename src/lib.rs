@@ -1,11 +1,16 @@
 //! The application: sources, history, models, trainer, and the commands that join them to the graphs.
 
+pub mod cli;
+pub mod commands;
+pub mod console;
 pub mod generate;
 pub mod history;
 pub mod instant;
 pub mod kind;
+pub mod layers;
 pub mod models;
 pub mod run;
 pub mod series;
 pub mod source;
+pub mod telemetry;
 pub mod train;

@@ -24,7 +24,7 @@ pub struct Timing {
 impl Timing {
     /// The start of the bucket that `time` falls into.
     pub fn start(&self, time: Time) -> Time {
-        time.div_euclid(self.bucket_width) * self.bucket_width
+        time.div_euclid(self.bucket_width).saturating_mul(self.bucket_width)
     }
 
     /// Whether a bucket can change no more once the watermark has come to `watermark`.

@@ -162,6 +162,9 @@ pub trait History: Send {
     /// samples at or after `since`.
     fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError>;
 
+    /// The identities of the sources that progress is known of, in order.
+    fn sources(&mut self) -> Result<Vec<String>, HistoryError>;
+
     /// All series, ordered by name.
     fn series(&mut self) -> Result<Vec<Series>, HistoryError>;
 

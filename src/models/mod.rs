@@ -25,6 +25,16 @@ pub struct Trained {
     pub provenance: Provenance,
 }
 
+impl Trained {
+    /// The JSON document, as stores keep it and people read it.
+    ///
+    /// # Errors
+    /// The defect of a model that could not be read again.
+    pub fn document(&self) -> Result<String, String> {
+        document::write(self)
+    }
+}
+
 /// How a model was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {

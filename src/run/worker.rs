@@ -227,7 +227,9 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
 
 /// Lets everything that was read become durable.
 fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> Result<(), RunError> {
-    let Ends { durable, queue, behind, .. } = ends;
+    let Ends { events, reports, acquaintances, models, outputs, durable, queue, behind, .. } = ends;
+    // Inputs that are let go promise that nothing more will come.
+    drop((events, reports, acquaintances, models, outputs));
     while !durable.done() {
         worker.step_or_park(Some(Duration::from_millis(1)));
         group.turn(&queue, common.job.commit_interval, true)?;

@@ -169,7 +169,7 @@ impl KafkaLog {
     }
 
     fn error(&self, problem: String) -> SourceError {
-        SourceError::Kafka { place: self.place.clone(), problem }
+        SourceError::Kafka { place: self.place.clone(), problem, transient: false }
     }
 }
 

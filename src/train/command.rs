@@ -24,10 +24,10 @@ pub type OpenHistory<'a> = &'a dyn Fn(&str) -> Result<Box<dyn History>, HistoryE
 #[command(after_help = "Example: tidewatch train --history embedded:tidewatch.db --models redis://localhost:6379 --every 60m")]
 pub struct Args {
     /// Where buckets are read from: embedded:PATH, postgres://…
-    #[arg(long, value_name = "URL", env = "TIDEWATCH_HISTORY")]
+    #[arg(long, value_name = "URL", default_value = crate::cli::EMBEDDED)]
     pub history: String,
     /// Where models are pushed to: embedded:PATH, redis://…, rediss://…
-    #[arg(long, value_name = "URL", env = "TIDEWATCH_MODELS")]
+    #[arg(long, value_name = "URL", default_value = crate::cli::EMBEDDED)]
     pub models: String,
     /// Train again and again, this long from one start to the next, for example 60m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "until")]
@@ -98,21 +98,20 @@ fn once(args: &Args, open_history: OpenHistory) -> Result<Report, TrainError> {
     let request = args.request(instant::now())?;
     let mut history = open_history(&args.history)?;
     let mut models = models::open(&args.models)?;
-    let bar = bar();
-    let report = train(history.as_mut(), models.as_mut(), &request, &mut |progress| show(&bar, progress));
-    bar.finish_and_clear();
-    report
+    train(history.as_mut(), models.as_mut(), &request, &mut progress_bar())
 }
 
 /// A progress bar on standard error; nothing where that is not a terminal.
-fn bar() -> ProgressBar {
+pub fn progress_bar() -> impl FnMut(Progress) {
     let style = ProgressStyle::with_template("training {bar:40} {pos}/{len} series, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn show(bar: &ProgressBar, progress: Progress) {
-    bar.set_length(progress.total as u64);
-    bar.set_position(progress.done as u64);
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    move |progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        if progress.done == progress.total {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Waits, or returns early when it is time to stop.

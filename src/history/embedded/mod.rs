@@ -143,6 +143,10 @@ impl History for Embedded {
         self.run("reading the position", |connection| read::position(connection, source, since))
     }
 
+    fn sources(&mut self) -> Result<Vec<String>, HistoryError> {
+        self.run("reading the sources", |connection| read::sources(connection))
+    }
+
     fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
         self.run("reading the series", |connection| read::series(connection))
     }

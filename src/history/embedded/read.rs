@@ -63,6 +63,11 @@ pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Re
     Ok(Position { progress, horizon, last_seen })
 }
 
+pub(super) fn sources(connection: &Connection) -> Result<Vec<String>, Fault> {
+    let mut select = connection.prepare_cached("SELECT source FROM sources ORDER BY source")?;
+    Ok(select.query_map([], |columns| columns.get(0))?.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn series(connection: &Connection) -> Result<Vec<Series>, Fault> {
     let mut select = connection
         .prepare_cached("SELECT entity_type, entity_id, metric, labels, partition FROM series ORDER BY entity_type, entity_id, metric")?;

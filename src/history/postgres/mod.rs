@@ -175,6 +175,10 @@ impl History for Postgres {
         self.run("reading the position", |session| read::position(session, source, since))
     }
 
+    fn sources(&mut self) -> Result<Vec<String>, HistoryError> {
+        self.run("reading the sources", read::sources)
+    }
+
     fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
         self.run("reading the series", read::series)
     }

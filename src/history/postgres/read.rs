@@ -65,6 +65,11 @@ pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Resu
     Ok(Position { progress, horizon: horizon.map(|horizon| horizon.0), last_seen })
 }
 
+pub(super) fn sources(session: &mut Session) -> Result<Vec<String>, Fault> {
+    let rows = query(session, r#"SELECT source FROM sources ORDER BY source COLLATE "C""#, &[])?;
+    rows.iter().map(|columns| Ok(columns.try_get(0)?)).collect()
+}
+
 /// Ordered by bytes, as in Rust and SQLite, whatever the collation of the database.
 pub(super) fn series(session: &mut Session) -> Result<Vec<Series>, Fault> {
     let sql = r#"SELECT entity_type, entity_id, metric, labels::text, partition FROM series

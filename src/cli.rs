@@ -1,0 +1,241 @@
+//! The command line: what can be said, and which function it comes to.
+
+use crate::commands;
+use crate::generate::SimulationArgs;
+use crate::kind::Kinds;
+use crate::{generate, instant, train};
+use anyhow::Result;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dataflows::{Time, Timing};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the embedded default keeps everything.
+pub const EMBEDDED: &str = "embedded:tidewatch-data/tidewatch.db";
+
+/// Watches infrastructure metrics as they stream by and says what is out of the ordinary, how much and why
+///
+/// Without a command it runs the main job: by default a simulated datacenter, kept in ./tidewatch-data.
+#[derive(Debug, Parser)]
+#[command(name = "tidewatch", version, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(after_help = "Example: tidewatch -w 4\nFlags can also be given as TIDEWATCH_FLAG_NAME in the environment or flag-name = … in the file that --config names.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+#[command(args_override_self = true)]
+pub enum Command {
+    /// Watch a source: the main job, and the default
+    #[command(after_help = "Example: tidewatch run --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379")]
+    Run(Box<RunArgs>),
+    /// Fit the models of all series in history and push them
+    Train(train::command::Args),
+    /// Write the simulated log to Kafka, a file or standard output
+    #[command(after_help = "Example: tidewatch generate --preset chaos --for 1h --speed max --to file:metrics.jsonl --truth truth.jsonl")]
+    Generate(generate::Args),
+    /// Run the graph over a file of the past: train on what comes before a time, score the rest
+    Backtest(commands::backtest::BacktestArgs),
+    /// Show the arithmetic behind one verdict
+    Explain(commands::explain::ExplainArgs),
+    /// Bring the tables of a history up to date
+    #[command(after_help = "Example: tidewatch migrate --history postgres://tidewatch@localhost/metrics")]
+    Migrate(StoreArgs),
+    /// Look whether source, history and models can be reached, and say what is there
+    Check(commands::check::CheckArgs),
+    /// Look at the models
+    #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent --models redis://localhost:6379")]
+    Models(commands::models::ModelsArgs),
+    /// Print the hash of the final buckets and verdicts of a history
+    Digest(commands::digest::DigestArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example: tidewatch completions bash > /etc/bash_completion.d/tidewatch")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which history.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// Where verdicts are kept: embedded:PATH or postgres://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    pub history: String,
+}
+
+/// The main job.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Where records come from: simulate:PRESET, file:PATH[,PATH…] (file:- is standard input) or kafka://HOST:PORT,…/TOPIC,…
+    #[arg(long, value_name = "URL", default_value = "simulate:dev")]
+    pub source: String,
+    /// Where verdicts are kept: embedded:PATH or postgres://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    pub history: String,
+    /// Where models come from: embedded:PATH, redis://… or rediss://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    pub models: String,
+    /// Stops at what the source holds now, instead of waiting for more (a file does that anyway)
+    #[arg(long)]
+    pub until_end: bool,
+    /// Stores no raw events, only buckets
+    #[arg(long)]
+    pub no_raw: bool,
+    /// Serves no page (this version has none)
+    #[arg(long)]
+    pub no_page: bool,
+    /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub train_every: Option<Duration>,
+    /// How buckets are cut, closed and judged.
+    #[command(flatten)]
+    pub detection: DetectionArgs,
+    /// How the work is shared.
+    #[command(flatten)]
+    pub workers: WorkerArgs,
+    /// Of a simulated source.
+    #[command(flatten, next_help_heading = "Simulation")]
+    pub simulation: SimulationArgs,
+    /// A TOML file with any of these flags, and [kinds.NAME] tables
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How buckets are cut, closed and judged.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Detection")]
+pub struct DetectionArgs {
+    /// The width of a bucket
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    pub bucket: Duration,
+    /// How far the watermark stays behind the largest time seen: disorder up to this is not late
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
+    pub out_of_orderness: Duration,
+    /// How long after its watermark a sample still revises its bucket
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1h")]
+    pub lateness: Duration,
+    /// A record this far in the future is refused
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
+    pub skew: Duration,
+    /// A series that was silent for longer than this is forgotten rather than missing
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1d")]
+    pub forget: Duration,
+    /// A partition without records for this long holds nobody back
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
+    pub idle_timeout: Duration,
+    /// A bucket whose |z| is above this is anomalous
+    #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive)]
+    pub threshold: f64,
+    /// The longest that complete verdicts wait for their commit
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    pub commit_interval: Duration,
+    /// How often the models' generation is looked at
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    pub models_interval: Duration,
+}
+
+/// What timely calls them.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Workers")]
+pub struct WorkerArgs {
+    /// Worker threads of each process
+    #[arg(short = 'w', long = "threads", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub threads: u16,
+    /// Processes
+    #[arg(short = 'n', long = "processes", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub processes: u16,
+    /// Which of the processes this is, from 0
+    #[arg(short = 'p', long = "process", value_name = "I", default_value_t = 0)]
+    pub process: u16,
+    /// A file with one host:port per process [default: localhost:2101, localhost:2102, …]
+    #[arg(long, value_name = "FILE")]
+    pub hostfile: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(duration) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite()).ok_or_else(|| "must be a number above 0".into())
+}
+
+/// A duration as the graph counts: in milliseconds.
+pub fn milliseconds(duration: Duration) -> Time {
+    Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4).min(Time::MAX / 4)
+}
+
+impl DetectionArgs {
+    /// The same, for the graph.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            bucket_width: milliseconds(self.bucket),
+            out_of_orderness: milliseconds(self.out_of_orderness),
+            lateness: milliseconds(self.lateness),
+            skew: milliseconds(self.skew),
+            forget: milliseconds(self.forget),
+        }
+    }
+}
+
+/// A command line's TIME as a flag's value.
+pub fn time(text: &str) -> Result<Time, String> {
+    instant::argument(text)
+}
+
+/// The variable that stands for a flag: `TIDEWATCH_IDLE_TIMEOUT` for `idle-timeout`.
+pub fn variable(flag: &str) -> String {
+    format!("TIDEWATCH_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+/// The parser, with an environment variable for every flag.
+pub fn command() -> clap::Command {
+    fn with_variables(command: clap::Command) -> clap::Command {
+        let own = |argument: clap::Arg| match argument.get_long().map(variable) {
+            // Clap wants names that live as long as the program; there are as many as there are flags.
+            Some(name) if argument.get_action().takes_values() || matches!(argument.get_action(), ArgAction::SetTrue) => {
+                argument.env(&*Box::leak(name.into_boxed_str())).hide_env(true)
+            }
+            _ => argument,
+        };
+        command.mut_args(own).mut_subcommands(with_variables)
+    }
+    with_variables(Cli::command())
+}
+
+/// Reads the command line, or prints help or an error and exits.
+pub fn parse(arguments: Vec<OsString>) -> Cli {
+    Cli::from_arg_matches(&command().get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What went wrong, with its place and what to do.
+    pub fn execute(self, kinds: Kinds) -> Result<()> {
+        match self.command {
+            None => commands::run::run(&self.run, kinds),
+            Some(Command::Run(arguments)) => commands::run::run(&arguments, kinds),
+            Some(Command::Train(arguments)) => commands::train(&arguments),
+            Some(Command::Generate(arguments)) => commands::generate(&arguments),
+            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, kinds),
+            Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
+            Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
+            Some(Command::Check(arguments)) => commands::check::check(&arguments),
+            Some(Command::Models(arguments)) => commands::models::models(&arguments),
+            Some(Command::Digest(arguments)) => commands::digest::digest(&arguments),
+            Some(Command::Completions { shell }) => {
+                clap_complete::generate(shell, &mut Cli::command(), "tidewatch", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `tidewatch check`: whether everything that a run needs is there.
+
+use super::say;
+use crate::cli::EMBEDDED;
+use crate::source::Source;
+use crate::source::file::Files;
+use crate::source::kafka::KafkaTopics;
+use crate::{history, models};
+use anyhow::{Result, bail};
+use clap::Args;
+
+/// What to look at.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example: tidewatch check --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379")]
+pub struct CheckArgs {
+    /// Where records come from
+    #[arg(long, value_name = "URL", default_value = "simulate:dev")]
+    source: String,
+    /// Where verdicts are kept
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    history: String,
+    /// Where models come from
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    models: String,
+}
+
+/// Looks at all three, and fails if one of them is not as it must be.
+///
+/// # Errors
+/// The number of those that failed; each has its own line before.
+pub fn check(arguments: &CheckArgs) -> Result<()> {
+    let outcomes = [("source", source(&arguments.source)), ("history", stored(&arguments.history)), ("models", trained(&arguments.models))];
+    for (part, outcome) in &outcomes {
+        match outcome {
+            Ok(found) => say(&format!("ok      {part:<8} {found}")),
+            Err(error) => say(&format!("failed  {part:<8} {error:#}")),
+        }
+    }
+    match outcomes.iter().filter(|outcome| outcome.1.is_err()).count() {
+        0 => Ok(()),
+        failed => bail!("{failed} of {} are not as they must be", outcomes.len()),
+    }
+}
+
+fn source(url: &str) -> Result<String> {
+    match url.split_once(':') {
+        Some(("simulate", preset)) => {
+            let simulator = crate::source::simulate::open(preset, &crate::source::simulate::Options::at(0))?;
+            Ok(format!("simulate:{preset}, {} partitions", simulator.partitions()?.len()))
+        }
+        Some(("file", paths)) => Ok(format!("{} files", Files::open(paths)?.partitions()?.len())),
+        Some(("kafka", _)) => {
+            let topics = KafkaTopics::open(url, false)?;
+            Ok(format!("{}, {} partitions", topics.identity(), topics.partitions()?.len()))
+        }
+        _ => bail!("'{url}' is not a source: write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC"),
+    }
+}
+
+fn stored(url: &str) -> Result<String> {
+    let mut history = history::open(url)?;
+    let applied = history.migrate()?;
+    Ok(format!("{} series, {} sources, {} migrations applied now", history.series()?.len(), history.sources()?.len(), applied.len()))
+}
+
+fn trained(url: &str) -> Result<String> {
+    Ok(format!("generation {}", models::open(url)?.generation()?))
+}

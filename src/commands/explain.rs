@@ -1,0 +1,125 @@
+//! `tidewatch explain`: the arithmetic behind one verdict.
+
+use super::say;
+use crate::cli::{EMBEDDED, time};
+use crate::console::number;
+use crate::history::{self, History};
+use crate::instant;
+use crate::models::{self, Trained};
+use crate::series::SeriesName;
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use dataflows::{Severity, State, Time, Verdict, anomaly_score};
+use std::fmt::Write;
+
+/// Which verdict.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example: tidewatch explain srv-001 cpu_usage_percent 2026-01-19T03:10:00Z")]
+pub struct ExplainArgs {
+    /// The entity, for example srv-001 or server:srv-001
+    entity: String,
+    /// The metric, for example cpu_usage_percent
+    metric: String,
+    /// Any moment of the bucket, for example 2026-01-19T03:10:00Z
+    #[arg(value_parser = time, value_name = "TIME")]
+    at: Time,
+    /// Where verdicts are kept: embedded:PATH or postgres://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    history: String,
+    /// Where models come from: embedded:PATH, redis://… or rediss://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    models: String,
+    /// What makes an anomaly
+    #[arg(long, value_name = "Z", default_value_t = 3.0)]
+    threshold: f64,
+    /// The width of a bucket
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
+    bucket: std::time::Duration,
+}
+
+/// Prints the arithmetic.
+///
+/// # Errors
+/// A series or bucket that is not in history.
+pub fn explain(arguments: &ExplainArgs) -> Result<()> {
+    let mut history = history::open(&arguments.history)?;
+    let series = find(&mut *history, arguments)?;
+    let width = crate::cli::milliseconds(arguments.bucket).max(1);
+    let start = arguments.at.div_euclid(width) * width;
+    let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
+    let model = models::open(&arguments.models)?.get(&series)?;
+    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref())?);
+    Ok(())
+}
+
+/// The series of that entity and metric, whatever the type of the entity unless it is named.
+fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName> {
+    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
+    let fits = |name: &&SeriesName| {
+        name.metric == arguments.metric && (name.entity_id == arguments.entity || format!("{}:{}", name.entity_type, name.entity_id) == arguments.entity)
+    };
+    match names.iter().filter(fits).collect::<Vec<_>>().as_slice() {
+        [name] => Ok((*name).clone()),
+        [] => {
+            let wanted = format!("{}:{}", arguments.entity, arguments.metric);
+            let nearest = names.iter().max_by(|one, other| {
+                let likeness = |name: &SeriesName| strsim::jaro(&wanted, &format!("{}:{}", name.entity_id, name.metric));
+                likeness(one).total_cmp(&likeness(other))
+            });
+            match nearest {
+                Some(name) => bail!("history has no {} of {}; the nearest is {} of {}", arguments.metric, arguments.entity, name.metric, name.entity_id),
+                None => bail!("history '{}' is empty", arguments.history),
+            }
+        }
+        several => bail!("'{}' is ambiguous: write {}:{}", arguments.entity, several[0].entity_type, several[0].entity_id),
+    }
+}
+
+fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
+    let bucket = &verdict.bucket;
+    let mut out = String::new();
+    writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
+    writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
+    if let Some(aggregate) = bucket.aggregate {
+        let spread = format!("between {} and {}, stddev {}", number(aggregate.min.0), number(aggregate.max.0), number(aggregate.stddev.0));
+        writeln!(out, "seen      {} samples {spread}", aggregate.count)?;
+        writeln!(out, "mean      {}", number(aggregate.mean.0))?;
+    }
+    if let Some(score) = verdict.score {
+        let (expected, sigma, z_score) = (score.expected.0, score.sigma.0, score.z_score.0);
+        // The model in force then, if the store still has it: it alone knows how expected comes about.
+        let parts = model.filter(|trained| trained.model.expected(bucket.start).to_bits() == expected.to_bits());
+        if let Some(trained) = parts {
+            let (level, seasonal) = (trained.model.level, expected - trained.model.level);
+            writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
+        } else {
+            writeln!(out, "expected  {}", number(expected))?;
+        }
+        let mean = bucket.aggregate.map_or(expected, |aggregate| aggregate.mean.0);
+        writeln!(out, "residual  {} = mean {} - expected {}", signed(mean - expected), number(mean), number(expected))?;
+        writeln!(out, "sigma     {}: how far this series usually is from what is expected", number(sigma))?;
+        writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
+        if let Some(trained) = parts {
+            let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
+            writeln!(out, "model     {}, trained on {} buckets from {from} to {until}", trained.provenance.method, trained.provenance.buckets)?;
+        }
+    }
+    write!(out, "verdict   {}", conclusion(verdict, threshold))?;
+    Ok(out)
+}
+
+fn signed(value: f64) -> String {
+    if value < 0.0 { format!("-{}", number(-value)) } else { format!("+{}", number(value)) }
+}
+
+fn conclusion(verdict: &Verdict, threshold: f64) -> String {
+    match (verdict.state, verdict.score) {
+        (State::Anomalous, Some(score)) => {
+            let severity = Severity::of(score.z_score.0, threshold);
+            format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
+        }
+        (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
+        (State::Unscored(_), _) => "unscored(no_model): no model of this series ended its training before the bucket".into(),
+        (state, _) => state.as_str().into(),
+    }
+}

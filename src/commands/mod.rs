@@ -1,0 +1,60 @@
+//! One file per command: each opens what it was told to open and joins it.
+
+pub mod backtest;
+pub mod check;
+pub mod digest;
+pub mod explain;
+pub mod models;
+pub mod run;
+pub mod simulation;
+
+use crate::cli::StoreArgs;
+use crate::{generate as generator, history, telemetry, train as trainer};
+use anyhow::Result;
+use std::io::Write;
+
+/// `tidewatch train`.
+///
+/// # Errors
+/// A store that cannot be reached, or a request that makes no sense.
+pub fn train(arguments: &trainer::command::Args) -> Result<()> {
+    let stop = telemetry::stop_flag()?;
+    let open = |url: &str| {
+        let mut history = history::open(url)?;
+        history.migrate()?;
+        Ok(history)
+    };
+    trainer::command::run(arguments, &open, &mut std::io::stdout().lock(), &stop)
+}
+
+/// `tidewatch generate`.
+///
+/// # Errors
+/// An unknown preset, or a place that cannot be written.
+pub fn generate(arguments: &generator::Args) -> Result<()> {
+    let stop = telemetry::stop_flag()?;
+    let report = generator::generate(arguments, &stop)?;
+    // Standard output may be the log itself.
+    let _ = writeln!(std::io::stderr(), "{report}");
+    Ok(())
+}
+
+/// `tidewatch migrate`.
+///
+/// # Errors
+/// A history that cannot be reached or brought up to date.
+pub fn migrate(arguments: &StoreArgs) -> Result<()> {
+    let applied = history::open(&arguments.history)?.migrate()?;
+    for name in &applied {
+        say(&format!("applied {name}"));
+    }
+    if applied.is_empty() {
+        say("the history is up to date");
+    }
+    Ok(())
+}
+
+/// Prints a line on standard output; a reader that went away is no error.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

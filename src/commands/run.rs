@@ -1,0 +1,190 @@
+//! `tidewatch run`: the main job.
+
+use super::{digest, say, simulation};
+use crate::cli::{RunArgs, WorkerArgs, milliseconds};
+use crate::console::Console;
+use crate::kind::Kinds;
+use crate::run::{Job, Statistics};
+use crate::source::file::Files;
+use crate::source::kafka::KafkaTopics;
+use crate::source::{Source, SourceError};
+use crate::{history, models, run as runner, telemetry, train};
+use anyhow::{Context, Result, bail};
+use dataflows::Policy;
+use indicatif::HumanCount;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use timely::{CommunicationConfig, WorkerConfig};
+
+/// Watches a source to its end or until Ctrl-C.
+///
+/// # Errors
+/// A source or store that is not there, or what cannot be helped by waiting.
+pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
+    let stop = telemetry::stop_flag()?;
+    match arguments.source.split_once(':') {
+        Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
+        Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, &stop),
+        Some(("kafka", _)) => {
+            let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
+            log(arguments, Arc::new(topics), arguments.until_end, kinds, &stop)
+        }
+        _ => Err(SourceError::Url {
+            url: arguments.source.clone(),
+            problem: "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC".into(),
+        }
+        .into()),
+    }
+}
+
+fn log(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+    // What Kafka holds now is not its end: the log goes on, and its open buckets stay open. A file's end is the end.
+    let log_continues = arguments.source.starts_with("kafka") && until_end;
+    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, stop)
+}
+
+/// A job as the flags describe it.
+pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
+    let detection = &arguments.detection;
+    let timing = detection.timing();
+    Job {
+        source,
+        log_continues: false,
+        until_end,
+        kinds,
+        timing,
+        policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
+        raw: !arguments.no_raw,
+        idle_timeout: detection.idle_timeout,
+        commit_interval: detection.commit_interval,
+        models_interval: detection.models_interval,
+    }
+}
+
+/// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
+pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()> {
+    let started = Instant::now();
+    let until_end = job.until_end;
+    let mut history = history::open(&arguments.history)?;
+    history.migrate()?;
+    let models = models::open(&arguments.models)?;
+    let timely = arguments.workers.config()?;
+    let (console, statistics, over) = (Console::default(), Arc::new(Statistics::default()), AtomicBool::new(false));
+    tracing::info!(source = %job.source.identity(), history = %shown(&arguments.history), models = %shown(&arguments.models), "watching");
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| console.watch(&statistics, &over));
+        if let Some(every) = arguments.train_every {
+            let over = &over;
+            scope.spawn(move || retrain(arguments, every, over));
+        }
+        let outcome = runner::run(job, timely, history, Some(models), Arc::clone(&statistics), &console, Arc::clone(stop));
+        over.store(true, Ordering::Relaxed);
+        outcome
+    });
+    outcome?;
+    if arguments.workers.process == 0 {
+        sum_up(arguments, &statistics, started, until_end && !stop.load(Ordering::Relaxed))?;
+    }
+    Ok(())
+}
+
+fn sum_up(arguments: &RunArgs, statistics: &Statistics, started: Instant, with_digest: bool) -> Result<()> {
+    tracing::info!(
+        "{} records in {:.1} s: {} verdicts, {} anomalies, {} missing, {} unscored, {} refused, {} commits",
+        HumanCount(statistics.records.get()),
+        started.elapsed().as_secs_f64(),
+        HumanCount(statistics.verdicts.get()),
+        HumanCount(statistics.anomalies.get()),
+        HumanCount(statistics.missing.get()),
+        HumanCount(statistics.unscored.get()),
+        HumanCount(statistics.dead_letters.get()),
+        HumanCount(statistics.commits.get()),
+    );
+    if statistics.behind.get() > 0 {
+        tracing::warn!("{} events came from a partition that had been idle for longer than the lateness, and were left out", statistics.behind.get());
+    }
+    if with_digest {
+        say(&format!("digest: {}", digest::of(&mut *history::open(&arguments.history)?, None, None)?));
+    }
+    Ok(())
+}
+
+/// Trains again and again until the run is over; a failure is a warning, since detection goes on with the last models.
+fn retrain(arguments: &RunArgs, every: Duration, over: &AtomicBool) {
+    let mut trained_at = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(200));
+        if trained_at.elapsed() >= every {
+            trained_at = Instant::now();
+            match train_once(arguments, crate::instant::now()) {
+                Ok(report) => tracing::info!("{}", report.to_string().lines().next().unwrap_or_default()),
+                Err(error) => tracing::warn!(%error, "training failed; detection goes on with the last models"),
+            }
+        }
+    }
+}
+
+/// Trains on everything before `until`.
+///
+/// # Errors
+/// A store that cannot be reached.
+pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::Report> {
+    let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
+    let mut request = train::Request::new(until, crate::instant::now());
+    request.bucket_width = milliseconds(arguments.detection.bucket);
+    request.period = usize::try_from(86_400_000 / request.bucket_width).context("the bucket is longer than a day")?;
+    Ok(train::train(&mut *history, &mut *models, &request, &mut train::command::progress_bar())?)
+}
+
+/// A URL without what may be a password in it.
+fn shown(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            let _ = parsed.set_password(Some("…"));
+            parsed.to_string()
+        }
+        _ => url.split_once('?').map_or(url, |parts| parts.0).to_string(),
+    }
+}
+
+impl WorkerArgs {
+    /// The same, for timely.
+    ///
+    /// # Errors
+    /// A process number that is too large, or a host file that does not name every process.
+    pub fn config(&self) -> Result<timely::Config> {
+        let threads = usize::from(self.threads);
+        if self.process >= self.processes {
+            bail!("-p {} is not one of {} processes: they are numbered from 0", self.process, self.processes);
+        }
+        let communication = if self.processes > 1 {
+            CommunicationConfig::Cluster {
+                threads,
+                process: usize::from(self.process),
+                addresses: self.addresses()?,
+                report: false,
+                zerocopy: false,
+            }
+        } else if threads > 1 {
+            CommunicationConfig::Process(threads)
+        } else {
+            CommunicationConfig::Thread
+        };
+        Ok(timely::Config { communication, worker: WorkerConfig::default() })
+    }
+
+    fn addresses(&self) -> Result<Vec<String>> {
+        let wanted = usize::from(self.processes);
+        let Some(path) = &self.hostfile else {
+            return Ok((0..wanted).map(|process| format!("localhost:{}", 2101 + process)).collect());
+        };
+        let place = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("host file '{place}' cannot be read"))?;
+        let addresses: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).take(wanted).collect();
+        if addresses.len() < wanted {
+            bail!("host file '{place}' names {} processes, -n says {wanted}: write one host:port per line", addresses.len());
+        }
+        Ok(addresses)
+    }
+}

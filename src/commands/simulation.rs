@@ -1,0 +1,143 @@
+//! The main job on a simulated datacenter: backfill, train, watch, and say how much of the truth was found.
+
+use super::run::{job, train_once, watch};
+use super::say;
+use crate::cli::RunArgs;
+use crate::console::record_bar;
+use crate::generate::SimulationArgs;
+use crate::history::{Anomaly, History, Position};
+use crate::kind::Kinds;
+use crate::run::{Job, Statistics, Unobserved};
+use crate::source::Source;
+use crate::source::simulate::{self, Injection, Pace, Simulator};
+use crate::{history, instant, run as runner};
+use anyhow::Result;
+use dataflows::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the models are fitted anew where nobody said otherwise: the prototype's hour.
+const TRAIN_EVERY: Duration = Duration::from_secs(3600);
+/// The longest injection of the simulator: one that began this long ago may still go on.
+const INJECTION_MAX: Time = 6 * 3_600_000;
+/// An injection this strong must be found.
+const SIGMAS: f64 = 5.0;
+
+/// Backfills and trains where that was not done yet, then watches the live part.
+///
+/// # Errors
+/// See [`super::run::run`].
+pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+    let mut history = history::open(&arguments.history)?;
+    history.migrate()?;
+    let (simulator, position) = find(arguments, preset, &mut *history)?;
+    if !is_backfilled(&simulator, &position)? {
+        backfill(arguments, &simulator, history, kinds.clone(), stop)?;
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for line in train_once(arguments, simulator.start())?.to_string().lines() {
+            tracing::info!("{line}");
+        }
+    }
+    go_live(&simulator, &position, arguments.simulation.speed)?;
+    let finite = arguments.simulation.live.is_some();
+    let real_time = arguments.simulation.speed == Pace::Real && !finite;
+    let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
+    watch(&arguments, job(&arguments, Arc::new(simulator.clone()), finite, kinds), stop)?;
+    if finite && arguments.workers.process == 0 && !stop.load(Ordering::Relaxed) {
+        compare(&arguments, &simulator)?;
+    }
+    Ok(())
+}
+
+/// The simulator, and where an earlier run left it. Without `--start`, a history that holds such a log already goes on with it.
+fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<(Simulator, Position)> {
+    let open = |start: Option<Time>| {
+        let simulation = SimulationArgs { start: start.or(arguments.simulation.start), ..arguments.simulation.clone() };
+        simulate::open(preset, &simulation.options(instant::now()))
+    };
+    if arguments.simulation.start.is_none() {
+        // Of several, the one that began last.
+        for source in history.sources()?.into_iter().rev() {
+            let start = source.split(['?', '&']).find_map(|part| part.strip_prefix("start=")).and_then(instant::parse);
+            let simulator = open(start)?;
+            if start.is_some() && simulator.identity() == source {
+                return Ok((simulator, history.position(&source, Time::MIN)?));
+            }
+        }
+    }
+    let simulator = open(None)?;
+    let position = history.position(&simulator.identity(), Time::MIN)?;
+    Ok((simulator, position))
+}
+
+fn is_backfilled(simulator: &Simulator, position: &Position) -> Result<bool> {
+    let reached = |name: &str| position.progress.iter().find(|progress| progress.partition == name).map_or(0, |progress| progress.next_offset);
+    Ok(simulator.partitions()?.iter().all(|partition| reached(&partition.name) >= simulator.backfill_end_offset(partition.id)))
+}
+
+fn backfill(arguments: &RunArgs, simulator: &Simulator, history: Box<dyn History>, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+    let part = simulator.backfill();
+    let total = part.records().unwrap_or(0);
+    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
+    tracing::info!("backfilling {} records, {} to {}", indicatif::HumanCount(total), instant::format(part.first()), instant::format(part.start()));
+    let job = Job { log_continues: true, ..job(arguments, Arc::new(part), true, kinds) };
+    let timely = arguments.workers.config()?;
+    std::thread::scope(|scope| {
+        scope.spawn(|| record_bar("backfill", total, &statistics, &over));
+        let outcome = runner::run(job, timely, history, None, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(())
+}
+
+/// Starts the clock: in real time it is the wall clock, otherwise it goes on where an earlier run left it.
+fn go_live(simulator: &Simulator, position: &Position, pace: Pace) -> Result<()> {
+    let reached = |name: &str| position.progress.iter().find(|progress| progress.partition == name).map(|progress| progress.next_offset);
+    let resumed = simulator.partitions()?.iter().filter_map(|p| Some(simulator.time_at(p.id, reached(&p.name)?))).max();
+    match resumed {
+        Some(_) if pace == Pace::Real => simulator.go_live_at(instant::now()),
+        Some(time) => simulator.go_live_at(time),
+        None => simulator.go_live(),
+    }
+    Ok(())
+}
+
+/// Says how many of the injected anomalies were found, and how many episodes nobody injected.
+fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
+    let (start, end) = (simulator.start(), simulator.end().unwrap_or(simulator.start()));
+    let width = arguments.detection.timing().bucket_width;
+    let mut history = history::open(&arguments.history)?;
+    let anomalies: Vec<Anomaly> = history.anomalies(start, end)?.into_iter().filter(|anomaly| anomaly.status == "open").collect();
+    let truth = simulator.truth(start - INJECTION_MAX, end);
+    let strong: Vec<&Injection> = truth.iter().filter(|one| one.start >= start && one.sigmas >= SIGMAS).collect();
+    let found = strong.iter().filter(|one| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric)).count();
+    let invented: Vec<&Anomaly> = anomalies.iter().filter(|anomaly| !truth.iter().any(|one| is_of(anomaly, one, width))).collect();
+    let series = history.series()?.len();
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    let rate = episodes(&invented, width) as f64 / series as f64 / ((end - start) as f64 / 86_400_000.0);
+    say(&format!("found {found} of {} injected anomalies of {SIGMAS} sigma or more", strong.len()));
+    say(&format!("{} episodes that nobody injected: {rate:.3} per series and day", episodes(&invented, width)));
+    Ok(())
+}
+
+/// Whether an anomaly is one that the injection explains: on its entity or one that it touches, while it went on or in the bucket after.
+fn is_of(anomaly: &Anomaly, injection: &Injection, width: Time) -> bool {
+    let name = &anomaly.name;
+    let touched = (name.entity_type == injection.entity_type && name.entity_id == injection.entity_id)
+        || injection.side_effects.iter().any(|effect| *effect == name.to_string());
+    touched && anomaly.start + width > injection.start && anomaly.start < injection.end + width
+}
+
+/// Runs of consecutive anomalous buckets of one series.
+fn episodes(anomalies: &[&Anomaly], width: Time) -> usize {
+    let mut starts: BTreeMap<String, BTreeSet<Time>> = BTreeMap::new();
+    for anomaly in anomalies {
+        starts.entry(anomaly.name.to_string()).or_default().insert(anomaly.start);
+    }
+    starts.values().map(|starts| starts.iter().filter(|start| !starts.contains(&(*start - width))).count()).sum()
+}

@@ -1,0 +1,156 @@
+//! What a person sees of a run: a line per anomaly on standard output, and how it goes on standard error.
+
+use crate::history::Change;
+use crate::instant;
+use crate::run::{Observer, Statistics};
+use crate::series::SeriesName;
+use dataflows::{Severity, State, Time, Verdict};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Away from a terminal, a status line this often is enough.
+const STATUS_IN_A_PIPE: Duration = Duration::from_secs(60);
+/// On a terminal it is redrawn this often.
+const STATUS_ON_A_TERMINAL: Duration = Duration::from_millis(500);
+
+/// Prints verdicts as they become durable, and a status line under them.
+pub struct Console {
+    bar: ProgressBar,
+    silent: Mutex<HashMap<SeriesName, Time>>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Self { bar: ProgressBar::new_spinner().with_style(style), silent: Mutex::default() }
+    }
+}
+
+impl Console {
+    fn print(&self, line: &str) {
+        self.bar.suspend(|| {
+            // A reader that went away is no reason to stop watching.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        });
+    }
+
+    /// Whether a silence begins with this bucket; its later buckets are not worth a line each.
+    fn falls_silent(&self, series: &SeriesName, start: Time) -> bool {
+        let mut silent = self.silent.lock().expect("no holder panics");
+        let begins = silent.get(series).is_none_or(|last| start - last > 3_600_000);
+        silent.insert(series.clone(), start);
+        begins
+    }
+
+    /// Keeps the status line up to date until `over` is set.
+    pub fn watch(&self, statistics: &Statistics, over: &AtomicBool) {
+        let terminal = std::io::stderr().is_terminal();
+        let (mut shown_at, mut counted) = (Instant::now(), (Instant::now(), statistics.records.get()));
+        let mut rate = 0.0;
+        while !over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+            if counted.0.elapsed() > Duration::from_secs(1) {
+                let records = statistics.records.get();
+                #[allow(clippy::cast_precision_loss)] // a rate for people
+                {
+                    rate = (records - counted.1) as f64 / counted.0.elapsed().as_secs_f64();
+                }
+                counted = (Instant::now(), records);
+            }
+            if terminal && shown_at.elapsed() > STATUS_ON_A_TERMINAL {
+                self.bar.set_message(status(statistics, rate));
+                self.bar.tick();
+                shown_at = Instant::now();
+            } else if !terminal && shown_at.elapsed() > STATUS_IN_A_PIPE {
+                tracing::info!("{}", status(statistics, rate));
+                shown_at = Instant::now();
+            }
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Observer for Console {
+    fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64) {
+        let was_anomalous = change.old.is_some_and(|verdict| verdict.state == State::Anomalous);
+        match change.new {
+            Some(verdict) if verdict.state == State::Anomalous => self.print(&anomaly_line(series, &verdict, threshold, was_anomalous)),
+            Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, &verdict)),
+            Some(verdict) if verdict.state == State::Missing && self.falls_silent(series, verdict.bucket.start) => {
+                self.print(&format!("{}  missing   {series}  no samples, though its peers have some", instant::format(verdict.bucket.start)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One anomaly, in words that need no manual.
+fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised: bool) -> String {
+    let (Some(aggregate), Some(score)) = (verdict.bucket.aggregate, verdict.score) else { return String::new() };
+    let severity = Severity::of(score.z_score.0, threshold);
+    let mut line = format!("{}  {:<8}  {series}  ", instant::format(verdict.bucket.start), severity.as_str());
+    let _ = write!(line, "{} instead of {}", number(aggregate.mean.0), number(score.expected.0));
+    let _ = write!(line, " ± {}  z {:+.1}", number(threshold * score.sigma.0), score.z_score.0);
+    if revised {
+        line.push_str("  (revised)");
+    }
+    line
+}
+
+fn withdrawn_line(series: &SeriesName, verdict: &Verdict) -> String {
+    let mean = verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
+    format!("{}  withdrawn {series}  late samples moved the mean to {mean}: {}", instant::format(verdict.bucket.start), verdict.state.as_str())
+}
+
+/// A value with about four digits that count.
+pub fn number(value: f64) -> String {
+    let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 12
+    let decimals = (3.0 - digits).clamp(0.0, 12.0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+}
+
+fn status(statistics: &Statistics, rate: f64) -> String {
+    let at = statistics.horizon().map_or_else(|| "no watermark yet".into(), |horizon| format!("at {}", instant::format(horizon)));
+    let mut line = format!(
+        "watching {at} · {} records ({rate:.0}/s) · {} verdicts · {} anomalies",
+        HumanCount(statistics.records.get()),
+        HumanCount(statistics.verdicts.get()),
+        HumanCount(statistics.anomalies.get()),
+    );
+    for (name, count) in [("missing", statistics.missing.get()), ("unscored", statistics.unscored.get()), ("refused", statistics.dead_letters.get())] {
+        if count > 0 {
+            let _ = write!(line, " · {} {name}", HumanCount(count));
+        }
+    }
+    let _ = write!(line, " · models #{}", statistics.generation.load(Ordering::Relaxed));
+    line
+}
+
+/// A progress bar of records, for the parts that people wait for; nothing where standard error is no terminal.
+pub fn record_bar(what: &'static str, total: u64, statistics: &Arc<Statistics>, over: &AtomicBool) {
+    let style = ProgressStyle::with_template("{prefix} {bar:40} {human_pos} of {human_len} records, {eta} left");
+    let bar = ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(what);
+    while !over.load(Ordering::Relaxed) {
+        bar.set_position(statistics.records.get());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bar.finish_and_clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_keep_four_digits() {
+        let texts: Vec<String> = [0.0, 85.234_56, 0.001_234_56, 123_456.7, -3.0].map(number).into();
+        assert_eq!(texts, ["0", "85.23", "0.001235", "123457", "-3"]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Flags, environment and a TOML file are layers of one configuration: a flag wins over `TIDEWATCH_…`, which wins over the file.
+//!
+//! The file holds the flags by their long names (`lateness = "2h"`), and `[kinds.NAME]` tables. Its keys become arguments in front
+//! of those that were typed, so that there is one parser, one help and one set of checks for all layers.
+
+use crate::cli;
+use crate::kind::{KindTable, Kinds};
+use anyhow::{Context, Result, bail};
+use clap::Command;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+/// The arguments with those of the configuration file among them, and the kinds.
+///
+/// The file is named by `--config FILE` or `TIDEWATCH_CONFIG`; without either there is none.
+///
+/// # Errors
+/// A file that cannot be read, is not TOML, or holds a key that no command knows.
+pub fn arguments(typed: Vec<OsString>) -> Result<(Vec<OsString>, Kinds)> {
+    let Some(path) = config_path(&typed) else { return Ok((typed, Kinds::default())) };
+    let place = path.to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("configuration '{place}' cannot be read"))?;
+    let mut table: toml::Table = text.parse().with_context(|| format!("configuration '{place}' is not TOML"))?;
+    let kinds = match table.remove("kinds") {
+        Some(value) => Kinds::with(BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?),
+        None => Kinds::default(),
+    };
+    let top = cli::command();
+    let chosen = typed.iter().skip(1).position(|argument| argument.to_str().is_some_and(|name| top.find_subcommand(name).is_some()));
+    let command = chosen.map_or(&top, |place| top.find_subcommand(&typed[place + 1]).unwrap_or(&top));
+    let mut arguments: Vec<OsString> = typed[..chosen.map_or(1, |place| place + 2)].to_vec();
+    for (key, value) in &table {
+        check_key(key, &top, &place)?;
+        if knows(command, key) && std::env::var_os(cli::variable(key)).is_none() {
+            arguments.extend(argument(key, value, &place)?);
+        }
+    }
+    arguments.extend_from_slice(&typed[chosen.map_or(1, |place| place + 2)..]);
+    Ok((arguments, kinds))
+}
+
+use serde::Deserialize;
+
+fn config_path(typed: &[OsString]) -> Option<OsString> {
+    let mut arguments = typed.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next().cloned();
+        }
+        if let Some(path) = argument.to_str().and_then(|argument| argument.strip_prefix("--config=")) {
+            return Some(path.into());
+        }
+    }
+    std::env::var_os("TIDEWATCH_CONFIG")
+}
+
+fn knows(command: &Command, key: &str) -> bool {
+    command.get_arguments().any(|argument| argument.get_long() == Some(key))
+}
+
+/// A key that no command knows is an error, with the nearest one that some command knows.
+fn check_key(key: &str, top: &Command, place: &str) -> Result<()> {
+    let commands = || std::iter::once(top).chain(top.get_subcommands());
+    if commands().any(|command| knows(command, key)) {
+        return Ok(());
+    }
+    let known = commands().flat_map(Command::get_arguments).filter_map(clap::Arg::get_long);
+    let nearest = known.max_by(|one, other| strsim::jaro(key, one).total_cmp(&strsim::jaro(key, other)));
+    match nearest.filter(|nearest| strsim::jaro(key, nearest) > 0.7) {
+        Some(nearest) => bail!("configuration '{place}': unknown key '{key}'; did you mean '{nearest}'?"),
+        None => bail!("configuration '{place}': unknown key '{key}'; the keys are the long flags that 'tidewatch help run' lists"),
+    }
+}
+
+fn argument(key: &str, value: &toml::Value, place: &str) -> Result<Option<OsString>> {
+    let text = match value {
+        toml::Value::Boolean(true) => return Ok(Some(format!("--{key}").into())),
+        toml::Value::Boolean(false) => return Ok(None),
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Datetime(_) => value.to_string(),
+        _ => bail!("configuration '{place}': '{key}' must be a text, a number or true"),
+    };
+    Ok(Some(format!("--{key}={text}").into()))
+}

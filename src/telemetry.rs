@@ -1,0 +1,52 @@
+//! How the program speaks of itself: logs and errors on standard error, verdicts on standard output.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tracing_subscriber::EnvFilter;
+
+/// The exit code after a fault of the program itself (`EX_SOFTWARE` of sysexits.h).
+const EXIT_FAULT: i32 = 70;
+
+/// Logs go to standard error, from `info` on; `TIDEWATCH_LOG=debug` or `TIDEWATCH_LOG=tidewatch::run=trace` says otherwise.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("TIDEWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn,rdkafka=off,librdkafka=off"));
+    let colours = std::io::stderr().is_terminal();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).try_init();
+}
+
+/// A panic in one worker would leave the others waiting for ever for what it held: the process ends instead, and a restart goes on from the last commit.
+pub fn exit_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        let _ = writeln!(std::io::stderr(), "error: this is a fault of tidewatch; what was committed is safe, a restart goes on from there");
+        std::process::exit(EXIT_FAULT);
+    }));
+}
+
+/// Prints an error and its causes on one line.
+pub fn fail(error: &anyhow::Error) {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // Causes that their effect already quotes would be read twice.
+        if !parts.last().is_some_and(|last| last.ends_with(&text)) {
+            parts.push(text);
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "error: {}", parts.join(": "));
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
+///
+/// # Errors
+/// Where the operating system takes no handler.
+pub fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
