@@ -186,6 +186,9 @@ pub trait History: Send {
 
 /// Opens a history by its URL. An embedded one is created where there is none; its tables appear with [`History::migrate`].
 ///
+/// A `postgres://` URL takes the parameters of libpq that its client knows, and `sslmode=disable|prefer|require|verify-ca|verify-full`
+/// (`prefer` where none is given), `sslrootcert=FILE` (the system's certificates where none is given) and `schema=NAME`.
+///
 /// # Errors
 /// [`HistoryError::Url`] for a URL that names no history, [`HistoryError::Connect`] for one that cannot be reached or opened.
 pub fn open(url: &str) -> Result<Box<dyn History>, HistoryError> {

@@ -20,6 +20,10 @@ const STATEMENTS_MAX: usize = 64;
 /// Page cache in KiB. A batch of a backfill touches the last page of every series: 64 MiB hold those of some ten thousand.
 const CACHE_KIB: i64 = 65_536;
 
+/// Pages in the log before they are moved into the file: 64 MiB. At the default of 4 MiB the pages of a backfill are moved and
+/// synced many times: two million rows took 7.0 s of wall time instead of 3.5 s.
+const CHECKPOINT_PAGES: i64 = 16_000;
+
 /// A SQLite file.
 pub(super) struct Embedded {
     connection: Connection,
@@ -98,6 +102,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // progress: the log is read again from the commit that remained. A killed process loses nothing. FULL would wait for the disk each time.
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Reads the first page: a file that is no database is found here rather than in the first commit.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }

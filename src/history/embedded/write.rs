@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, Change, anomaly, row};
+use crate::history::{Batch, anomaly, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -40,16 +40,11 @@ fn write_series(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Faul
     Ok(())
 }
 
-/// Rows in the order of the key: a backfill brings hundreds of series by time, and a batch sorted by series fills each page of the
-/// tree once. 50,000 rows of 500 series a batch: FIGURES.
 fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> {
-    let keyed = |change: &Change| change.new.or(change.old).map(|v| (row::key(v.bucket.series()), v.bucket.start, change.new));
-    let mut changes: Vec<_> = batch.changes.iter().filter_map(keyed).collect();
-    changes.sort_unstable_by_key(|(series, start, _)| (*series, *start));
     let mut upsert = transaction
         .prepare_cached(&format!("INSERT OR REPLACE INTO buckets ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row::COLUMNS))?;
     let mut delete = transaction.prepare_cached("DELETE FROM buckets WHERE series_id = ? AND bucket_start = ?")?;
-    for (series, start, new) in changes {
+    for (series, start, new) in row::in_order(&batch.changes) {
         let Some(verdict) = new else {
             delete.execute((series, start))?;
             continue;

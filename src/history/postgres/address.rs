@@ -11,7 +11,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
+/// How long a server may take to answer at all, unless the URL says `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may be silent below us before it counts as broken, unless the URL says `tcp_user_timeout`: a server that
+/// lost its power answers with nothing, and a commit would wait for the kernel's quarter of an hour.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// How much the server must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +83,9 @@ impl Address {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX);
         }
         if let Some(schema) = &schema {
             let options = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();

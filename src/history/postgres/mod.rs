@@ -143,11 +143,24 @@ fn sentence(error: &postgres::Error) -> String {
 /// Whether trying again later may help: everything that is not the server's considered refusal.
 fn is_transient(error: &postgres::Error) -> bool {
     let Some(code) = error.code() else {
-        // The connection broke, or there was none; but a certificate does not become right by waiting.
-        return error.is_closed() || !migration::with_causes(error).contains("TLS");
+        // The network's word; but a certificate does not become right by waiting.
+        let text = migration::with_causes(error);
+        return error.is_closed() || (is_network(error) || text.contains("timeout")) && !text.contains("TLS");
     };
     // Classes: connection, transaction rollback, insufficient resources, operator intervention; and a lock that was not to be had.
     ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class)) || *code == SqlState::LOCK_NOT_AVAILABLE
+}
+
+/// Whether the operating system had a hand in an error.
+fn is_network(error: &postgres::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn migrate(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>, Fault> {

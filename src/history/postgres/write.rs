@@ -3,7 +3,7 @@
 use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, read};
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, Change, anomaly, row};
+use crate::history::{Batch, anomaly, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -83,23 +83,19 @@ fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
 fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
     let mut rows = Rows::new(11);
     let (mut count, mut gone) = (0, (Vec::new(), Vec::new()));
-    for change in &batch.changes {
-        match change {
-            Change { new: Some(verdict), .. } => {
-                count += 1;
-                rows.row();
-                rows.integer(row::key(verdict.bucket.series()));
-                rows.time(verdict.bucket.start);
-                rows.integer(row::count(verdict));
-                row::numbers(verdict).into_iter().for_each(|number| rows.number(number));
-                rows.text(verdict.state.as_str());
-            }
-            Change { old: Some(verdict), .. } => {
-                gone.0.push(row::key(verdict.bucket.series()));
-                gone.1.push(Instant(verdict.bucket.start));
-            }
-            Change { old: None, new: None } => {}
-        }
+    for (series, start, new) in row::in_order(&batch.changes) {
+        let Some(verdict) = new else {
+            gone.0.push(series);
+            gone.1.push(Instant(start));
+            continue;
+        };
+        count += 1;
+        rows.row();
+        rows.integer(series);
+        rows.time(start);
+        rows.integer(row::count(&verdict));
+        row::numbers(&verdict).into_iter().for_each(|number| rows.number(number));
+        rows.text(verdict.state.as_str());
     }
     if !gone.0.is_empty() {
         let sql = "DELETE FROM buckets USING unnest($1::bigint[], $2::timestamptz[]) AS gone (series, start)
@@ -138,7 +134,8 @@ fn write_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> 
     if changes.is_empty() {
         return Ok(());
     }
-    let names = names(commit, changes.iter().map(|anomaly| row::key(anomaly.series)).collect())?;
+    let keys: Vec<i64> = changes.iter().map(|anomaly| row::key(anomaly.series)).collect();
+    let names = names(commit, &keys)?;
     let known_at = instant::now();
     let mut rows = Rows::new(11);
     for anomaly in changes {
@@ -165,7 +162,7 @@ fn write_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> 
     commit.upsert("anomalies", columns, rows, on_conflict)
 }
 
-fn names(commit: &mut Commit<'_>, keys: Vec<i64>) -> Result<HashMap<i64, SeriesName>, Fault> {
+fn names(commit: &mut Commit<'_>, keys: &[i64]) -> Result<HashMap<i64, SeriesName>, Fault> {
     let sql = "SELECT series_id, entity_type, entity_id, metric FROM series WHERE series_id = ANY($1)";
     let select = commit.statements.get(&mut commit.transaction, sql)?;
     let rows = commit.transaction.query(&select, &[&keys])?;
