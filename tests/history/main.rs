@@ -226,6 +226,22 @@ fn training_rows_leave_out_the_missing_and_mark_the_anomalous() {
 }
 
 #[test]
+fn training_rows_come_in_the_order_of_unsigned_ids() {
+    on_each_store(|store| {
+        let entities: Vec<String> = (0..16).map(|i| format!("srv-{i:03}")).collect();
+        let verdicts = entities.iter().map(|entity| appear(scored(entity, START, 66.0)));
+        let all = entities.iter().map(|entity| series(entity)).collect();
+        store.history.commit(&Batch { series: all, ..batch(verdicts.collect()) }).unwrap();
+        let mut ids: Vec<SeriesId> = entities.iter().map(|entity| name(entity).id()).collect();
+        let rows = store.history.training_rows(&ids, START, START + WIDTH).unwrap();
+        ids.sort_unstable();
+        // The columns are signed.
+        assert!(ids[0].0 < 1 << 63 && ids[15].0 > 1 << 63);
+        assert_eq!(rows.into_iter().map(|row| row.series).collect::<Vec<_>>(), ids);
+    });
+}
+
+#[test]
 fn a_hostile_name_stops_no_commit() {
     on_each_store(|store| {
         let mut hostile = full_batch();
@@ -285,18 +301,4 @@ fn a_schema_of_its_own_is_created_and_kept_to() {
     night.commit(&full_batch()).unwrap();
     assert_eq!(night.series().unwrap().len(), 2);
     assert!(!store.dump().iter().any(|row| row.starts_with("buckets")));
-}
-
-#[test]
-fn an_unknown_scheme_is_answered_with_those_there_are() {
-    let text = open("mysql://me:hunter2@db/metrics").err().unwrap().to_string();
-    assert!(text.contains("embedded:PATH") && text.contains("postgres://") && !text.contains("hunter2"), "{text}");
-    assert!(open("tidewatch.db").err().unwrap().to_string().contains("no scheme"));
-}
-
-#[test]
-fn an_unreachable_server_is_named_with_a_fix_and_without_the_password() {
-    let text = open("postgres://me:hunter2@127.0.0.1:1/metrics").err().unwrap().to_string();
-    assert!(text.contains("postgres://me@127.0.0.1:1/metrics") && text.contains("check that the server runs"), "{text}");
-    assert!(!text.contains("hunter2"));
 }

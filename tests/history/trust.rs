@@ -1,4 +1,4 @@
-//! Which servers are believed: each `sslmode` against a server in plain text and one with a certificate of our own.
+//! Which URLs and which servers are believed: each `sslmode` against a server in plain text and one with a certificate of our own.
 
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
@@ -120,4 +120,18 @@ fn verify_full_wants_a_known_authority_and_the_right_name() {
     assert!(believed("127.0.0.1", "sslmode=prefer".to_string()));
     let missing = answer("localhost", port, "sslmode=verify-full&sslrootcert=/nowhere.pem");
     assert!(missing.contains("sslrootcert /nowhere.pem"), "{missing}");
+}
+
+#[test]
+fn an_unknown_scheme_is_answered_with_those_there_are() {
+    let text = open("mysql://me:hunter2@db/metrics").err().unwrap().to_string();
+    assert!(text.contains("embedded:PATH") && text.contains("postgres://") && !text.contains("hunter2"), "{text}");
+    assert!(open("tidewatch.db").err().unwrap().to_string().contains("no scheme"));
+}
+
+#[test]
+fn an_unreachable_server_is_named_with_a_fix_and_without_the_password() {
+    let text = open("postgres://me:hunter2@127.0.0.1:1/metrics").err().unwrap().to_string();
+    assert!(text.contains("postgres://me@127.0.0.1:1/metrics") && text.contains("check that the server runs"), "{text}");
+    assert!(!text.contains("hunter2"));
 }
