@@ -23,8 +23,8 @@ impl Embedded {
     /// Opens the file, created if it is not there.
     pub(super) fn open(path: &str) -> Result<Self, ModelsError> {
         let failed = |problem: String| ModelsError::Connect { place: path.into(), problem };
-        let connection = Connection::open(path)
-            .map_err(|error| failed(format!("{error}; is its folder there, and may it be written to?")))?;
+        let connection =
+            Connection::open(path).map_err(|error| failed(format!("{error}; is its folder there, and may it be written to?")))?;
         let prepare = || {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -59,8 +59,7 @@ impl Models for Embedded {
     fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
         let failed = self.failed("writing model_documents");
         // All in one transaction, so that a reader sees all of a push or nothing of it.
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         for chunk in models.chunks(CHUNK_MODELS) {
             for trained in chunk {
                 let document = store::document(&self.place, trained)?;
@@ -76,11 +75,7 @@ impl Models for Embedded {
         let (key, _) = store::keys(series);
         let text = get(&self.connection, &key).map_err(self.failed("reading a model"))?;
         let read = |text: String| {
-            store::read(&key, &text).map_err(|problem| ModelsError::Document {
-                place: self.place.clone(),
-                key: key.clone(),
-                problem,
-            })
+            store::read(&key, &text).map_err(|problem| ModelsError::Document { place: self.place.clone(), key: key.clone(), problem })
         };
         text.map(read).transpose()
     }

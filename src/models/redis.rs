@@ -51,11 +51,7 @@ impl Redis {
     }
 
     /// Runs one operation; its connection is kept unless it broke.
-    fn run<T>(
-        &mut self,
-        operation: &'static str,
-        body: impl FnOnce(&mut Connection) -> Result<T, RedisError>,
-    ) -> Result<T, ModelsError> {
+    fn run<T>(&mut self, operation: &'static str, body: impl FnOnce(&mut Connection) -> Result<T, RedisError>) -> Result<T, ModelsError> {
         let mut connection = self.connect()?;
         let result = body(&mut connection);
         if result.as_ref().err().is_none_or(|error| !error.is_unrecoverable_error() && !error.is_timeout()) {
@@ -73,10 +69,7 @@ impl Redis {
 /// Whether the server may answer another time: it is away, loading, or changing its master.
 fn transient(error: &RedisError) -> bool {
     let codes = ["LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "OOM"];
-    error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_dropped()
-        || error.code().is_some_and(|code| codes.contains(&code))
+    error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.code().is_some_and(|code| codes.contains(&code))
 }
 
 impl Models for Redis {
@@ -103,8 +96,7 @@ impl Models for Redis {
     fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
         let place = self.place.clone();
         for chunk in models.chunks(CHUNK_MODELS) {
-            let documents: Vec<String> =
-                chunk.iter().map(|trained| store::document(&place, trained)).collect::<Result<_, _>>()?;
+            let documents: Vec<String> = chunk.iter().map(|trained| store::document(&place, trained)).collect::<Result<_, _>>()?;
             self.run("SET of models", |redis| push(redis, chunk, documents))?;
         }
         // Only a push that got this far counts: a detector never mistakes half a push for news.
@@ -115,9 +107,7 @@ impl Models for Redis {
         let (key, _) = store::keys(series);
         let text: Option<String> = self.run("GET of a model", |redis| cmd("GET").arg(&key).query(redis))?;
         let place = self.place.clone();
-        let read = |text: String| {
-            store::read(&key, &text).map_err(|problem| ModelsError::Document { place, key: key.clone(), problem })
-        };
+        let read = |text: String| store::read(&key, &text).map_err(|problem| ModelsError::Document { place, key: key.clone(), problem });
         text.map(read).transpose()
     }
 }

@@ -62,11 +62,7 @@ pub(super) fn read_all(documents: &BTreeMap<String, String>) -> (Vec<Trained>, V
 pub(super) fn read(key: &str, text: &str) -> Result<Trained, String> {
     let trained = document::read(text)?;
     let name = key.strip_prefix(NEWEST).or_else(|| key.strip_prefix(PREVIOUS));
-    if name == Some(trained.series.to_string().as_str()) {
-        Ok(trained)
-    } else {
-        Err(format!("it is of the series {}", trained.series))
-    }
+    if name == Some(trained.series.to_string().as_str()) { Ok(trained) } else { Err(format!("it is of the series {}", trained.series)) }
 }
 
 /// The keys of a series' newest model and of the one before it.

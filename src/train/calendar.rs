@@ -32,8 +32,7 @@ pub(super) fn weekend_correction(grid: &Grid, usable: &[bool]) -> Option<Vec<f64
     let days: Vec<Time> = (0..seasons.rows.len()).map(|season| day(grid, season)).collect();
     #[allow(clippy::cast_precision_loss)] // a few hundred
     let full = |season: &usize| seasons.filled(*season) as f64 >= SEASON_FILL_MIN * grid.period as f64;
-    let (weekends, weekdays): (Vec<usize>, Vec<usize>) =
-        (0..days.len()).filter(full).partition(|season| is_weekend(days[*season] * DAY));
+    let (weekends, weekdays): (Vec<usize>, Vec<usize>) = (0..days.len()).filter(full).partition(|season| is_weekend(days[*season] * DAY));
     if weekends.len() < 2 || weekdays.len() < 2 {
         return None;
     }
@@ -56,9 +55,8 @@ fn day(grid: &Grid, season: usize) -> Time {
 fn weekend_deviations(seasons: &Seasons, weekdays: Polish, weekends: &[usize]) -> Vec<Vec<f64>> {
     let Polish { mut levels, profile } = weekdays;
     interpolate(&mut levels);
-    let row = |season: &usize| {
-        seasons.rows[*season].iter().zip(&profile).map(|(value, expected)| value - expected - levels[*season]).collect()
-    };
+    let row =
+        |season: &usize| seasons.rows[*season].iter().zip(&profile).map(|(value, expected)| value - expected - levels[*season]).collect();
     weekends.iter().map(row).collect()
 }
 
@@ -76,9 +74,7 @@ fn smooth(values: &[f64], half: usize) -> Vec<f64> {
     let period = values.len();
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let width = (2 * half + 1) as f64;
-    (0..period)
-        .map(|phase| (0..=2 * half).map(|step| values[(phase + period + step - half) % period]).sum::<f64>() / width)
-        .collect()
+    (0..period).map(|phase| (0..=2 * half).map(|step| values[(phase + period + step - half) % period]).sum::<f64>() / width).collect()
 }
 
 /// By how much the correction estimated from the other groups of days lessens the mean absolute deviation of each: 1 is all, 0 or

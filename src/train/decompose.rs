@@ -1,7 +1,7 @@
 //! STL (Cleveland, Cleveland, McRae and Terpenning 1990) of a series with gaps and anomalies.
 
 use super::grid::Grid;
-use super::robust::scale;
+use super::robust::{quantile, scale};
 use super::seasons::{Seasons, interpolate};
 
 /// Rounds of fit, mask and fill. The first mask is found with an imputation that knows no trend within the day; two more settle it.
@@ -66,7 +66,7 @@ fn within_bounds(values: &[f64], fitted: &[f64], usable: &[bool]) -> Vec<bool> {
     let residual = |i: usize| (values[i] - fitted[i]).abs();
     let mut sizes: Vec<f64> = (0..values.len()).filter(|i| usable[*i]).map(residual).collect();
     let sigma = scale(sizes.iter().copied());
-    let most = super::robust::quantile(&mut sizes, 1.0 - MASKED_SHARE_MAX).unwrap_or(0.0);
+    let most = quantile(&mut sizes, 1.0 - MASKED_SHARE_MAX).unwrap_or(0.0);
     let bound = (OUTLIER_SIGMAS * sigma).max(most);
     (0..values.len()).map(|i| usable[i] && residual(i) <= bound).collect()
 }
@@ -80,8 +80,7 @@ mod tests {
 
     #[test]
     fn stl_agrees_with_statsmodels() {
-        let rows: Vec<Vec<f64>> =
-            GOLDEN.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
+        let rows: Vec<Vec<f64>> = GOLDEN.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
         let values: Vec<f64> = (0..rows.len() as u32).map(golden_input).collect();
         let (seasonal, trend) = stl(&values, 24).unwrap();
         for (i, row) in rows.iter().enumerate() {

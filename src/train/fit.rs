@@ -106,14 +106,7 @@ fn floor(grid: &Grid) -> f64 {
 }
 
 /// The model, its numbers rounded, its weekday profile with mean zero.
-fn model(
-    grid: &Grid,
-    request: &Request,
-    mut weekday: Vec<f64>,
-    correction: Option<Vec<f64>>,
-    level: f64,
-    sigma: f64,
-) -> Model {
+fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Option<Vec<f64>>, level: f64, sigma: f64) -> Model {
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let mean = weekday.iter().sum::<f64>() / weekday.len() as f64;
     weekday.iter_mut().for_each(|value| *value -= mean);

@@ -97,8 +97,7 @@ pub fn train(
 
 /// One outcome per series of the group, in its order.
 fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> Result<Vec<Outcome>, TrainError> {
-    let grids: HashMap<SeriesId, grid::Grid> =
-        grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+    let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     let outcome = |name: &SeriesName| match grids.get(&name.id()) {
         Some(grid) => fit::fit_grid(name, grid, request),
         None => Err(no_rows(request)),

@@ -19,13 +19,10 @@ pub(super) fn median(values: &mut [f64]) -> Option<f64> {
         return None;
     }
     let middle = values.len() / 2;
+    let even = values.len().is_multiple_of(2);
     let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    let upper = *upper;
-    if below.len() == middle && values.len() % 2 == 0 {
-        let lower = values[..middle].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        return Some(f64::midpoint(lower, upper));
-    }
-    Some(upper)
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(if even { f64::midpoint(lower, *upper) } else { *upper })
 }
 
 /// The standard deviation of the normal distribution around zero whose median absolute value is that of the

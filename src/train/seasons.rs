@@ -47,9 +47,7 @@ impl Seasons {
             }
             let deviation = |season: usize, phase: usize| self.rows[season][phase] - polish.levels[season];
             let chosen: Vec<usize> = (0..self.rows.len()).filter(|season| includes(*season)).collect();
-            polish.profile = (0..period)
-                .map(|phase| median_of(chosen.iter().map(|season| deviation(*season, phase))))
-                .collect();
+            polish.profile = (0..period).map(|phase| median_of(chosen.iter().map(|season| deviation(*season, phase)))).collect();
         }
         polish
     }

@@ -1,0 +1,165 @@
+//! A whole training run, from a history to a store of models, and real series.
+
+mod training_series;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use tidewatch::history::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow};
+use tidewatch::instant;
+use tidewatch::models::{self, Models};
+use tidewatch::series::SeriesName;
+use tidewatch::train::{Progress, Request, TrainError, fit, train};
+use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows};
+
+/// A history that holds rows and nothing else.
+struct Rows(Vec<(SeriesName, Vec<TrainingRow>)>);
+
+impl History for Rows {
+    fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
+        let series = |(name, _): &(SeriesName, _)| Series { name: name.clone(), labels: BTreeMap::new(), partition: "p".into() };
+        Ok(self.0.iter().map(series).collect())
+    }
+
+    fn training_rows(
+        &mut self,
+        series: &[dataflows::SeriesId],
+        from: dataflows::Time,
+        until: dataflows::Time,
+    ) -> Result<Vec<TrainingRow>, HistoryError> {
+        let rows = self.0.iter().flat_map(|(_, rows)| rows);
+        Ok(rows.filter(|row| series.contains(&row.series) && (from..until).contains(&row.start)).copied().collect())
+    }
+
+    fn migrate(&mut self) -> Result<Vec<String>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn commit(&mut self, _: &Batch) -> Result<(), HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn position(&mut self, _: &str, _: i64) -> Result<Position, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn verdict(&mut self, _: &SeriesName, _: i64) -> Result<Option<dataflows::Verdict>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn verdicts(&mut self, _: i64, _: i64, _: &mut dyn FnMut(dataflows::Verdict)) -> Result<(), HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn anomalies(&mut self, _: i64, _: i64) -> Result<Vec<Anomaly>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+}
+
+/// `n` series of two days; those in `constant` never change.
+fn history(n: u64, constant: &[u64]) -> Rows {
+    let series = |seed: u64| {
+        let name = SeriesName::new("server", &format!("srv-{seed:03}"), "cpu_usage_percent");
+        let curve = Curve { seed, ..Curve::daily() };
+        let mut rows = rows(&curve, MONDAY, MONDAY + 3 * DAY, |_, value| Some(if constant.contains(&seed) { 1.0 } else { value }));
+        rows.iter_mut().for_each(|row| row.series = name.id());
+        (name, rows)
+    };
+    Rows((0..n).map(series).collect())
+}
+
+fn store(folder: &tempfile::TempDir) -> Box<dyn Models> {
+    models::open(&format!("embedded:{}", folder.path().join("models.db").display())).unwrap()
+}
+
+#[test]
+fn a_run_trains_what_it_can_and_names_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let mut history = history(300, &[7, 8]);
+    let mut seen = Vec::new();
+    let request = Request::new(MONDAY + 2 * DAY, 0);
+    let report = train(&mut history, store.as_mut(), &request, &mut |progress| seen.push(progress)).unwrap();
+    assert_eq!((report.total, report.trained, report.generation), (300, 298, Some(1)));
+    assert_eq!(report.skipped["constant"].series, 2);
+    assert_eq!(report.skipped["constant"].examples[0].0.entity_id, "srv-007");
+    assert_eq!((seen[0].done, seen.last()), (0, Some(&Progress { done: 300, total: 300 })));
+    let (models, broken) = store.load().unwrap();
+    assert_eq!((models.len(), broken.len(), store.generation().unwrap()), (298, 0, 1));
+    let (name, rows) = &history.0[42];
+    assert_eq!(store.get(name).unwrap().unwrap(), fit(name, rows, &request).unwrap(), "in memory and through the store");
+}
+
+#[test]
+fn a_skipped_series_keeps_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let mut quiet = |_: Progress| ();
+    train(&mut history(3, &[]), store.as_mut(), &Request::new(MONDAY + 2 * DAY, 0), &mut quiet).unwrap();
+    let report = train(&mut history(3, &[1]), store.as_mut(), &Request::new(MONDAY + 3 * DAY, 0), &mut quiet).unwrap();
+    assert_eq!((report.trained, report.generation), (2, Some(2)));
+    let (models, _) = store.load().unwrap();
+    assert_eq!(models.len(), 5, "two series with the model before, one without");
+}
+
+#[test]
+fn a_run_without_anything_to_train_pushes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let report = train(&mut Rows(vec![]), store.as_mut(), &Request::new(MONDAY, 0), &mut |_| ()).unwrap();
+    assert_eq!((report.generation, store.generation().unwrap()), (None, 0));
+    let short = Request { window: DAY, ..Request::new(MONDAY, 0) };
+    let refused = train(&mut Rows(vec![]), store.as_mut(), &short, &mut |_| ());
+    assert!(matches!(refused, Err(TrainError::Request(_))), "{refused:?}");
+}
+
+/// Fault: raw samples were scored against the sigma of five-minute means, which is smaller by the root of 60.
+#[test]
+fn sigma_is_that_of_the_five_minute_means_that_are_scored() {
+    let until = MONDAY + 14 * DAY;
+    let curve = Curve::flat();
+    let mean = |start: i64| {
+        let samples = rows(&Curve { seed: start as u64, ..curve }, start * 60, (start + BUCKET) * 60, |_, value| Some(value));
+        samples.iter().take(60).map(|row| 50.0 + (row.mean - 50.0) * 60_f64.sqrt()).sum::<f64>() / 60.0
+    };
+    let model = training_series::trained(&rows(&curve, MONDAY, until, |time, _| Some(mean(time))), until).model;
+    assert!((0.9..1.2).contains(&(model.sigma / SIGMA)), "sigma {} where that of the samples is 7.7", model.sigma);
+}
+
+/// The series of real servers that lie beside the repository, or where `TIDEWATCH_DATA` says; by name, the rows of their history.
+fn real_servers() -> Option<BTreeMap<String, Vec<(i64, f64)>>> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("TIDEWATCH_DATA").map_or(beside, PathBuf::from);
+    let file = folder.join("nab.csv.gz");
+    if !file.exists() {
+        let reason = "nab.csv.gz is not in ../shared/data: set TIDEWATCH_DATA to its folder";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let unpacked = Command::new("gzip").arg("-dc").arg(&file).output().unwrap();
+    assert!(unpacked.status.success(), "gzip -dc failed");
+    let mut series: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    for line in String::from_utf8(unpacked.stdout).unwrap().lines() {
+        let cells: Vec<&str> = line.split(',').collect();
+        if cells[1].starts_with("realAWSCloudwatch.") && cells[5] == "train" {
+            series.entry(cells[1].into()).or_default().push((instant::parse(cells[0]).unwrap(), cells[3].parse().unwrap()));
+        }
+    }
+    Some(series)
+}
+
+#[test]
+fn real_servers_train_on_two_days_or_say_why_not() {
+    let Some(series) = real_servers() else { return };
+    assert_eq!(series.len(), 17);
+    let mut skipped = Vec::new();
+    for (entity, samples) in series {
+        let name = SeriesName::new("server", &entity, "value");
+        let row = |(time, value): &(i64, f64)| TrainingRow { series: name.id(), start: *time, mean: *value, anomalous: false };
+        let rows: Vec<TrainingRow> = samples.iter().map(row).collect();
+        match fit(&name, &rows, &Request::new(rows[rows.len() - 1].start + BUCKET, 0)) {
+            Ok(trained) => assert_eq!(trained.model.defect(), None, "{entity}"),
+            Err(reason) => skipped.push(format!("{entity} {}", reason.reason())),
+        }
+    }
+    assert_eq!(skipped, ["realAWSCloudwatch.iio_us-east-1_i-a2eb1cd9_NetworkIn too_short"]);
+}
