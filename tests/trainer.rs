@@ -2,14 +2,16 @@
 
 mod training_series;
 
+use clap::Parser;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidewatch::history::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models};
 use tidewatch::series::SeriesName;
-use tidewatch::train::{Progress, Request, TrainError, fit, train};
+use tidewatch::train::{Progress, Request, TrainError, command, fit, train};
 use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows};
 
 /// A history that holds rows and nothing else.
@@ -109,6 +111,55 @@ fn a_run_without_anything_to_train_pushes_nothing() {
     let short = Request { window: DAY, ..Request::new(MONDAY, 0) };
     let refused = train(&mut Rows(vec![]), store.as_mut(), &short, &mut |_| ());
     assert!(matches!(refused, Err(TrainError::Request(_))), "{refused:?}");
+}
+
+/// The arguments of `tidewatch train`, alone.
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: command::Args,
+}
+
+fn arguments(folder: &tempfile::TempDir, more: &[&str]) -> command::Args {
+    let models = format!("embedded:{}", folder.path().join("models.db").display());
+    let line = ["train", "--history", "embedded:none", "--models", &models].into_iter().chain(more.iter().copied());
+    Line::try_parse_from(line).unwrap().args
+}
+
+#[test]
+fn the_command_prints_its_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut out = Vec::new();
+    let open = |_: &str| -> Result<Box<dyn History>, HistoryError> { Ok(Box::new(history(2, &[1]))) };
+    let args = arguments(&folder, &["--until", "2026-01-07T00:03:00Z"]);
+    command::run(&args, &open, &mut out, &AtomicBool::new(false)).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("trained 1 of 2 series in ") && text.contains("generation 1"), "{text}");
+    assert!(text.contains("skipped 1 as constant:"), "{text}");
+}
+
+#[test]
+fn a_repeated_training_outlives_a_history_that_is_away_and_ends_when_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let tries = AtomicUsize::new(0);
+    let open = |_: &str| -> Result<Box<dyn History>, HistoryError> {
+        if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Err(HistoryError::Connect { place: "there".into(), problem: "away".into() });
+        }
+        stop.store(true, Ordering::Relaxed);
+        Ok(Box::new(history(1, &[])))
+    };
+    let args = arguments(&folder, &["--every", "1s"]);
+    let mut out = Vec::new();
+    command::run(&args, &open, &mut out, &stop).unwrap();
+    assert_eq!(tries.load(Ordering::Relaxed), 2);
+    assert!(String::from_utf8(out).unwrap().starts_with("trained 0 of 1"), "the rows are older than 14 days before now");
+    let away = |_: &str| -> Result<Box<dyn History>, HistoryError> {
+        Err(HistoryError::Connect { place: "there".into(), problem: "away".into() })
+    };
+    let once = command::run(&arguments(&folder, &[]), &away, &mut Vec::new(), &stop).unwrap_err();
+    assert_eq!(once.to_string(), "history there: cannot connect: away");
 }
 
 /// Fault: raw samples were scored against the sigma of five-minute means, which is smaller by the root of 60.

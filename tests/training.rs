@@ -35,7 +35,7 @@ fn the_expected_value_is_in_phase_whenever_training_began_and_ended() {
 fn a_model_trained_until_13_35_knows_what_to_expect_at_03_10() {
     let curve = Curve::daily();
     let until = MONDAY + 13 * DAY + 13 * HOUR + 37 * 60_000;
-    let model = trained(&rows(&curve, MONDAY, until, |_, value| Some(value)), until).model;
+    let model = trained(&rows(&curve, MONDAY + 13 * HOUR + 35 * 60_000, until, |_, value| Some(value)), until).model;
     assert_eq!(model.trained_until, MONDAY + 13 * DAY + 13 * HOUR + 35 * 60_000, "the bucket of 13:35 is not complete");
     let start = MONDAY + 14 * DAY + 3 * HOUR + 10 * 60_000;
     assert!((model.expected(start) - curve.at(start)).abs() < 0.5 * SIGMA);
@@ -125,21 +125,26 @@ fn anomalies_in_training_move_neither_profile_nor_sigma() {
     }
 }
 
+/// A name, a formula, and the least sigma.
+type Shape<'a> = (&'a str, &'a dyn Fn(i64) -> f64, f64);
+
 /// Fault: sigma could be zero.
 #[test]
 fn sigma_is_never_zero() {
     let until = MONDAY + 14 * DAY;
     let slot = |time: i64| (time - MONDAY) / BUCKET;
-    let shapes: [(&str, &dyn Fn(i64) -> f64); 5] = [
-        ("noiseless wave", &|time| (slot(time) % 288) as f64),
-        ("one step", &|time| if time < MONDAY + 7 * DAY { 1.0 } else { 2.0 }),
-        ("one blip", &|time| f64::from(slot(time) == 1000)),
-        ("rarely busy", &|time| if slot(time) % 97 == 0 { 5e9 } else { 0.0 }),
-        ("tiny numbers", &|time| 1e-300 * (slot(time) % 3) as f64),
+    // The least sigma is the rounding error of the smallest step, step / √12.
+    let shapes: [Shape; 5] = [
+        ("noiseless wave", &|time| (slot(time) % 288) as f64, 0.288),
+        ("one step", &|time| if time < MONDAY + 7 * DAY { 1.0 } else { 2.0 }, 0.288),
+        ("one blip", &|time| f64::from(slot(time) == 1000), 0.288),
+        ("rarely busy", &|time| if slot(time) % 97 == 0 { 5e9 } else { 0.0 }, 1.44e9),
+        ("tiny numbers", &|time| 1e-300 * (slot(time) % 3) as f64, 2.88e-301),
     ];
-    for (shape, value) in shapes {
+    for (shape, value, least) in shapes {
         let model = trained(&rows(&Curve::flat(), MONDAY, until, |time, _| Some(value(time))), until).model;
         assert_eq!(model.defect(), None, "{shape}");
+        assert!(model.sigma >= least, "{shape}: sigma {}", model.sigma);
         assert!(model.score(until, value(until)).z_score.0.is_finite(), "{shape}");
     }
 }
