@@ -19,7 +19,9 @@ pub const EMBEDDED: &str = "embedded:tidewatch-data/tidewatch.db";
 /// Without a command it runs the main job: by default a simulated datacenter, kept in ./tidewatch-data.
 #[derive(Debug, Parser)]
 #[command(name = "tidewatch", version, args_conflicts_with_subcommands = true, args_override_self = true)]
-#[command(after_help = "Example: tidewatch -w 4\nFlags can also be given as TIDEWATCH_FLAG_NAME in the environment or flag-name = … in the file that --config names.")]
+#[command(
+    after_help = "Example: tidewatch -w 4\nFlags can also be given as TIDEWATCH_FLAG_NAME in the environment or flag-name = … in the file that --config names."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -32,7 +34,9 @@ pub struct Cli {
 #[command(args_override_self = true)]
 pub enum Command {
     /// Watch a source: the main job, and the default
-    #[command(after_help = "Example: tidewatch run --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379")]
+    #[command(
+        after_help = "Example: tidewatch run --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379"
+    )]
     Run(Box<RunArgs>),
     /// Fit the models of all series in history and push them
     Train(train::command::Args),

@@ -82,7 +82,10 @@ impl Observer for Console {
             Some(verdict) if verdict.state == State::Anomalous => self.print(&anomaly_line(series, &verdict, threshold, was_anomalous)),
             Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, &verdict)),
             Some(verdict) if verdict.state == State::Missing && self.falls_silent(series, verdict.bucket.start) => {
-                self.print(&format!("{}  missing   {series}  no samples, though its peers have some", instant::format(verdict.bucket.start)));
+                self.print(&format!(
+                    "{}  missing   {series}  no samples, though its peers have some",
+                    instant::format(verdict.bucket.start)
+                ));
             }
             _ => {}
         }
@@ -104,7 +107,11 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
 
 fn withdrawn_line(series: &SeriesName, verdict: &Verdict) -> String {
     let mean = verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
-    format!("{}  withdrawn {series}  late samples moved the mean to {mean}: {}", instant::format(verdict.bucket.start), verdict.state.as_str())
+    format!(
+        "{}  withdrawn {series}  late samples moved the mean to {mean}: {}",
+        instant::format(verdict.bucket.start),
+        verdict.state.as_str()
+    )
 }
 
 /// A value with about four digits that count.
@@ -124,7 +131,9 @@ fn status(statistics: &Statistics, rate: f64) -> String {
         HumanCount(statistics.verdicts.get()),
         HumanCount(statistics.anomalies.get()),
     );
-    for (name, count) in [("missing", statistics.missing.get()), ("unscored", statistics.unscored.get()), ("refused", statistics.dead_letters.get())] {
+    for (name, count) in
+        [("missing", statistics.missing.get()), ("unscored", statistics.unscored.get()), ("refused", statistics.dead_letters.get())]
+    {
         if count > 0 {
             let _ = write!(line, " · {} {name}", HumanCount(count));
         }

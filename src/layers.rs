@@ -22,7 +22,9 @@ pub fn arguments(typed: Vec<OsString>) -> Result<(Vec<OsString>, Kinds)> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("configuration '{place}' cannot be read"))?;
     let mut table: toml::Table = text.parse().with_context(|| format!("configuration '{place}' is not TOML"))?;
     let kinds = match table.remove("kinds") {
-        Some(value) => Kinds::with(BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?),
+        Some(value) => {
+            Kinds::with(BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?)
+        }
         None => Kinds::default(),
     };
     let top = cli::command();

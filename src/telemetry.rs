@@ -10,7 +10,8 @@ const EXIT_FAULT: i32 = 70;
 
 /// Logs go to standard error, from `info` on; `TIDEWATCH_LOG=debug` or `TIDEWATCH_LOG=tidewatch::run=trace` says otherwise.
 pub fn start() {
-    let filter = EnvFilter::try_from_env("TIDEWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn,rdkafka=off,librdkafka=off"));
+    let filter =
+        EnvFilter::try_from_env("TIDEWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn,rdkafka=off,librdkafka=off"));
     let colours = std::io::stderr().is_terminal();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).try_init();
 }
@@ -20,7 +21,8 @@ pub fn exit_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        let _ = writeln!(std::io::stderr(), "error: this is a fault of tidewatch; what was committed is safe, a restart goes on from there");
+        let _ =
+            writeln!(std::io::stderr(), "error: this is a fault of tidewatch; what was committed is safe, a restart goes on from there");
         std::process::exit(EXIT_FAULT);
     }));
 }

@@ -9,4 +9,6 @@ use clap::Args;
 pub struct BacktestArgs {}
 
 /// Runs.
-pub fn backtest(_: &BacktestArgs, _: Kinds) -> Result<()> { Ok(()) }
+pub fn backtest(_: &BacktestArgs, _: Kinds) -> Result<()> {
+    Ok(())
+}

@@ -11,7 +11,9 @@ use clap::Args;
 
 /// What to look at.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example: tidewatch check --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379")]
+#[command(
+    after_help = "Example: tidewatch check --source kafka://localhost:9092/metrics --history postgres://tidewatch@localhost/metrics --models redis://localhost:6379"
+)]
 pub struct CheckArgs {
     /// Where records come from
     #[arg(long, value_name = "URL", default_value = "simulate:dev")]

@@ -56,7 +56,8 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
 fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName> {
     let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
     let fits = |name: &&SeriesName| {
-        name.metric == arguments.metric && (name.entity_id == arguments.entity || format!("{}:{}", name.entity_type, name.entity_id) == arguments.entity)
+        name.metric == arguments.metric
+            && (name.entity_id == arguments.entity || format!("{}:{}", name.entity_type, name.entity_id) == arguments.entity)
     };
     match names.iter().filter(fits).collect::<Vec<_>>().as_slice() {
         [name] => Ok((*name).clone()),
@@ -67,7 +68,13 @@ fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName
                 likeness(one).total_cmp(&likeness(other))
             });
             match nearest {
-                Some(name) => bail!("history has no {} of {}; the nearest is {} of {}", arguments.metric, arguments.entity, name.metric, name.entity_id),
+                Some(name) => bail!(
+                    "history has no {} of {}; the nearest is {} of {}",
+                    arguments.metric,
+                    arguments.entity,
+                    name.metric,
+                    name.entity_id
+                ),
                 None => bail!("history '{}' is empty", arguments.history),
             }
         }
@@ -101,7 +108,11 @@ fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, mod
         writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
         if let Some(trained) = parts {
             let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
-            writeln!(out, "model     {}, trained on {} buckets from {from} to {until}", trained.provenance.method, trained.provenance.buckets)?;
+            writeln!(
+                out,
+                "model     {}, trained on {} buckets from {from} to {until}",
+                trained.provenance.method, trained.provenance.buckets
+            )?;
         }
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold))?;

@@ -3,9 +3,9 @@
 use super::say;
 use crate::cli::EMBEDDED;
 use crate::console::number;
+use crate::instant;
 use crate::models::{self, Models};
 use crate::series::SeriesName;
-use crate::instant;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 
@@ -40,7 +40,8 @@ pub fn models(arguments: &ModelsArgs) -> Result<()> {
         Action::List => list(&mut *models),
         Action::Show { series } => {
             let name: SeriesName = series.parse().map_err(|problem: String| anyhow!(problem))?;
-            let trained = models.get(&name)?.ok_or_else(|| anyhow!("there is no model of {name}; 'tidewatch models list' names those there are"))?;
+            let trained =
+                models.get(&name)?.ok_or_else(|| anyhow!("there is no model of {name}; 'tidewatch models list' names those there are"))?;
             say(&trained.document().map_err(|defect| anyhow!(defect))?);
             Ok(())
         }
@@ -57,7 +58,10 @@ fn list(models: &mut dyn Models) -> Result<()> {
         let (until, fill) = (instant::format(one.model.trained_until), 100.0 * one.provenance.fill);
         say(&format!(
             "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %",
-            one.series, one.provenance.method, number(one.model.level), number(one.model.sigma)
+            one.series,
+            one.provenance.method,
+            number(one.model.level),
+            number(one.model.sigma)
         ));
     }
     for problem in unusable {

@@ -41,7 +41,16 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
 fn log(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     // What Kafka holds now is not its end: the log goes on, and its open buckets stay open. A file's end is the end.
     let log_continues = arguments.source.starts_with("kafka") && until_end;
-    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, stop)
+    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, stop)?;
+    if until_end { conclude(arguments, stop) } else { Ok(()) }
+}
+
+/// The last line of a run that came to its end: what it all adds up to.
+pub fn conclude(arguments: &RunArgs, stop: &AtomicBool) -> Result<()> {
+    if arguments.workers.process == 0 && !stop.load(Ordering::Relaxed) {
+        say(&format!("digest: {}", digest::of(&mut *history::open(&arguments.history)?, None, None)?));
+    }
+    Ok(())
 }
 
 /// A job as the flags describe it.
@@ -65,7 +74,6 @@ pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds:
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
 pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()> {
     let started = Instant::now();
-    let until_end = job.until_end;
     let mut history = history::open(&arguments.history)?;
     history.migrate()?;
     let models = models::open(&arguments.models)?;
@@ -83,13 +91,11 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
         outcome
     });
     outcome?;
-    if arguments.workers.process == 0 {
-        sum_up(arguments, &statistics, started, until_end && !stop.load(Ordering::Relaxed))?;
-    }
+    sum_up(&statistics, started);
     Ok(())
 }
 
-fn sum_up(arguments: &RunArgs, statistics: &Statistics, started: Instant, with_digest: bool) -> Result<()> {
+fn sum_up(statistics: &Statistics, started: Instant) {
     tracing::info!(
         "{} records in {:.1} s: {} verdicts, {} anomalies, {} missing, {} unscored, {} refused, {} commits",
         HumanCount(statistics.records.get()),
@@ -102,12 +108,11 @@ fn sum_up(arguments: &RunArgs, statistics: &Statistics, started: Instant, with_d
         HumanCount(statistics.commits.get()),
     );
     if statistics.behind.get() > 0 {
-        tracing::warn!("{} events came from a partition that had been idle for longer than the lateness, and were left out", statistics.behind.get());
+        tracing::warn!(
+            "{} events came from a partition that had been idle for longer than the lateness, and were left out",
+            statistics.behind.get()
+        );
     }
-    if with_digest {
-        say(&format!("digest: {}", digest::of(&mut *history::open(&arguments.history)?, None, None)?));
-    }
-    Ok(())
 }
 
 /// Trains again and again until the run is over; a failure is a warning, since detection goes on with the last models.

@@ -1,6 +1,6 @@
 //! The main job on a simulated datacenter: backfill, train, watch, and say how much of the truth was found.
 
-use super::run::{job, train_once, watch};
+use super::run::{conclude, job, train_once, watch};
 use super::say;
 use crate::cli::RunArgs;
 use crate::console::record_bar;
@@ -47,10 +47,11 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     let real_time = arguments.simulation.speed == Pace::Real && !finite;
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
     watch(&arguments, job(&arguments, Arc::new(simulator.clone()), finite, kinds), stop)?;
-    if finite && arguments.workers.process == 0 && !stop.load(Ordering::Relaxed) {
-        compare(&arguments, &simulator)?;
+    if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {
+        return Ok(());
     }
-    Ok(())
+    compare(&arguments, &simulator)?;
+    conclude(&arguments, stop)
 }
 
 /// The simulator, and where an earlier run left it. Without `--start`, a history that holds such a log already goes on with it.
@@ -75,7 +76,8 @@ fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<
 }
 
 fn is_backfilled(simulator: &Simulator, position: &Position) -> Result<bool> {
-    let reached = |name: &str| position.progress.iter().find(|progress| progress.partition == name).map_or(0, |progress| progress.next_offset);
+    let reached =
+        |name: &str| position.progress.iter().find(|progress| progress.partition == name).map_or(0, |progress| progress.next_offset);
     Ok(simulator.partitions()?.iter().all(|partition| reached(&partition.name) >= simulator.backfill_end_offset(partition.id)))
 }
 
@@ -83,7 +85,12 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: Box<dyn History
     let part = simulator.backfill();
     let total = part.records().unwrap_or(0);
     let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
-    tracing::info!("backfilling {} records, {} to {}", indicatif::HumanCount(total), instant::format(part.first()), instant::format(part.start()));
+    tracing::info!(
+        "backfilling {} records, {} to {}",
+        indicatif::HumanCount(total),
+        instant::format(part.first()),
+        instant::format(part.start())
+    );
     let job = Job { log_continues: true, ..job(arguments, Arc::new(part), true, kinds) };
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
@@ -115,7 +122,8 @@ fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
     let anomalies: Vec<Anomaly> = history.anomalies(start, end)?.into_iter().filter(|anomaly| anomaly.status == "open").collect();
     let truth = simulator.truth(start - INJECTION_MAX, end);
     let strong: Vec<&Injection> = truth.iter().filter(|one| one.start >= start && one.sigmas >= SIGMAS).collect();
-    let found = strong.iter().filter(|one| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric)).count();
+    let found =
+        strong.iter().filter(|one| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric)).count();
     let invented: Vec<&Anomaly> = anomalies.iter().filter(|anomaly| !truth.iter().any(|one| is_of(anomaly, one, width))).collect();
     let series = history.series()?.len();
     #[allow(clippy::cast_precision_loss)] // a rate for people

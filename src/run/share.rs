@@ -125,9 +125,8 @@ impl<'a> Share<'a> {
     fn read_one(&mut self, place: usize, outlets: &mut Outlets<'_>) -> Result<usize, SourceError> {
         let Self { job, reader, stretches, announced, restored_horizon, statistics, .. } = self;
         let stretch = &mut stretches[place];
-        let now = job.source.now();
         let id = stretch.partition.id;
-        let mut intake = Intake { job, announced, statistics, restored_horizon: *restored_horizon, now };
+        let mut intake = Intake { job, announced, statistics, restored_horizon: *restored_horizon, now: Time::MIN };
         // While restoring, one record too many would put a new record into the epoch of the old ones.
         let restoring = stretch.next_offset < stretch.committed;
         let (most, turns) = if restoring { (1, TURN) } else { (TURN, 1) };
@@ -248,7 +247,7 @@ impl Intake<'_> {
         let decoded = decode(record.bytes, &self.job.kinds)?;
         let before = stretch.clock.latest();
         let start = timing.start(decoded.time);
-        match stretch.clock.admit(decoded.time, record.arrived_at.unwrap_or(self.now), timing) {
+        match stretch.clock.admit(decoded.time, self.now_for(decoded.time, record), timing) {
             Admission::Accepted => {}
             Admission::TooLate => return Err(Refusal::new("too_late", late(decoded.time, before))),
             Admission::Future => return Err(Refusal::new("future", future(decoded.time, self.now))),
@@ -282,6 +281,20 @@ impl Intake<'_> {
             (outlets.output)(Output::Raw(Box::new(raw)));
         }
         Ok(())
+    }
+}
+
+impl Intake<'_> {
+    /// The clock that the future is measured from: the log's own where it has one. Asking the operating system for each record would cost as
+    /// much as decoding it, so the clock is only read when it might matter.
+    fn now_for(&mut self, time: Time, record: &Record<'_>) -> Time {
+        if let Some(arrived_at) = record.arrived_at {
+            return arrived_at;
+        }
+        if time > self.now.saturating_add(self.job.timing.skew) {
+            self.now = self.job.source.now();
+        }
+        self.now
     }
 }
 
