@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Away from a terminal, a status line this often is enough.
@@ -26,8 +26,7 @@ pub struct Console {
 
 impl Default for Console {
     fn default() -> Self {
-        let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Self { bar: ProgressBar::new_spinner().with_style(style), silent: Mutex::default() }
+        Self { bar: ProgressBar::new_spinner().with_style(style("{spinner} {msg}")), silent: Mutex::default() }
     }
 }
 
@@ -143,14 +142,21 @@ fn status(statistics: &Statistics, rate: f64) -> String {
 }
 
 /// A progress bar of records, for the parts that people wait for; nothing where standard error is no terminal.
-pub fn record_bar(what: &'static str, total: u64, statistics: &Arc<Statistics>, over: &AtomicBool) {
-    let style = ProgressStyle::with_template("{prefix} {bar:40} {human_pos} of {human_len} records, {eta} left");
-    let bar = ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(what);
+pub fn record_bar(what: &'static str, total: Option<u64>, statistics: &Statistics, over: &AtomicBool) {
+    let bar = match total {
+        Some(total) => ProgressBar::new(total).with_style(style("{prefix} {bar:40} {human_pos} of {human_len} records, {eta} left")),
+        None => ProgressBar::new_spinner().with_style(style("{prefix} {spinner} {human_pos} records, {per_sec}")),
+    };
+    let bar = bar.with_prefix(what);
     while !over.load(Ordering::Relaxed) {
         bar.set_position(statistics.records.get());
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
     bar.finish_and_clear();
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows};
 struct Rows(Vec<(SeriesName, Vec<TrainingRow>)>);
 
 impl History for Rows {
+    fn sources(&mut self) -> Result<Vec<String>, HistoryError> {
+        Ok(Vec::new())
+    }
+
     fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
         let series = |(name, _): &(SeriesName, _)| Series { name: name.clone(), labels: BTreeMap::new(), partition: "p".into() };
         Ok(self.0.iter().map(series).collect())

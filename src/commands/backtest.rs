@@ -1,14 +1,233 @@
 //! `tidewatch backtest`: the same graph over a file of the past, as fast as it goes.
+//!
+//! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
+//! looks at its own bucket and a model whose training had ended.
 
+use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
+use crate::console::record_bar;
+use crate::history::{self, History};
+use crate::instant;
 use crate::kind::Kinds;
-use anyhow::Result;
+use crate::models::memory::Memory;
+use crate::models::{Models, Trained};
+use crate::run::{Job, Statistics, Unobserved};
+use crate::series::SeriesName;
+use crate::source::Source;
+use crate::source::file::Files;
+use crate::source::table::{COLUMNS, Table};
+use crate::{run as runner, telemetry, train};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use dataflows::{Policy, SeriesId, Severity, State, Time, Verdict, anomaly_score};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-/// What.
+/// What follows the four columns of the input.
+const SCORES: &str = "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score";
+
+/// What to run over.
 #[derive(Clone, Debug, Args)]
-pub struct BacktestArgs {}
+#[command(after_help = "Example: tidewatch backtest metrics.csv --train-until 2026-01-19T00:00:00Z --out verdicts.csv")]
+pub struct BacktestArgs {
+    /// A CSV file with the columns timestamp,entity,metric,value, or JSON lines of events
+    input: String,
+    /// Everything before this time trains, the rest is scored
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    train_until: Time,
+    /// Where verdicts are written as CSV; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: PathBuf,
+    /// How far back training looks
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "14d")]
+    window: Duration,
+    #[command(flatten)]
+    detection: DetectionArgs,
+    #[command(flatten)]
+    workers: WorkerArgs,
+    /// A TOML file with any of these flags, and [kinds.NAME] tables
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
-/// Runs.
-pub fn backtest(_: &BacktestArgs, _: Kinds) -> Result<()> {
+/// A file to run over.
+enum Input {
+    Table(Arc<Table>),
+    Events(Arc<Files>),
+}
+
+impl Input {
+    fn open(path: &str) -> Result<Self> {
+        let is_table = std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        Ok(if is_table { Self::Table(Arc::new(Table::open(path)?)) } else { Self::Events(Arc::new(Files::open(path)?)) })
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        match self {
+            Self::Table(table) => Arc::clone(table) as Arc<dyn Source>,
+            Self::Events(files) => Arc::clone(files) as Arc<dyn Source>,
+        }
+    }
+}
+
+/// Trains, scores, writes.
+///
+/// # Errors
+/// An input that cannot be read or holds nothing to train on, or an output that cannot be written.
+pub fn backtest(arguments: &BacktestArgs, kinds: Kinds) -> Result<()> {
+    let stop = telemetry::stop_flag()?;
+    let input = Input::open(&arguments.input)?;
+    let place = arguments.out.display().to_string();
+    let mut out: Box<dyn Write> = if place == "-" {
+        Box::new(BufWriter::new(std::io::stdout()))
+    } else {
+        Box::new(BufWriter::new(File::create(&arguments.out).with_context(|| format!("output '{place}' cannot be written"))?))
+    };
+    let pass = |models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
+        let mut history = history::open("embedded::memory:")?;
+        history.migrate()?;
+        aggregate(arguments, &input, kinds.clone(), &mut *history, models, what, &stop)?;
+        Ok(history)
+    };
+    let mut before = pass(None, "aggregating")?;
+    let trained = fit(arguments, &mut *before)?;
+    drop(before);
+    let mut scored = pass(Some(Box::new(Memory::new(trained))), "scoring")?;
+    warn_of_refusals(&mut *scored)?;
+    let width = milliseconds(arguments.detection.bucket);
+    let mut verdicts = HashMap::new();
+    scored.verdicts(arguments.train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
+        verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
+    })?;
+    match &input {
+        Input::Table(table) => by_row(arguments, table, &verdicts, &mut *out),
+        Input::Events(_) => by_bucket(arguments, &mut *scored, &verdicts, &mut *out),
+    }
+    .with_context(|| format!("output '{place}' cannot be written"))?;
+    out.flush().with_context(|| format!("output '{place}' cannot be written"))
+}
+
+/// Runs the graph over the whole input.
+fn aggregate(
+    arguments: &BacktestArgs,
+    input: &Input,
+    kinds: Kinds,
+    history: &mut dyn History,
+    models: Option<Box<dyn Models>>,
+    what: &'static str,
+    stop: &Arc<AtomicBool>,
+) -> Result<()> {
+    let detection = &arguments.detection;
+    let timing = detection.timing();
+    let job = Job {
+        source: input.source(),
+        log_continues: false,
+        until_end: true,
+        kinds,
+        timing,
+        policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
+        raw: false,
+        idle_timeout: detection.idle_timeout,
+        commit_interval: detection.commit_interval,
+        models_interval: detection.models_interval,
+    };
+    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
+    let timely = arguments.workers.config()?;
+    std::thread::scope(|scope| {
+        scope.spawn(|| record_bar(what, None, &statistics, &over));
+        let outcome = runner::run(job, timely, history, models, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    if stop.load(Ordering::Relaxed) {
+        bail!("interrupted; nothing was written");
+    }
+    if statistics.records.get() == 0 {
+        bail!("input '{}' is empty: there is nothing to run over", arguments.input);
+    }
     Ok(())
+}
+
+/// Fits the series that can be fitted; the others stay unscored, and their number and reasons are said.
+fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Trained>> {
+    let mut request = train::Request::new(arguments.train_until, arguments.train_until);
+    request.window = milliseconds(arguments.window);
+    request.bucket_width = milliseconds(arguments.detection.bucket);
+    request.period = usize::try_from(86_400_000 / request.bucket_width).context("the bucket is too narrow")?;
+    let mut models = Memory::new(Vec::new());
+    let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
+    if report.trained < report.total {
+        for line in report.to_string().lines() {
+            tracing::warn!("{line}");
+        }
+    }
+    Ok(models.load()?.0)
+}
+
+fn warn_of_refusals(history: &mut dyn History) -> Result<()> {
+    for (reason, count) in history.dead_letters()? {
+        tracing::warn!("{count} records were refused as {reason}");
+    }
+    Ok(())
+}
+
+type Verdicts = HashMap<(SeriesId, Time), Verdict>;
+
+/// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
+fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
+    let width = milliseconds(arguments.detection.bucket);
+    let mut writer = csv::Writer::from_writer(out);
+    table.rows(&mut |[timestamp, entity, metric, value]| {
+        let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= arguments.train_until) else { return Ok(()) };
+        let series = SeriesId::named("server", entity.trim(), metric.trim());
+        let verdict = verdicts.get(&(series, time.div_euclid(width) * width));
+        let mut fields = vec![timestamp.to_owned(), entity.to_owned(), metric.to_owned(), value.to_owned()];
+        fields.extend(scores(verdict, arguments.detection.threshold));
+        writer.write_record(&fields).map_err(std::io::Error::other)
+    })?;
+    writer.flush()?;
+    Ok(())
+}
+
+/// One row per series and bucket from `--train-until` on, by time; the value is the bucket's mean.
+fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
+    let names: HashMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
+    let mut rows: BTreeMap<(Time, &SeriesName), &Verdict> = BTreeMap::new();
+    for ((series, start), verdict) in verdicts {
+        rows.extend(names.get(series).filter(|_| *start >= arguments.train_until).map(|name| ((*start, name), verdict)));
+    }
+    let mut writer = csv::Writer::from_writer(out);
+    for ((start, name), verdict) in rows {
+        let value = verdict.bucket.aggregate.map_or_else(String::new, |aggregate| aggregate.mean.0.to_string());
+        let mut fields = vec![instant::format(start), name.entity_id.clone(), name.metric.clone(), value];
+        fields.extend(scores(Some(verdict), arguments.detection.threshold));
+        writer.write_record(&fields)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+/// The fields of [`SCORES`]; empty where there is no score.
+fn scores(verdict: Option<&Verdict>, threshold: f64) -> Vec<String> {
+    let score = verdict.and_then(|verdict| verdict.score);
+    let anomalous = verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
+    let text = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
+    let z_score = score.map(|score| score.z_score.0);
+    vec![
+        text(score.map(|score| score.expected.0)),
+        text(z_score),
+        anomalous.to_string(),
+        verdict.map_or_else(String::new, |verdict| instant::format(verdict.bucket.start)),
+        text(verdict.and_then(|verdict| verdict.bucket.aggregate).map(|aggregate| aggregate.mean.0)),
+        text(score.map(|score| score.sigma.0)),
+        verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str()).into(),
+        z_score.filter(|_| anomalous).map_or_else(String::new, |z| Severity::of(z, threshold).as_str().into()),
+        text(z_score.map(anomaly_score)),
+    ]
 }

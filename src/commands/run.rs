@@ -7,6 +7,7 @@ use crate::kind::Kinds;
 use crate::run::{Job, Statistics};
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
+use crate::source::table::Table;
 use crate::source::{Source, SourceError};
 use crate::{history, models, run as runner, telemetry, train};
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,7 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
+        Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, &stop),
         Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, &stop),
         Some(("kafka", _)) => {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
@@ -86,7 +88,7 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
             let over = &over;
             scope.spawn(move || retrain(arguments, every, over));
         }
-        let outcome = runner::run(job, timely, history, Some(models), Arc::clone(&statistics), &console, Arc::clone(stop));
+        let outcome = runner::run(job, timely, &mut *history, Some(models), Arc::clone(&statistics), &console, Arc::clone(stop));
         over.store(true, Ordering::Relaxed);
         outcome
     });

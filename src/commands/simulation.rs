@@ -34,7 +34,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     history.migrate()?;
     let (simulator, position) = find(arguments, preset, &mut *history)?;
     if !is_backfilled(&simulator, &position)? {
-        backfill(arguments, &simulator, history, kinds.clone(), stop)?;
+        backfill(arguments, &simulator, &mut *history, kinds.clone(), stop)?;
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ fn is_backfilled(simulator: &Simulator, position: &Position) -> Result<bool> {
     Ok(simulator.partitions()?.iter().all(|partition| reached(&partition.name) >= simulator.backfill_end_offset(partition.id)))
 }
 
-fn backfill(arguments: &RunArgs, simulator: &Simulator, history: Box<dyn History>, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn History, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     let part = simulator.backfill();
     let total = part.records().unwrap_or(0);
     let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
@@ -94,7 +94,7 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: Box<dyn History
     let job = Job { log_continues: true, ..job(arguments, Arc::new(part), true, kinds) };
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
-        scope.spawn(|| record_bar("backfill", total, &statistics, &over));
+        scope.spawn(|| record_bar("backfill", Some(total), &statistics, &over));
         let outcome = runner::run(job, timely, history, None, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
         over.store(true, Ordering::Relaxed);
         outcome

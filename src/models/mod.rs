@@ -5,6 +5,7 @@
 mod address;
 mod document;
 mod embedded;
+pub mod memory;
 mod redis;
 #[cfg(test)]
 mod samples;

@@ -17,7 +17,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// Turns outputs into batches and applies them, trying again for as long as the store is merely away.
 pub struct Committer<'a> {
     job: &'a Job,
-    history: Box<dyn History>,
+    history: &'a mut dyn History,
     directory: Directory,
     partitions: HashMap<u32, String>,
     /// Verdicts on buckets that had ended by then were announced by an earlier run.
@@ -31,7 +31,7 @@ impl<'a> Committer<'a> {
     /// A committer that goes on from `position`.
     pub fn new(
         job: &'a Job,
-        history: Box<dyn History>,
+        history: &'a mut dyn History,
         position: &Position,
         partitions: &[Partition],
         statistics: &'a Statistics,

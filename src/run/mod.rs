@@ -93,7 +93,7 @@ pub enum RunError {
 pub fn run(
     job: Job,
     timely: timely::Config,
-    mut history: Box<dyn History>,
+    history: &mut dyn History,
     models: Option<Box<dyn Models>>,
     statistics: Arc<Statistics>,
     observer: &dyn Observer,

@@ -8,6 +8,7 @@ pub mod file;
 pub mod kafka;
 pub mod kafka_producer;
 pub mod simulate;
+pub mod table;
 
 use dataflows::Time;
 

@@ -1,0 +1,179 @@
+//! `file:` a CSV of samples, `timestamp,entity,metric,value`; every row becomes one event of a server, so that it goes the way of all records.
+
+use super::{Partition, Poll, Reader, Record, Source, SourceError};
+use csv::{ByteRecord, Position};
+use dataflows::Time;
+use std::fs::File;
+use std::io::{BufReader, Write};
+
+/// The columns that must be there; others are left alone.
+pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
+
+/// A CSV file as a log of one partition whose offsets are byte positions.
+pub struct Table {
+    path: String,
+}
+
+impl Table {
+    /// The file at `path`, whose header has been looked at.
+    ///
+    /// # Errors
+    /// A file that is not there, is empty, or lacks a column.
+    pub fn open(path: &str) -> Result<Self, SourceError> {
+        let table = Self { path: path.into() };
+        table.columns(&mut table.reader()?)?;
+        Ok(table)
+    }
+
+    fn fail(&self, problem: impl std::fmt::Display) -> SourceError {
+        SourceError::File { path: self.path.clone(), cause: std::io::Error::other(problem.to_string()) }
+    }
+
+    fn reader(&self) -> Result<csv::Reader<BufReader<File>>, SourceError> {
+        let file = File::open(&self.path).map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
+        // A row that is too short or too long is refused as a record, not as a file.
+        Ok(csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::with_capacity(1 << 20, file)))
+    }
+
+    /// Where the four columns are.
+    fn columns(&self, reader: &mut csv::Reader<BufReader<File>>) -> Result<[usize; 4], SourceError> {
+        let header = reader.headers().map_err(|error| self.fail(error))?.clone();
+        let mut places = [0; 4];
+        for (place, wanted) in places.iter_mut().zip(COLUMNS) {
+            let found = header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == wanted);
+            let header: Vec<&str> = header.iter().collect();
+            *place = found.ok_or_else(|| self.fail(format!("has no column '{wanted}': the header is '{}', it must name {}", header.join(","), COLUMNS.join(","))))?;
+        }
+        Ok(places)
+    }
+
+    /// Hands over every row as its four texts, in the order of the file.
+    ///
+    /// # Errors
+    /// A file that can no longer be read.
+    pub fn rows(&self, take: &mut dyn FnMut([&str; 4]) -> std::io::Result<()>) -> Result<(), SourceError> {
+        let mut reader = self.reader()?;
+        let columns = self.columns(&mut reader)?;
+        let mut row = ByteRecord::new();
+        while reader.read_byte_record(&mut row).map_err(|error| self.fail(error))? {
+            let texts = columns.map(|column| row.get(column).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or(""));
+            take(texts).map_err(|cause| SourceError::File { path: "output".into(), cause })?;
+        }
+        Ok(())
+    }
+}
+
+impl Source for Table {
+    fn identity(&self) -> String {
+        let absolute = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone().into());
+        format!("file:{}", absolute.display())
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
+        Ok(vec![Partition { id: 0, name: self.path.clone() }])
+    }
+
+    fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
+        let mut rows = Rows { table: Self { path: self.path.clone() }, open: None, row: ByteRecord::new(), json: Vec::new() };
+        for (partition, offset) in partitions {
+            rows.add(partition, *offset)?;
+        }
+        Ok(Box::new(rows))
+    }
+
+    fn now(&self) -> Time {
+        crate::instant::now()
+    }
+}
+
+/// The rows of a table, on the worker that owns its only partition.
+struct Rows {
+    table: Table,
+    open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
+    row: ByteRecord,
+    json: Vec<u8>,
+}
+
+impl Reader for Rows {
+    fn poll(&mut self, _: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+        let Self { table, open: Some((reader, columns)), row, json } = self else { return Ok(Poll::Ended) };
+        let mut count = 0;
+        while count < most {
+            if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
+                break;
+            }
+            #[allow(clippy::cast_possible_wrap)] // positions in a file
+            let (offset, next_offset) = (row.position().map_or(0, Position::byte) as i64, reader.position().byte() as i64);
+            json.clear();
+            render(row, *columns, json);
+            take(Record { offset, next_offset, bytes: json, arrived_at: None });
+            count += 1;
+        }
+        Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended })
+    }
+
+    fn add(&mut self, _: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
+        let mut reader = self.table.reader()?;
+        let columns = self.table.columns(&mut reader)?;
+        if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
+            let mut position = Position::new();
+            position.set_byte(offset);
+            reader.seek(position).map_err(|error| self.table.fail(error))?;
+        }
+        self.open = Some((reader, columns));
+        Ok(())
+    }
+}
+
+/// Writes a row as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason.
+fn render(row: &ByteRecord, [timestamp, entity, metric, value]: [usize; 4], json: &mut Vec<u8>) {
+    let text = |column: usize| String::from_utf8_lossy(row.get(column).unwrap_or_default());
+    let quoted = |column: usize| serde_json::Value::from(text(column).trim()).to_string();
+    let value = match text(value).trim().parse::<f64>() {
+        Ok(number) if number.is_finite() => serde_json::Value::from(number).to_string(),
+        _ => quoted(value),
+    };
+    // Writing to memory does not fail.
+    let _ = write!(
+        json,
+        r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
+        quoted(timestamp),
+        quoted(entity),
+        quoted(metric)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> (tempfile::NamedTempFile, Result<Table, SourceError>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let table = Table::open(file.path().to_str().unwrap());
+        (file, table)
+    }
+
+    #[test]
+    fn a_row_becomes_the_event_of_a_server() {
+        let (_file, table) = table("entity,timestamp,metric,value,label\n\"a \"\"b\"\"\",2026-01-24T12:34:56Z,cpu,0.1,0\nc,x,cpu,nan,0\n");
+        let table = table.unwrap();
+        let partition = table.partitions().unwrap().remove(0);
+        let mut lines = Vec::new();
+        let mut collect = |record: Record<'_>| lines.push((record.offset, String::from_utf8(record.bytes.to_vec()).unwrap()));
+        table.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut collect).unwrap();
+        assert_eq!(lines[0].1, r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"a \"b\"","cpu":0.1}"#);
+        assert_eq!(lines[1].1, r#"{"type":"server_metric","timestamp":"x","server_id":"c","cpu":"nan"}"#);
+        let mut rest = Vec::new();
+        let mut collect = |record: Record<'_>| rest.push((record.offset, String::from_utf8(record.bytes.to_vec()).unwrap()));
+        Source::open(&table, &[(partition, Some(lines[1].0))]).unwrap().poll(0, 9, &mut collect).unwrap();
+        assert_eq!(rest, lines[1..]);
+    }
+
+    #[test]
+    fn a_table_without_its_columns_is_refused_by_name() {
+        let message = |text| table(text).1.err().unwrap().to_string() + &table(text).1.err().map(|e| format!("{e:?}")).unwrap();
+        assert!(message("timestamp,entity,value\n").contains("no column 'metric'"));
+        assert!(message("").contains("no column 'timestamp'"));
+    }
+}
