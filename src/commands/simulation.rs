@@ -10,7 +10,7 @@ use crate::kind::Kinds;
 use crate::run::{Job, Statistics, Unobserved};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
-use crate::{history, instant, run as runner};
+use crate::{history, instant, models, run as runner};
 use anyhow::Result;
 use dataflows::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,11 +33,15 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     let mut history = history::open(&arguments.history)?;
     history.migrate()?;
     let (simulator, position) = find(arguments, preset, &mut *history)?;
-    if !is_backfilled(&simulator, &position)? {
+    let was_backfilled = is_backfilled(&simulator, &position)?;
+    if !was_backfilled {
         backfill(arguments, &simulator, &mut *history, kinds.clone(), stop)?;
-        if stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+    }
+    if stop.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    // A run may have ended between its backfill and the first complete push.
+    if !was_backfilled || models::open(&arguments.models)?.generation()? == 0 {
         for line in train_once(arguments, simulator.start())?.to_string().lines() {
             tracing::info!("{line}");
         }

@@ -42,7 +42,9 @@ impl Table {
         for (place, wanted) in places.iter_mut().zip(COLUMNS) {
             let found = header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == wanted);
             let header: Vec<&str> = header.iter().collect();
-            *place = found.ok_or_else(|| self.fail(format!("has no column '{wanted}': the header is '{}', it must name {}", header.join(","), COLUMNS.join(","))))?;
+            *place = found.ok_or_else(|| {
+                self.fail(format!("has no column '{wanted}': the header is '{}', it must name {}", header.join(","), COLUMNS.join(",")))
+            })?;
         }
         Ok(places)
     }
