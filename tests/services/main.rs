@@ -1,0 +1,5 @@
+//! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
+
+mod real_series;
+mod simulated;
+mod support;
