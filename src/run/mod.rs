@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use worker::Common;
 
+/// A model older than this has missed a whole season of its series. In milliseconds.
+const MODEL_AGE: Time = 86_400_000;
+
 /// What is to be run, without where it is stored.
 pub struct Job {
     /// The log.
@@ -43,12 +46,6 @@ pub struct Job {
     pub commit_interval: Duration,
     /// How often the models' generation is looked at.
     pub models_interval: Duration,
-}
-
-impl Job {
-    fn is_finite(&self) -> bool {
-        self.until_end
-    }
 }
 
 /// Somebody who looks on.
@@ -114,13 +111,13 @@ pub fn run(
         stop: Arc::clone(&stop),
         statistics: Arc::clone(&statistics),
         front: Mutex::default(),
-        started: Instant::now(),
+        started: (crate::instant::now(), Instant::now()),
         models: Mutex::new(Some(trained)),
         commits: Mutex::new(Some((commit_sender, done))),
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let feed = Feed { interval: job.models_interval, statistics: &statistics, over: &over, sender: trained_sender };
+        let feed = Feed { job: &job, statistics: &statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
             for (epoch, outputs) in commit_receiver {
@@ -159,9 +156,18 @@ fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     first_error
 }
 
+/// A model never expires by itself; an old one is worth a word.
+fn warn_of_age(trained: &[Trained], now: Time) {
+    let newest: std::collections::BTreeMap<_, _> = trained.iter().map(|one| (&one.series, one.model.trained_until)).collect();
+    let old = newest.values().filter(|until| now - **until > MODEL_AGE).count();
+    if old > 0 {
+        tracing::warn!("{old} of {} models were trained more than a day ago; is the trainer running?", newest.len());
+    }
+}
+
 /// The models on their way to worker 0: all of them at the start, then again whenever their generation moves.
 struct Feed<'scope> {
-    interval: Duration,
+    job: &'scope Job,
     statistics: &'scope Statistics,
     over: &'scope AtomicBool,
     sender: crossbeam_channel::Sender<Vec<Trained>>,
@@ -182,8 +188,8 @@ impl<'scope> Feed<'scope> {
             let mut away = false;
             let mut looked_at = Instant::now();
             while !self.over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20).min(self.interval));
-                if looked_at.elapsed() < self.interval {
+                std::thread::sleep(Duration::from_millis(20).min(self.job.models_interval));
+                if looked_at.elapsed() < self.job.models_interval {
                     continue;
                 }
                 looked_at = Instant::now();
@@ -209,6 +215,9 @@ impl<'scope> Feed<'scope> {
         let (trained, unusable) = models.load()?;
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
+        }
+        if !self.job.until_end {
+            warn_of_age(&trained, self.job.source.now());
         }
         self.statistics.generation.store(generation, Ordering::Relaxed);
         // Nobody listens any more once the run is over.

@@ -19,8 +19,8 @@ use timely::dataflow::operators::{Concat, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
-/// The length of an epoch. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
-const EPOCH: Duration = Duration::from_millis(50);
+/// The length of an epoch, in milliseconds of wall time. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
+const EPOCH_MILLISECONDS: u64 = 50;
 /// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
 const IN_FLIGHT: u64 = 200_000;
 /// A group of epochs is committed early once it holds so much.
@@ -46,12 +46,20 @@ pub struct Common {
     pub statistics: Arc<Statistics>,
     /// Where the partitions of this process are.
     pub front: Front,
-    /// When the run began.
-    pub started: Instant,
+    /// When the run began: by the wall clock, which processes share, and by the clock that never goes back.
+    pub started: (Time, Instant),
     /// Models, for worker 0.
     pub models: Mutex<Option<Receiver<Vec<Trained>>>>,
     /// To and from the committing thread, for worker 0.
     pub commits: Mutex<Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>>,
+}
+
+impl Common {
+    /// The epoch of this moment. All processes count from 1970, so that none waits for one that was started later.
+    fn epoch(&self) -> Epoch {
+        let elapsed = u64::try_from(self.started.1.elapsed().as_millis()).unwrap_or(u64::MAX / 2);
+        1 + (u64::try_from(self.started.0).unwrap_or(0) + elapsed) / EPOCH_MILLISECONDS
+    }
 }
 
 /// The ends of the graph that one worker holds.
@@ -178,12 +186,12 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut looked_at = Instant::now();
     let mut trouble: Option<Instant> = None;
     loop {
-        let now_epoch = 1 + u64::try_from(common.started.elapsed().as_millis() / EPOCH.as_millis()).unwrap_or(Epoch::MAX - 1);
+        let now_epoch = common.epoch();
         if now_epoch > epoch && !share.is_restoring() {
             models.iter().filter_map(|models| models.try_recv().ok()).for_each(|trained| ends.learn(trained));
             let horizon = ends.horizon.get();
             ends.with_outlets(|outlets| share.report(horizon, outlets));
-            if share.is_ended() && job.is_finite() || common.stop.load(Ordering::Relaxed) {
+            if share.is_ended() && job.until_end || common.stop.load(Ordering::Relaxed) {
                 break;
             }
             epoch = now_epoch;
@@ -209,7 +217,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             _ if read > 0 => in_flight.push_back((epoch, read as u64)),
             _ => {}
         }
-        if looked_at.elapsed() > DISCOVERY && !job.is_finite() {
+        if looked_at.elapsed() > DISCOVERY && !job.until_end {
             looked_at = Instant::now();
             if let Ok(found) = job.source.partitions() {
                 found.iter().filter(|partition| mine(partition)).try_for_each(|partition| share.add(partition))?;
