@@ -230,7 +230,7 @@ impl Cli {
             Some(Command::Run(arguments)) => commands::run::run(&arguments, kinds),
             Some(Command::Train(arguments)) => commands::train(&arguments),
             Some(Command::Generate(arguments)) => commands::generate(&arguments),
-            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, kinds),
+            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
             Some(Command::Check(arguments)) => commands::check::check(&arguments),

@@ -78,7 +78,7 @@ impl Input {
 ///
 /// # Errors
 /// An input that cannot be read or holds nothing to train on, or an output that cannot be written.
-pub fn backtest(arguments: &BacktestArgs, kinds: Kinds) -> Result<()> {
+pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     let input = Input::open(&arguments.input)?;
     let place = arguments.out.display().to_string();
@@ -139,7 +139,7 @@ fn aggregate(
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar(what, None, &statistics, &over));
-        let outcome = runner::run(job, timely, history, models, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     })?;

@@ -88,7 +88,7 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
             let over = &over;
             scope.spawn(move || retrain(arguments, every, over));
         }
-        let outcome = runner::run(job, timely, &mut *history, Some(models), Arc::clone(&statistics), &console, Arc::clone(stop));
+        let outcome = runner::run(job, timely, &mut *history, Some(models), &statistics, &console, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     });

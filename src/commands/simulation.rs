@@ -99,7 +99,7 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn Histor
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar("backfill", Some(total), &statistics, &over));
-        let outcome = runner::run(job, timely, history, None, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        let outcome = runner::run(job, timely, history, None, &statistics, &Unobserved, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     })?;

@@ -1,7 +1,7 @@
 //! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
 
 use super::names::Directory;
-use super::output::Output;
+use super::output::{Output, RawSamples};
 use super::statistics::Statistics;
 use super::{Job, Observer};
 use crate::history::{Batch, Change, History, HistoryError, Position};
@@ -94,8 +94,18 @@ impl<'a> Committer<'a> {
             let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
             batch.series.extend(bucket.and_then(|bucket| self.directory.unstored(bucket.entity, bucket.metric)));
         }
-        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
+        self.learn_partitions(&raw);
+        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
         batch
+    }
+
+    /// The names of partitions that appeared after the start.
+    fn learn_partitions(&mut self, raw: &[Box<RawSamples>]) {
+        if raw.iter().any(|samples| !self.partitions.contains_key(&samples.partition))
+            && let Ok(found) = self.job.source.partitions()
+        {
+            self.partitions.extend(found.into_iter().map(|partition| (partition.id, partition.name)));
+        }
     }
 
     /// Counts what was committed and shows the anomalies among it.

@@ -92,9 +92,9 @@ pub fn run(
     timely: timely::Config,
     history: &mut dyn History,
     models: Option<Box<dyn Models>>,
-    statistics: Arc<Statistics>,
+    statistics: &Arc<Statistics>,
     observer: &dyn Observer,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> Result<(), RunError> {
     let job = Arc::new(job);
     let position = history.position(&job.source.identity(), Time::MIN)?;
@@ -103,13 +103,13 @@ pub fn run(
     let (done_sender, done) = crossbeam_channel::bounded(1);
     let mut committer = {
         let partitions = job.source.partitions()?;
-        Committer::new(&job, history, &position, &partitions, &statistics, observer, &stop)
+        Committer::new(&job, history, &position, &partitions, statistics, observer, stop)
     };
     let common = Common {
         job: Arc::clone(&job),
         position,
-        stop: Arc::clone(&stop),
-        statistics: Arc::clone(&statistics),
+        stop: Arc::clone(stop),
+        statistics: Arc::clone(statistics),
         front: Mutex::default(),
         started: (crate::instant::now(), Instant::now()),
         models: Mutex::new(Some(trained)),
@@ -117,7 +117,7 @@ pub fn run(
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let feed = Feed { job: &job, statistics: &statistics, over: &over, sender: trained_sender };
+        let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
             for (epoch, outputs) in commit_receiver {

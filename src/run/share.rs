@@ -76,7 +76,7 @@ impl<'a> Share<'a> {
     pub fn open(
         job: &'a Job,
         position: &Position,
-        mine: Vec<Partition>,
+        mine: &[Partition],
         front: &'a Front,
         statistics: &'a Statistics,
     ) -> Result<Self, SourceError> {

@@ -7,7 +7,9 @@ use super::{Job, RunError};
 use crate::history::Position;
 use crate::models::Trained;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
+use dataflows::{
+    Acquaintance, Epoch, Epochs, Event, Model, Plain, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,6 +36,9 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 
 type ModelMessage = (u64, SeriesId, Arc<Model>);
 
+/// The way to the committing thread, and its acknowledgements.
+type Commits = (Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>);
+
 /// What the threads of one process share.
 pub struct Common {
     /// What is to be done.
@@ -51,7 +56,7 @@ pub struct Common {
     /// Models, for worker 0.
     pub models: Mutex<Option<Receiver<Vec<Trained>>>>,
     /// To and from the committing thread, for worker 0.
-    pub commits: Mutex<Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>>,
+    pub commits: Mutex<Option<Commits>>,
 }
 
 impl Common {
@@ -64,7 +69,7 @@ impl Common {
 
 /// The ends of the graph that one worker holds.
 struct Ends {
-    events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Event>>>,
+    events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Plain<Event>>>,
     reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
     acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
     models: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<ModelMessage>>>,
@@ -127,7 +132,7 @@ impl Ends {
 
 /// Epochs on their way from the graph to the committing thread, on worker 0.
 struct Group {
-    channel: Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>,
+    channel: Option<Commits>,
     outputs: Vec<Output>,
     records: u64,
     last: Option<Epoch>,
@@ -170,8 +175,8 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let (index, peers) = (worker.index(), worker.peers());
     let mut ends = build(worker, job, common.position.horizon.unwrap_or(Time::MIN));
     let mine = |partition: &crate::source::Partition| partition.id as usize % peers == index;
-    let partitions = job.source.partitions()?;
-    let mut share = Share::open(job, &common.position, partitions.into_iter().filter(mine).collect(), &common.front, &common.statistics)?;
+    let partitions: Vec<_> = job.source.partitions()?.into_iter().filter(mine).collect();
+    let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
     let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
