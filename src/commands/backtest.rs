@@ -43,15 +43,12 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
     /// How far back training looks
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "14d")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
     #[command(flatten)]
     detection: DetectionArgs,
     #[command(flatten)]
     workers: WorkerArgs,
-    /// A TOML file with any of these flags, and [kinds.NAME] tables
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 /// A file to run over.
@@ -130,6 +127,7 @@ fn aggregate(
         kinds,
         timing,
         policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
+        standby: false,
         raw: false,
         idle_timeout: detection.idle_timeout,
         commit_interval: detection.commit_interval,

@@ -24,6 +24,9 @@ use worker::Common;
 /// A model older than this has missed a whole season of its series. In milliseconds.
 const MODEL_AGE: Time = 86_400_000;
 
+/// A standby looks this often whether it may take over.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
 /// What is to be run, without where it is stored.
 pub struct Job {
     /// The log.
@@ -38,6 +41,8 @@ pub struct Job {
     pub timing: Timing,
     /// What makes an anomaly.
     pub policy: Policy,
+    /// Whether to wait while another process watches the same source into the same history.
+    pub standby: bool,
     /// Whether raw events are stored.
     pub raw: bool,
     /// A partition that brought nothing for this long holds nobody back.
@@ -73,6 +78,9 @@ pub enum RunError {
     /// The models.
     #[error(transparent)]
     Models(#[from] ModelsError),
+    /// Two processes must not commit what comes of one log.
+    #[error("'{0}' is being watched by another process that writes to this history: stop that one, or give --standby to wait for its end")]
+    Claimed(String),
     /// Timely could not start its workers.
     #[error("cannot start the workers: {0}")]
     Workers(String),
@@ -97,13 +105,16 @@ pub fn run(
     stop: &Arc<AtomicBool>,
 ) -> Result<(), RunError> {
     let job = Arc::new(job);
+    if commits(&timely) {
+        claim(&job, history, stop)?;
+    }
     let position = history.position(&job.source.identity(), Time::MIN)?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (done_sender, done) = crossbeam_channel::bounded(1);
     let mut committer = {
         let partitions = job.source.partitions()?;
-        Committer::new(&job, history, &position, &partitions, statistics, observer, stop)
+        Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?
     };
     let common = Common {
         job: Arc::clone(&job),
@@ -133,11 +144,49 @@ pub fn run(
     })
 }
 
+/// Whether worker 0, and with it the committing, is in this process.
+fn commits(timely: &timely::Config) -> bool {
+    !matches!(timely.communication, timely::CommunicationConfig::Cluster { process: 1.., .. })
+}
+
+/// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
+fn claim(job: &Job, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
+    let source = job.source.identity();
+    let mut told = false;
+    while !history.claim(&source, job.timing.bucket_width)? {
+        if !job.standby || stop.load(Ordering::Relaxed) {
+            return Err(RunError::Claimed(source));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(%source, "another process is watching; this one takes over when it ends");
+        }
+        std::thread::sleep(TAKE_OVER);
+    }
+    Ok(())
+}
+
+/// Timely waits for the other processes of a run without an end; a person who wants to stop need not.
+fn leave_on_stop(met: &Arc<AtomicBool>, stop: &Arc<AtomicBool>) {
+    let (met, stop) = (Arc::clone(met), Arc::clone(stop));
+    std::thread::spawn(move || {
+        while !met.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) {
+                tracing::info!("stopped while waiting for the other processes");
+                std::process::exit(0);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+}
+
 /// Starts the workers and waits for them.
 fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     let common = Arc::new(common);
     let inside = Arc::clone(&common);
+    let met = Arc::new(AtomicBool::new(!matches!(timely.communication, timely::CommunicationConfig::Cluster { .. })));
+    leave_on_stop(&met, &common.stop);
     let guards = timely::execute(timely, move |worker| {
+        met.store(true, Ordering::Relaxed);
         let outcome = worker::run(worker, &inside);
         if outcome.is_err() {
             // The others wait for this worker's capabilities, which its graph still holds: let them go.

@@ -158,7 +158,11 @@ impl<'a> Share<'a> {
         for stretch in &mut self.stretches {
             let watermark = stretch.clock.watermark(&self.job.timing);
             // The end of what is read now closes nothing if the log goes on behind it.
-            let activity = if self.job.log_continues && stretch.activity == Activity::Ended { Activity::Active } else { stretch.activity };
+            let activity = match stretch.activity {
+                Activity::Ended if self.job.log_continues && stretch.clock.latest() == Time::MIN => Activity::Idle,
+                Activity::Ended if self.job.log_continues => Activity::Active,
+                activity => activity,
+            };
             if stretch.reported.replace((watermark, activity)) != Some((watermark, activity)) {
                 (outlets.report)(Report::Watermark { partition: stretch.partition.id, watermark, activity });
             }

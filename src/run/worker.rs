@@ -257,7 +257,7 @@ fn acquaint(ends: &mut Ends, position: &Position, job: &Job) -> Result<(), RunEr
     let horizon = position.horizon.unwrap_or(Time::MIN);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-        if horizon == Time::MAX || *last >= horizon.saturating_sub(job.timing.forget) {
+        if *last >= horizon.saturating_sub(job.timing.forget) {
             let metric = dataflows::MetricId::of(&series.name.metric);
             ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
         }

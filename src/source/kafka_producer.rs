@@ -84,7 +84,9 @@ impl KafkaLog {
     /// A URL of another shape, a setting that the library does not know, brokers that do not answer, a topic that does not exist where
     /// brokers do not create topics.
     pub fn open(url: &str) -> Result<Self, SourceError> {
-        let wrong = |problem: String| SourceError::Url { url: url.to_owned(), problem };
+        // What follows the question mark may hold a password.
+        let shown = url.split_once('?').map_or(url, |parts| parts.0);
+        let wrong = |problem: String| SourceError::Url { url: shown.to_owned(), problem };
         let address = Address::parse(url).ok_or_else(|| wrong("write kafka://HOST:PORT/TOPIC, with one topic".into()))?;
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &address.brokers).set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
