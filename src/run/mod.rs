@@ -9,7 +9,7 @@ mod worker;
 
 pub use statistics::Statistics;
 
-use crate::history::{Change, History, HistoryError};
+use crate::history::{Change, History, HistoryError, Position};
 use crate::kind::Kinds;
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
@@ -100,7 +100,7 @@ pub fn run(
     stop: Arc<AtomicBool>,
 ) -> Result<(), RunError> {
     let job = Arc::new(job);
-    let position = history.position(&job.source.identity(), Time::MIN)?;
+    let position = if job.source.can_be_read_again() { history.position(&job.source.identity(), Time::MIN)? } else { Position::default() };
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (done_sender, done) = crossbeam_channel::bounded(1);

@@ -22,12 +22,17 @@ impl Files {
     /// # Errors
     /// A file that is not there or is no file.
     pub fn open(paths: &str) -> Result<Self, SourceError> {
-        let paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
+        let mut paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
         for path in paths.iter().filter(|path| *path != "-") {
             let fail = |cause| SourceError::File { path: path.clone(), cause };
-            if std::fs::metadata(path).map_err(fail)?.is_dir() {
+            let absent = |cause: std::io::Error| fail(std::io::Error::new(cause.kind(), format!("{cause}; check the path after file:")));
+            if std::fs::metadata(path).map_err(absent)?.is_dir() {
                 return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines")));
             }
+        }
+        // A file has one name, under which progress is kept, from whatever folder it is looked at.
+        for path in paths.iter_mut().filter(|path| *path != "-") {
+            *path = std::fs::canonicalize(&*path).unwrap_or_else(|_| PathBuf::from(&*path)).display().to_string();
         }
         Ok(Self { paths })
     }
@@ -35,8 +40,11 @@ impl Files {
 
 impl Source for Files {
     fn identity(&self) -> String {
-        let absolute = |path: &String| std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path)).display().to_string();
-        format!("file:{}", self.paths.iter().map(absolute).collect::<Vec<_>>().join(","))
+        format!("file:{}", self.paths.join(","))
+    }
+
+    fn can_be_read_again(&self) -> bool {
+        self.paths.iter().all(|path| path != "-")
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
