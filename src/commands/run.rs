@@ -24,6 +24,8 @@ use timely::{CommunicationConfig, WorkerConfig};
 /// A source or store that is not there, or what cannot be helped by waiting.
 pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
+    // What is wrong with the command line is said before minutes of work are done.
+    arguments.workers.config()?;
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
         Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, &stop),
@@ -32,11 +34,7 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
             log(arguments, Arc::new(topics), arguments.until_end, kinds, &stop)
         }
-        _ => Err(SourceError::Url {
-            url: arguments.source.clone(),
-            problem: "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC".into(),
-        }
-        .into()),
+        _ => Err(SourceError::url(&arguments.source, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
     }
 }
 

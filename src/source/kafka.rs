@@ -47,7 +47,7 @@ impl KafkaTopics {
     /// # Errors
     /// An address that does not answer within ten seconds, or a topic that is not there.
     pub fn open(url: &str, until_end: bool) -> Result<Self, SourceError> {
-        let wrong = |problem: &str| SourceError::Url { url: url.into(), problem: problem.into() };
+        let wrong = |problem: &str| SourceError::url(url, problem);
         let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
         let shape = "write kafka://HOST:PORT,…/TOPIC,…";
         let (brokers, topics) = address.strip_prefix("kafka://").and_then(|rest| rest.split_once('/')).ok_or_else(|| wrong(shape))?;
@@ -64,7 +64,7 @@ impl KafkaTopics {
             config.set(name, value);
         }
         config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
-        let asking: BaseConsumer = config.create().map_err(|error| wrong(&error.to_string()))?;
+        let asking: BaseConsumer = config.create().map_err(|error| wrong(&refusal(&error)))?;
         let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking };
         found.partitions()?;
         found.cluster = found.asking.client().fetch_cluster_id(ANSWER).unwrap_or_else(|| brokers.into());
@@ -97,6 +97,14 @@ impl KafkaTopics {
             tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
         }
         Ok(high)
+    }
+}
+
+/// Why the client library takes a setting not, without the setting's value, which may be a password.
+pub(super) fn refusal(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, problem, ..) => format!("{problem}; the parameters after '?' are those of librdkafka"),
+        _ => error.to_string(),
     }
 }
 
