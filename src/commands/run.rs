@@ -82,7 +82,7 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
     tracing::info!(source = %job.source.identity(), history = %shown(&arguments.history), models = %shown(&arguments.models), "watching");
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| console.watch(&statistics, &over));
-        if let Some(every) = arguments.train_every {
+        if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
             let over = &over;
             scope.spawn(move || retrain(arguments, every, over));
         }
@@ -185,7 +185,7 @@ impl WorkerArgs {
             return Ok((0..wanted).map(|process| format!("localhost:{}", 2101 + process)).collect());
         };
         let place = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("host file '{place}' cannot be read"))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("host file '{place}', which --hostfile names, cannot be read"))?;
         let addresses: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).take(wanted).collect();
         if addresses.len() < wanted {
             bail!("host file '{place}' names {} processes, -n says {wanted}: write one host:port per line", addresses.len());
