@@ -31,7 +31,8 @@ pub fn exit_on_panic() {
 pub fn fail(error: &anyhow::Error) {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let text = cause.to_string();
+        // Some libraries write several lines; a log wants one.
+        let text = cause.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
         // Causes that their effect already quotes would be read twice.
         if !parts.last().is_some_and(|last| last.ends_with(&text)) {
             parts.push(text);
