@@ -29,6 +29,9 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+    /// A TOML file with any of the flags, and [kinds.NAME] tables
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Configuration")]
+    config: Option<PathBuf>,
 }
 
 /// What can be done.
@@ -90,6 +93,9 @@ pub struct RunArgs {
     /// Stops at what the source holds now, instead of waiting for more (a file does that anyway)
     #[arg(long)]
     pub until_end: bool,
+    /// Waits while another process watches the same source into the same history, and takes over when it ends
+    #[arg(long)]
+    pub standby: bool,
     /// Stores no raw events, only buckets
     #[arg(long)]
     pub no_raw: bool,
@@ -97,7 +103,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_page: bool,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,
     /// How buckets are cut, closed and judged.
     #[command(flatten)]
@@ -108,9 +114,6 @@ pub struct RunArgs {
     /// Of a simulated source.
     #[command(flatten, next_help_heading = "Simulation")]
     pub simulation: SimulationArgs,
-    /// A TOML file with any of these flags, and [kinds.NAME] tables
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 /// How buckets are cut, closed and judged.
@@ -118,31 +121,31 @@ pub struct RunArgs {
 #[command(next_help_heading = "Detection")]
 pub struct DetectionArgs {
     /// The width of a bucket
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5m")]
     pub bucket: Duration,
     /// How far the watermark stays behind the largest time seen: disorder up to this is not late
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub out_of_orderness: Duration,
     /// How long after its watermark a sample still revises its bucket
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1h")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
     pub lateness: Duration,
     /// A record this far in the future is refused
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
     pub skew: Duration,
     /// A series that was silent for longer than this is forgotten rather than missing
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1d")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1d")]
     pub forget: Duration,
     /// A partition without records for this long holds nobody back
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub idle_timeout: Duration,
     /// A bucket whose |z| is above this is anomalous
     #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive, allow_negative_numbers = true)]
     pub threshold: f64,
     /// The longest that complete verdicts wait for their commit
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub commit_interval: Duration,
     /// How often the models' generation is looked at
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5s")]
     pub models_interval: Duration,
 }
 
@@ -164,10 +167,20 @@ pub struct WorkerArgs {
     pub hostfile: Option<PathBuf>,
 }
 
-/// A duration as a flag's value that must not be zero.
+/// A command line's DURATION.
+///
+/// # Errors
+/// What is wrong with it, and an example.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(duration) }
+    humantime::parse_duration(text).map_err(|_| format!("'{text}' is not a duration: write it like 90s, 5m, 1h or 14d"))
+}
+
+/// A command line's DURATION that must not be zero.
+///
+/// # Errors
+/// What is wrong with it, and an example.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|width| if width.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(width) })
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -208,7 +221,10 @@ pub fn command() -> clap::Command {
         let own = |argument: clap::Arg| match argument.get_long().map(variable) {
             // Clap wants names that live as long as the program; there are as many as there are flags.
             Some(name) if argument.get_action().takes_values() || matches!(argument.get_action(), ArgAction::SetTrue) => {
-                argument.env(&*Box::leak(name.into_boxed_str())).hide_env(true)
+                let switch = matches!(argument.get_action(), ArgAction::SetTrue);
+                let argument = argument.env(&*Box::leak(name.into_boxed_str())).hide_env(true);
+                // A switch in the environment may be 1, yes or on as well as true.
+                if switch { argument.value_parser(clap::builder::BoolishValueParser::new()) } else { argument }
             }
             _ => argument,
         };
@@ -271,14 +287,16 @@ impl Cli {
             Some(Command::Run(arguments)) => commands::run::run(&arguments, kinds),
             Some(Command::Train(arguments)) => commands::train(&arguments),
             Some(Command::Generate(arguments)) => commands::generate(&arguments),
-            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, kinds),
+            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
             Some(Command::Check(arguments)) => commands::check::check(&arguments),
             Some(Command::Models(arguments)) => commands::models::models(&arguments),
             Some(Command::Digest(arguments)) => commands::digest::digest(&arguments),
             Some(Command::Completions { shell }) => {
-                clap_complete::generate(shell, &mut Cli::command(), "tidewatch", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "tidewatch", &mut script);
+                commands::say(String::from_utf8_lossy(&script).trim_end());
                 Ok(())
             }
         }

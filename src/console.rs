@@ -18,6 +18,9 @@ const STATUS_IN_A_PIPE: Duration = Duration::from_secs(60);
 /// On a terminal it is redrawn this often.
 const STATUS_ON_A_TERMINAL: Duration = Duration::from_millis(500);
 
+/// The rate is that of so long a time: longer than the usual interval of a producer.
+const RATE_OVER: Duration = Duration::from_secs(6);
+
 /// Prints verdicts as they become durable, and a status line under them.
 pub struct Console {
     bar: ProgressBar,
@@ -53,7 +56,7 @@ impl Console {
         let mut rate = 0.0;
         while !over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
-            if counted.0.elapsed() > Duration::from_secs(1) {
+            if counted.0.elapsed() > RATE_OVER {
                 let records = statistics.records.get();
                 #[allow(clippy::cast_precision_loss)] // a rate for people
                 {

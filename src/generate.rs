@@ -32,13 +32,13 @@ pub struct SimulationArgs {
     #[arg(long, value_name = "TIME", value_parser = instant::argument)]
     pub start: Option<Time>,
     /// How much simulated history comes before, one record per entity and five minutes
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "14d")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     pub backfill: Duration,
     /// Between two live records of an entity
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "5s")]
     pub interval: Duration,
     /// Ends the live part after this much simulated time [default: never]
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub live: Option<Duration>,
     /// The pace of the simulated clock: 1 is real time, 60 a minute a second, max waits for nothing
     #[arg(long, value_name = "SPEED", default_value = "1")]

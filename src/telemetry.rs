@@ -2,11 +2,14 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 
 /// The exit code after a fault of the program itself (`EX_SOFTWARE` of sysexits.h).
 const EXIT_FAULT: i32 = 70;
+
+/// Set where a run has several processes: timely's answer to the end of one is a panic in the others.
+pub static SEVERAL_PROCESSES: AtomicBool = AtomicBool::new(false);
 
 /// Logs go to standard error, from `info` on; `TIDEWATCH_LOG=debug` or `TIDEWATCH_LOG=tidewatch::run=trace` says otherwise.
 pub fn start() {
@@ -21,8 +24,12 @@ pub fn exit_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        let _ =
-            writeln!(std::io::stderr(), "error: this is a fault of tidewatch; what was committed is safe, a restart goes on from there");
+        let cause = if SEVERAL_PROCESSES.load(Ordering::Relaxed) {
+            "another process of this run may have ended; start all of them again"
+        } else {
+            "this is a fault of tidewatch"
+        };
+        let _ = writeln!(std::io::stderr(), "error: {cause}; what was committed is safe, and a restart goes on from there");
         std::process::exit(EXIT_FAULT);
     }));
 }
@@ -31,14 +38,15 @@ pub fn exit_on_panic() {
 pub fn fail(error: &anyhow::Error) {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        // Some libraries write several lines; a log wants one.
-        let text = cause.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        let text = cause.to_string();
         // Causes that their effect already quotes would be read twice.
         if !parts.last().is_some_and(|last| last.ends_with(&text)) {
             parts.push(text);
         }
     }
-    let _ = writeln!(std::io::stderr(), "error: {}", parts.join(": "));
+    // A parser's message may have lines of its own.
+    let line = parts.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(std::io::stderr(), "error: {line}");
 }
 
 /// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.

@@ -40,6 +40,9 @@ impl History for Rows {
     fn migrate(&mut self) -> Result<Vec<String>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
+    fn claim(&mut self, _: &str, _: i64) -> Result<bool, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
     fn commit(&mut self, _: &Batch) -> Result<(), HistoryError> {
         unreachable!("the trainer only reads rows")
     }

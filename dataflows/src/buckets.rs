@@ -167,10 +167,8 @@ impl Buckets {
         let interval = self.intervals.entry(start).or_default();
         if interval.closed {
             for (metric, _) in event.samples() {
-                let key = (start, event.entity, metric.0);
-                if !self.revised.contains_key(&key) {
-                    self.revised.insert(key, interval.bucket(start, event.entity, metric.0));
-                }
+                let before = || interval.bucket(start, event.entity, metric.0);
+                self.revised.entry((start, event.entity, metric.0)).or_insert_with(before);
             }
         }
         let cell = interval.cells.entry(event.entity).or_default();

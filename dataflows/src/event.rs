@@ -1,7 +1,6 @@
 //! One decoded record on its way to the worker that owns its entity.
 
 use crate::identity::{EntityId, MetricId};
-use serde::{Deserialize, Serialize};
 
 /// The number of metrics an [`Event`] has room for; a record with more becomes several events.
 pub const EVENT_WIDTH: usize = 6;
@@ -9,25 +8,33 @@ pub const EVENT_WIDTH: usize = 6;
 /// A time in milliseconds since 1970-01-01T00:00:00Z, always event time.
 pub type Time = i64;
 
-/// One record's metrics of one entity at one event time.
-///
-/// Names are identities here (see [`crate::identity`]), so that an event is 96 plain bytes without padding. Empty places
-/// hold metric 0 and NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[repr(C)]
-pub struct Event {
-    /// The thing measured.
-    pub entity: u64,
-    /// When it was measured, in milliseconds since the epoch.
-    pub time: Time,
-    /// What was measured; as many as `count` are meant.
-    pub metrics: [u32; EVENT_WIDTH],
-    /// How many of `metrics` and `values` are meant.
-    pub count: u32,
-    /// The partition of the log that the record came from.
-    pub partition: u32,
-    /// The measured values, finite and within [`crate::accumulator::VALUE_LIMIT`].
-    pub values: [f64; EVENT_WIDTH],
+pub use plain::Event;
+
+// The derive of abomonation writes its `impl` inside a constant, which newer compilers warn of.
+#[allow(non_local_definitions)]
+mod plain {
+    use super::{EVENT_WIDTH, Time};
+
+    /// One record's metrics of one entity at one event time.
+    ///
+    /// Names are identities here (see [`crate::identity`]), so that an event is 96 plain bytes without padding, which travel as they are (see
+    /// [`crate::wire`]). Empty places hold metric 0 and NaN.
+    #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, abomonation_derive::Abomonation)]
+    #[repr(C)]
+    pub struct Event {
+        /// The thing measured.
+        pub entity: u64,
+        /// When it was measured, in milliseconds since the epoch.
+        pub time: Time,
+        /// What was measured; as many as `count` are meant.
+        pub metrics: [u32; EVENT_WIDTH],
+        /// How many of `metrics` and `values` are meant.
+        pub count: u32,
+        /// The partition of the log that the record came from.
+        pub partition: u32,
+        /// The measured values, finite and within [`crate::accumulator::VALUE_LIMIT`].
+        pub values: [f64; EVENT_WIDTH],
+    }
 }
 
 impl Event {

@@ -29,6 +29,7 @@ pub mod number;
 pub mod operators;
 pub mod scorer;
 pub mod verdict;
+pub mod wire;
 
 pub use buckets::Acquaintance;
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
@@ -40,3 +41,4 @@ pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, bucket_samples, collect_epochs, score_buckets};
 pub use scorer::Policy;
 pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict, anomaly_score};
+pub use wire::Plain;

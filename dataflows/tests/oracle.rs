@@ -7,8 +7,11 @@ use harness::{Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::sync::Arc;
 
+/// Entity, jitter, samples.
+type Draw = (u64, i64, Vec<(u32, f64)>);
+
 /// A record a little before or after where its partition has come to; now and then far off.
-fn line(steps: usize) -> impl Strategy<Value = (u64, i64, Vec<(u32, f64)>)> {
+fn line(steps: usize) -> impl Strategy<Value = Draw> {
     let jitter = prop_oneof![12 => -200i64..60, 3 => -1_500i64..0, 1 => Just(NOW * 2)];
     let samples = prop::collection::vec((0u32..3, (-400i32..400).prop_map(|quarter| f64::from(quarter) / 4.0)), 1..4);
     (0..(2 + steps as u64 % 4), jitter, samples)
@@ -18,9 +21,9 @@ fn line(steps: usize) -> impl Strategy<Value = (u64, i64, Vec<(u32, f64)>)> {
 fn logs() -> impl Strategy<Value = Log> {
     let partition = (prop::collection::vec((line(3), 0i64..120), 0..80), any::<bool>());
     prop::collection::vec(partition, 1..5).prop_map(|partitions| {
-        let lines = |(number, (lines, shared)): (usize, (Vec<((u64, i64, Vec<(u32, f64)>), i64)>, bool))| {
+        let lines = |(number, (lines, shared)): (usize, (Vec<(Draw, i64)>, bool))| {
             let mut time = 100_000;
-            let place = |((entity, jitter, samples), step): ((u64, i64, Vec<(u32, f64)>), i64)| {
+            let place = |((entity, jitter, samples), step): (Draw, i64)| {
                 time += step;
                 let entity = if shared { entity } else { entity + 10 * (number as u64 + 1) };
                 let mut samples = samples;

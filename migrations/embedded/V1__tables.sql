@@ -82,7 +82,8 @@ CREATE TABLE application_metrics (
 CREATE TABLE sources (
     source       TEXT    PRIMARY KEY,
     bucket_width INTEGER NOT NULL,           -- milliseconds
-    horizon      INTEGER
+    horizon      INTEGER,
+    writer       TEXT    NOT NULL DEFAULT ''  -- who may commit: the last process that claimed the source
 ) WITHOUT ROWID;
 CREATE TABLE progress (
     source        TEXT    NOT NULL,

@@ -80,7 +80,8 @@ CREATE TABLE application_metrics (
 CREATE TABLE sources (
     source       TEXT   PRIMARY KEY,
     bucket_width BIGINT NOT NULL,             -- milliseconds
-    horizon      TIMESTAMPTZ
+    horizon      TIMESTAMPTZ,
+    writer       TEXT   NOT NULL DEFAULT ''   -- who may commit: the last process that claimed the source
 );
 CREATE TABLE progress (
     source        TEXT        NOT NULL,

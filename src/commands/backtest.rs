@@ -43,15 +43,12 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
     /// How far back training looks
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "14d")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
     #[command(flatten)]
     detection: DetectionArgs,
     #[command(flatten)]
     workers: WorkerArgs,
-    /// A TOML file with any of these flags, and [kinds.NAME] tables
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 /// A file to run over.
@@ -78,7 +75,7 @@ impl Input {
 ///
 /// # Errors
 /// An input that cannot be read or holds nothing to train on, or an output that cannot be written.
-pub fn backtest(arguments: &BacktestArgs, kinds: Kinds) -> Result<()> {
+pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     let input = Input::open(&arguments.input)?;
     let place = arguments.out.display().to_string();
@@ -130,6 +127,7 @@ fn aggregate(
         kinds,
         timing,
         policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
+        standby: false,
         raw: false,
         idle_timeout: detection.idle_timeout,
         commit_interval: detection.commit_interval,
@@ -139,7 +137,7 @@ fn aggregate(
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar(what, None, &statistics, &over));
-        let outcome = runner::run(job, timely, history, models, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     })?;

@@ -35,7 +35,7 @@ pub fn check(arguments: &CheckArgs) -> Result<()> {
     for (part, outcome) in &outcomes {
         match outcome {
             Ok(found) => say(&format!("ok      {part:<8} {found}")),
-            Err(error) => say(&format!("failed  {part:<8} {error:#}")),
+            Err(error) => say(&format!("failed  {part:<8} {}", format!("{error:#}").trim_start_matches(part).trim_start())),
         }
     }
     match outcomes.iter().filter(|outcome| outcome.1.is_err()).count() {

@@ -33,7 +33,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "Z", default_value_t = 3.0)]
     threshold: f64,
     /// The width of a bucket
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "5m")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "5m")]
     bucket: std::time::Duration,
 }
 
@@ -42,12 +42,12 @@ pub struct ExplainArgs {
 /// # Errors
 /// A series or bucket that is not in history.
 pub fn explain(arguments: &ExplainArgs) -> Result<()> {
-    let mut history = history::open(&arguments.history)?;
+    let mut history = history::open(super::existing(&arguments.history)?)?;
     let series = find(&mut *history, arguments)?;
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
     let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
-    let model = models::open(&arguments.models)?.get(&series)?;
+    let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
     say(&text(&series, &verdict, width, arguments.threshold, model.as_ref())?);
     Ok(())
 }
@@ -130,7 +130,9 @@ fn conclusion(verdict: &Verdict, threshold: f64) -> String {
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
         }
         (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
-        (State::Unscored(_), _) => "unscored(no_model): no model of this series ended its training before the bucket".into(),
+        (State::Unscored(_), _) => {
+            "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
+        }
         (state, _) => state.as_str().into(),
     }
 }

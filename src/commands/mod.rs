@@ -10,7 +10,7 @@ pub mod simulation;
 
 use crate::cli::StoreArgs;
 use crate::{generate as generator, history, telemetry, train as trainer};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::io::Write;
 
 /// `tidewatch train`.
@@ -52,6 +52,19 @@ pub fn migrate(arguments: &StoreArgs) -> Result<()> {
         say("the history is up to date");
     }
     Ok(())
+}
+
+/// A store to look into. Looking makes no empty one where there is none.
+///
+/// # Errors
+/// An embedded file that is not there.
+pub(crate) fn existing(url: &str) -> Result<&str> {
+    match url.strip_prefix("embedded:") {
+        Some(path) if path != ":memory:" && !std::path::Path::new(path).exists() => {
+            bail!("there is nothing at '{url}': name another place, or let `tidewatch run` make it")
+        }
+        _ => Ok(url),
+    }
 }
 
 /// Prints a line on standard output; a reader that went away is no error.

@@ -37,7 +37,7 @@ enum Action {
 /// # Errors
 /// A store that cannot be reached, or a series without a model.
 pub fn models(arguments: &ModelsArgs) -> Result<()> {
-    let mut models = models::open(&arguments.models)?;
+    let mut models = models::open(super::existing(&arguments.models)?)?;
     match &arguments.action {
         Action::List => list(&mut *models),
         Action::Show { series } => {

@@ -3,6 +3,7 @@
 use super::{digest, say, simulation};
 use crate::cli::{RunArgs, WorkerArgs, milliseconds};
 use crate::console::Console;
+use crate::history::History;
 use crate::kind::Kinds;
 use crate::run::{Job, Statistics};
 use crate::source::file::Files;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use timely::{CommunicationConfig, WorkerConfig};
+
+/// How long the other processes of a run wait for the first to make the tables.
+const FIRST_PROCESS: Duration = Duration::from_secs(60);
 
 /// Watches a source to its end or until Ctrl-C.
 ///
@@ -53,6 +57,28 @@ pub fn conclude(arguments: &RunArgs, stop: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
+/// Opens the history and brings its tables up to date. Of several processes the first does that; the others wait until it has.
+pub fn open_history(arguments: &RunArgs) -> Result<Box<dyn History>> {
+    let deadline = Instant::now() + FIRST_PROCESS;
+    loop {
+        let attempt = history::open(&arguments.history).and_then(|mut history| {
+            if arguments.workers.process == 0 {
+                history.migrate()?;
+            } else {
+                history.sources()?;
+            }
+            Ok(history)
+        });
+        match attempt {
+            Err(error) if arguments.workers.process > 0 && Instant::now() < deadline => {
+                tracing::debug!(%error, "waiting for the first process");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
 /// A job as the flags describe it.
 pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
     let detection = &arguments.detection;
@@ -64,6 +90,7 @@ pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds:
         kinds,
         timing,
         policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
+        standby: arguments.standby,
         raw: !arguments.no_raw,
         idle_timeout: detection.idle_timeout,
         commit_interval: detection.commit_interval,
@@ -74,8 +101,7 @@ pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds:
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
 pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()> {
     let started = Instant::now();
-    let mut history = history::open(&arguments.history)?;
-    history.migrate()?;
+    let mut history = open_history(arguments)?;
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;
     let (console, statistics, over) = (Console::default(), Arc::new(Statistics::default()), AtomicBool::new(false));
@@ -86,7 +112,7 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
             let over = &over;
             scope.spawn(move || retrain(arguments, every, over));
         }
-        let outcome = runner::run(job, timely, &mut *history, Some(models), Arc::clone(&statistics), &console, Arc::clone(stop));
+        let outcome = runner::run(job, timely, &mut *history, Some(models), &statistics, &console, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     });
@@ -146,7 +172,7 @@ pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::
 fn shown(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
-            let _ = parsed.set_password(Some("…"));
+            let _ = parsed.set_password(Some("***"));
             parsed.to_string()
         }
         _ => url.split_once('?').map_or(url, |parts| parts.0).to_string(),
@@ -164,6 +190,7 @@ impl WorkerArgs {
             bail!("-p {} is not one of {} processes: they are numbered from 0", self.process, self.processes);
         }
         let communication = if self.processes > 1 {
+            telemetry::SEVERAL_PROCESSES.store(true, Ordering::Relaxed);
             CommunicationConfig::Cluster {
                 threads,
                 process: usize::from(self.process),

@@ -1,6 +1,6 @@
 //! The main job on a simulated datacenter: backfill, train, watch, and say how much of the truth was found.
 
-use super::run::{conclude, job, train_once, watch};
+use super::run::{conclude, job, open_history, train_once, watch};
 use super::say;
 use crate::cli::RunArgs;
 use crate::console::record_bar;
@@ -30,9 +30,9 @@ const SIGMAS: f64 = 5.0;
 /// # Errors
 /// See [`super::run::run`].
 pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
-    let mut history = history::open(&arguments.history)?;
-    history.migrate()?;
-    models::open(&arguments.models)?;
+    // Better now than after the backfill.
+    models::open(&arguments.models)?.generation()?;
+    let mut history = open_history(arguments)?;
     let (simulator, position) = find(arguments, preset, &mut *history)?;
     let was_backfilled = is_backfilled(&simulator, &position)?;
     if !was_backfilled {
@@ -42,12 +42,14 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
         return Ok(());
     }
     // One process trains, as only one reads models. A run may have ended between its backfill and the first complete push.
-    let first = arguments.workers.process == 0;
-    if first && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
+    let trains = arguments.workers.process == 0;
+    if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
         for line in train_once(arguments, simulator.start())?.to_string().lines() {
             tracing::info!("{line}");
         }
     }
+    // Its connection holds the right to commit, which the live part takes anew.
+    drop(history);
     go_live(&simulator, &position, arguments.simulation.speed)?;
     let finite = arguments.simulation.live.is_some();
     let real_time = arguments.simulation.speed == Pace::Real && !finite;
@@ -104,7 +106,7 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn Histor
     let timely = arguments.workers.config()?;
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar("backfill", Some(total), &statistics, &over));
-        let outcome = runner::run(job, timely, history, None, Arc::clone(&statistics), &Unobserved, Arc::clone(stop));
+        let outcome = runner::run(job, timely, history, None, &statistics, &Unobserved, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     })?;

@@ -155,6 +155,10 @@ pub trait History: Send {
     /// Brings the schema up to date and names the migrations that were applied.
     fn migrate(&mut self) -> Result<Vec<String>, HistoryError>;
 
+    /// Takes the sole right to commit for `source`, for as long as this connection's process lives; `false` while another has it. A process that
+    /// has lost the right, since another one took over, finds every further commit refused.
+    fn claim(&mut self, source: &str, bucket_width: Time) -> Result<bool, HistoryError>;
+
     /// Applies one batch in one transaction. Applying the same batch again changes nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError>;
 
@@ -204,6 +208,14 @@ pub fn open(url: &str) -> Result<Box<dyn History>, HistoryError> {
 }
 
 const SCHEMES: &str = "write embedded:PATH (a SQLite file), embedded::memory: or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+
+/// What a process that lost its claim is told.
+const FENCED: &str = "another process has taken over this source; this one stops, and nothing it still held is stored";
+
+/// A mark of this process that no other has: host processes are told apart by number and moment.
+fn writer() -> String {
+    format!("{}-{}", std::process::id(), crate::instant::now())
+}
 
 /// Why a history cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]

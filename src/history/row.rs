@@ -88,6 +88,20 @@ pub(super) fn text(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
+/// Buckets of two widths in one relation would overlap.
+pub(super) fn check_width(known: Time, wanted: Time) -> Result<(), String> {
+    if known == wanted {
+        return Ok(());
+    }
+    let seconds = |width: Time| std::time::Duration::from_millis(width.unsigned_abs());
+    Err(format!(
+        "this source was watched with buckets of {:?}, not {:?}: give --bucket {:?}, or another history",
+        seconds(known),
+        seconds(wanted),
+        seconds(known)
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

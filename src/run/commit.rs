@@ -1,13 +1,13 @@
 //! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
 
 use super::names::Directory;
-use super::output::Output;
+use super::output::{Output, RawSamples};
 use super::statistics::Statistics;
 use super::{Job, Observer};
 use crate::history::{Batch, Change, History, HistoryError, Position};
 use crate::source::Partition;
-use dataflows::{State, Time, Verdict};
-use std::collections::{BTreeMap, HashMap};
+use dataflows::{SeriesId, State, Time, Verdict};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,8 +20,12 @@ pub struct Committer<'a> {
     history: &'a mut dyn History,
     directory: Directory,
     partitions: HashMap<u32, String>,
-    /// Verdicts on buckets that had ended by then were announced by an earlier run.
+    /// Verdicts on buckets that had ended by then were announced by an earlier run...
     restored_horizon: Time,
+    /// ...but for anomalies that were not stored yet, which a new model brings to light.
+    restored_anomalies: HashSet<(SeriesId, Time)>,
+    /// The end of the last bucket that was said, or the last watermark, whichever is later.
+    latest_end: Time,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -29,6 +33,9 @@ pub struct Committer<'a> {
 
 impl<'a> Committer<'a> {
     /// A committer that goes on from `position`.
+    ///
+    /// # Errors
+    /// A history that cannot be read.
     pub fn new(
         job: &'a Job,
         history: &'a mut dyn History,
@@ -37,12 +44,17 @@ impl<'a> Committer<'a> {
         statistics: &'a Statistics,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
-    ) -> Self {
+    ) -> Result<Self, HistoryError> {
         let mut directory = Directory::default();
         position.last_seen.iter().for_each(|(series, _)| directory.recall(series));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        Self { job, history, directory, partitions, restored_horizon, statistics, observer, stop }
+        let unsettled = restored_horizon.saturating_sub(job.timing.lateness + 2 * job.timing.bucket_width);
+        let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
+        let open = stored.iter().filter(|anomaly| anomaly.status == "open");
+        let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
+        let latest_end = restored_horizon;
+        Ok(Self { job, history, directory, partitions, restored_horizon, restored_anomalies, latest_end, statistics, observer, stop })
     }
 
     /// Makes one group of epochs durable.
@@ -90,12 +102,36 @@ impl<'a> Committer<'a> {
         }
         batch.progress = progress.into_values().collect();
         batch.changes = net_changes(verdicts);
+        let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
+        self.latest_end = ends.fold(self.latest_end, Time::max);
+        // The end of a file is not the end of time: more may be appended to it.
+        if let Some(horizon) = batch.horizon.as_mut() {
+            self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
+            *horizon = self.latest_end;
+        }
         for change in &batch.changes {
             let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
             batch.series.extend(bucket.and_then(|bucket| self.directory.unstored(bucket.entity, bucket.metric)));
         }
-        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
+        self.learn_partitions(&raw);
+        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
         batch
+    }
+
+    /// The names of partitions that appeared after the start.
+    fn learn_partitions(&mut self, raw: &[Box<RawSamples>]) {
+        if raw.iter().any(|samples| !self.partitions.contains_key(&samples.partition))
+            && let Ok(found) = self.job.source.partitions()
+        {
+            self.partitions.extend(found.into_iter().map(|partition| (partition.id, partition.name)));
+        }
+    }
+
+    /// Whether an earlier run has said the same.
+    fn is_repeated(&self, verdict: &Verdict) -> bool {
+        let bucket = &verdict.bucket;
+        let ended = bucket.start + self.job.timing.bucket_width <= self.restored_horizon;
+        ended && (verdict.state != State::Anomalous || self.restored_anomalies.contains(&(bucket.series(), bucket.start)))
     }
 
     /// Counts what was committed and shows the anomalies among it.
@@ -104,7 +140,7 @@ impl<'a> Committer<'a> {
         count.commits.add(1);
         batch.horizon.into_iter().for_each(|horizon| count.set_horizon(horizon));
         for change in &batch.changes {
-            let repeated = change.old.is_none() && change.new.is_some_and(|v| v.bucket.start + batch.bucket_width <= self.restored_horizon);
+            let repeated = change.old.is_none() && change.new.is_some_and(|verdict| self.is_repeated(&verdict));
             if repeated {
                 continue;
             }

@@ -9,7 +9,7 @@ mod worker;
 
 pub use statistics::Statistics;
 
-use crate::history::{Change, History, HistoryError, Position};
+use crate::history::{Change, History, HistoryError};
 use crate::kind::Kinds;
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
@@ -20,6 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use worker::Common;
+
+/// A model older than this has missed a whole season of its series. In milliseconds.
+const MODEL_AGE: Time = 86_400_000;
+
+/// A standby looks this often whether it may take over.
+const TAKE_OVER: Duration = Duration::from_secs(1);
 
 /// What is to be run, without where it is stored.
 pub struct Job {
@@ -35,6 +41,8 @@ pub struct Job {
     pub timing: Timing,
     /// What makes an anomaly.
     pub policy: Policy,
+    /// Whether to wait while another process watches the same source into the same history.
+    pub standby: bool,
     /// Whether raw events are stored.
     pub raw: bool,
     /// A partition that brought nothing for this long holds nobody back.
@@ -43,12 +51,6 @@ pub struct Job {
     pub commit_interval: Duration,
     /// How often the models' generation is looked at.
     pub models_interval: Duration,
-}
-
-impl Job {
-    fn is_finite(&self) -> bool {
-        self.until_end
-    }
 }
 
 /// Somebody who looks on.
@@ -76,6 +78,9 @@ pub enum RunError {
     /// The models.
     #[error(transparent)]
     Models(#[from] ModelsError),
+    /// Two processes must not commit what comes of one log.
+    #[error("'{0}' is being watched by another process that writes to this history: stop that one, or give --standby to wait for its end")]
+    Claimed(String),
     /// Timely could not start its workers.
     #[error("cannot start the workers: {0}")]
     Workers(String),
@@ -95,32 +100,35 @@ pub fn run(
     timely: timely::Config,
     history: &mut dyn History,
     models: Option<Box<dyn Models>>,
-    statistics: Arc<Statistics>,
+    statistics: &Arc<Statistics>,
     observer: &dyn Observer,
-    stop: Arc<AtomicBool>,
+    stop: &Arc<AtomicBool>,
 ) -> Result<(), RunError> {
     let job = Arc::new(job);
-    let position = if job.source.can_be_read_again() { history.position(&job.source.identity(), Time::MIN)? } else { Position::default() };
+    if commits(&timely) {
+        claim(&job, history, stop)?;
+    }
+    let position = history.position(&job.source.identity(), Time::MIN)?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (done_sender, done) = crossbeam_channel::bounded(1);
     let mut committer = {
         let partitions = job.source.partitions()?;
-        Committer::new(&job, history, &position, &partitions, &statistics, observer, &stop)
+        Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?
     };
     let common = Common {
         job: Arc::clone(&job),
         position,
-        stop: Arc::clone(&stop),
-        statistics: Arc::clone(&statistics),
+        stop: Arc::clone(stop),
+        statistics: Arc::clone(statistics),
         front: Mutex::default(),
-        started: Instant::now(),
+        started: (crate::instant::now(), Instant::now()),
         models: Mutex::new(Some(trained)),
         commits: Mutex::new(Some((commit_sender, done))),
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let feed = Feed { interval: job.models_interval, statistics: &statistics, over: &over, sender: trained_sender };
+        let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
             for (epoch, outputs) in commit_receiver {
@@ -136,11 +144,49 @@ pub fn run(
     })
 }
 
+/// Whether worker 0, and with it the committing, is in this process.
+fn commits(timely: &timely::Config) -> bool {
+    !matches!(timely.communication, timely::CommunicationConfig::Cluster { process: 1.., .. })
+}
+
+/// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
+fn claim(job: &Job, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
+    let source = job.source.identity();
+    let mut told = false;
+    while !history.claim(&source, job.timing.bucket_width)? {
+        if !job.standby || stop.load(Ordering::Relaxed) {
+            return Err(RunError::Claimed(source));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(%source, "another process is watching; this one takes over when it ends");
+        }
+        std::thread::sleep(TAKE_OVER);
+    }
+    Ok(())
+}
+
+/// Timely waits for the other processes of a run without an end; a person who wants to stop need not.
+fn leave_on_stop(met: &Arc<AtomicBool>, stop: &Arc<AtomicBool>) {
+    let (met, stop) = (Arc::clone(met), Arc::clone(stop));
+    std::thread::spawn(move || {
+        while !met.load(Ordering::Relaxed) {
+            if stop.load(Ordering::Relaxed) {
+                tracing::info!("stopped while waiting for the other processes");
+                std::process::exit(0);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+}
+
 /// Starts the workers and waits for them.
 fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     let common = Arc::new(common);
     let inside = Arc::clone(&common);
+    let met = Arc::new(AtomicBool::new(!matches!(timely.communication, timely::CommunicationConfig::Cluster { .. })));
+    leave_on_stop(&met, &common.stop);
     let guards = timely::execute(timely, move |worker| {
+        met.store(true, Ordering::Relaxed);
         let outcome = worker::run(worker, &inside);
         if outcome.is_err() {
             // The others wait for this worker's capabilities, which its graph still holds: let them go.
@@ -159,9 +205,18 @@ fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     first_error
 }
 
+/// A model never expires by itself; an old one is worth a word.
+fn warn_of_age(trained: &[Trained], now: Time) {
+    let newest: std::collections::BTreeMap<_, _> = trained.iter().map(|one| (&one.series, one.model.trained_until)).collect();
+    let old = newest.values().filter(|until| now - **until > MODEL_AGE).count();
+    if old > 0 {
+        tracing::warn!("{old} of {} models were trained more than a day ago; is the trainer running?", newest.len());
+    }
+}
+
 /// The models on their way to worker 0: all of them at the start, then again whenever their generation moves.
 struct Feed<'scope> {
-    interval: Duration,
+    job: &'scope Job,
     statistics: &'scope Statistics,
     over: &'scope AtomicBool,
     sender: crossbeam_channel::Sender<Vec<Trained>>,
@@ -182,8 +237,8 @@ impl<'scope> Feed<'scope> {
             let mut away = false;
             let mut looked_at = Instant::now();
             while !self.over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20).min(self.interval));
-                if looked_at.elapsed() < self.interval {
+                std::thread::sleep(Duration::from_millis(20).min(self.job.models_interval));
+                if looked_at.elapsed() < self.job.models_interval {
                     continue;
                 }
                 looked_at = Instant::now();
@@ -209,6 +264,9 @@ impl<'scope> Feed<'scope> {
         let (trained, unusable) = models.load()?;
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
+        }
+        if !self.job.until_end {
+            warn_of_age(&trained, self.job.source.now());
         }
         self.statistics.generation.store(generation, Ordering::Relaxed);
         // Nobody listens any more once the run is over.

@@ -110,7 +110,7 @@ impl Directory {
     }
 
     /// A raw event with its names; `None` for kinds without a raw table.
-    pub fn raw(&self, raw: RawSamples, partitions: &HashMap<u32, String>) -> Option<RawEvent> {
+    pub fn raw(&self, raw: &RawSamples, partitions: &HashMap<u32, String>) -> Option<RawEvent> {
         let entity = self.entities.get(&raw.entity).filter(|entity| matches!(entity.entity_type.as_str(), "server" | "application"))?;
         let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((self.metrics.get(metric)?.clone(), *value))).collect();
         Some(RawEvent {

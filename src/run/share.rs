@@ -10,7 +10,7 @@ use crate::source::{Partition, Poll, Reader, Record, SourceError};
 use dataflows::{Activity, Admission, Event, PartitionClock, Report, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Records of one partition per turn: enough to amortise the turn, few enough that the graph is stepped often.
 const TURN: usize = 1024;
@@ -18,6 +18,9 @@ const TURN: usize = 1024;
 const DEAD_LETTER_BYTES: usize = 1024;
 /// A partition that is this far ahead of the slowest one waits, so that open buckets stay few. In milliseconds of event time.
 const SPREAD: Time = 3_600_000;
+
+/// A partition that was not polled for this long was not idle in between.
+const UNPOLLED: Duration = Duration::from_secs(1);
 
 /// Where the partitions of this process are in event time.
 pub type Front = Mutex<BTreeMap<u32, (Time, Activity)>>;
@@ -39,7 +42,9 @@ struct Stretch {
     marks: VecDeque<Mark>,
     alive: BTreeSet<Time>,
     activity: Activity,
-    heard_at: Instant,
+    /// Since when polls bring nothing; `None` while they bring something, or nobody polled.
+    idle_since: Option<Instant>,
+    polled_at: Instant,
     reported: Option<(Time, Activity)>,
     written: Option<Progress>,
     records: u64,
@@ -71,7 +76,7 @@ impl<'a> Share<'a> {
     pub fn open(
         job: &'a Job,
         position: &Position,
-        mine: Vec<Partition>,
+        mine: &[Partition],
         front: &'a Front,
         statistics: &'a Statistics,
     ) -> Result<Self, SourceError> {
@@ -137,21 +142,14 @@ impl<'a> Share<'a> {
                 break;
             }
         }
-        match poll {
-            Poll::Read(count) => {
-                stretch.heard_at = Instant::now();
-                stretch.activity = Activity::Active;
-                return Ok(count);
-            }
-            Poll::Idle if stretch.heard_at.elapsed() > job.idle_timeout => stretch.activity = Activity::Idle,
-            Poll::Idle => {}
-            Poll::Ended => stretch.activity = Activity::Ended,
-        }
-        Ok(0)
+        stretch.note(poll, job.idle_timeout);
+        Ok(if let Poll::Read(count) = poll { count } else { 0 })
     }
 
+    /// A partition that has nothing to be read now is not behind, however old its last record.
     fn show(&self, stretch: &Stretch) {
-        let place = (stretch.clock.watermark(&self.job.timing), stretch.activity);
+        let activity = if stretch.idle_since.is_some() { Activity::Idle } else { stretch.activity };
+        let place = (stretch.clock.watermark(&self.job.timing), activity);
         self.front.lock().expect("no holder panics").insert(stretch.partition.id, place);
     }
 
@@ -160,7 +158,11 @@ impl<'a> Share<'a> {
         for stretch in &mut self.stretches {
             let watermark = stretch.clock.watermark(&self.job.timing);
             // The end of what is read now closes nothing if the log goes on behind it.
-            let activity = if self.job.log_continues && stretch.activity == Activity::Ended { Activity::Active } else { stretch.activity };
+            let activity = match stretch.activity {
+                Activity::Ended if self.job.log_continues && stretch.clock.latest() == Time::MIN => Activity::Idle,
+                Activity::Ended if self.job.log_continues => Activity::Active,
+                activity => activity,
+            };
             if stretch.reported.replace((watermark, activity)) != Some((watermark, activity)) {
                 (outlets.report)(Report::Watermark { partition: stretch.partition.id, watermark, activity });
             }
@@ -186,10 +188,29 @@ impl Stretch {
             marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
             alive: BTreeSet::new(),
             activity: Activity::Active,
-            heard_at: Instant::now(),
+            idle_since: None,
+            polled_at: Instant::now(),
             reported: None,
             written: progress.cloned(),
             records: 0,
+        }
+    }
+
+    /// Takes note of what a poll came to. Time in which nobody polled, since a store was away, makes no partition idle.
+    fn note(&mut self, poll: Poll, idle_timeout: Duration) {
+        if self.polled_at.elapsed() > UNPOLLED {
+            self.idle_since = None;
+        }
+        self.polled_at = Instant::now();
+        match poll {
+            Poll::Read(_) => (self.activity, self.idle_since) = (Activity::Active, None),
+            Poll::Idle => {
+                let since = *self.idle_since.get_or_insert(self.polled_at);
+                if since.elapsed() > idle_timeout {
+                    self.activity = Activity::Idle;
+                }
+            }
+            Poll::Ended => self.activity = Activity::Ended,
         }
     }
 

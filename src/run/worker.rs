@@ -7,7 +7,9 @@ use super::{Job, RunError};
 use crate::history::Position;
 use crate::models::Trained;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
+use dataflows::{
+    Acquaintance, Epoch, Epochs, Event, Model, Plain, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -19,8 +21,8 @@ use timely::dataflow::operators::{Concat, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
-/// The length of an epoch. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
-const EPOCH: Duration = Duration::from_millis(50);
+/// The length of an epoch, in milliseconds of wall time. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
+const EPOCH_MILLISECONDS: u64 = 50;
 /// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
 const IN_FLIGHT: u64 = 200_000;
 /// A group of epochs is committed early once it holds so much.
@@ -34,6 +36,9 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 
 type ModelMessage = (u64, SeriesId, Arc<Model>);
 
+/// The way to the committing thread, and its acknowledgements.
+type Commits = (Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>);
+
 /// What the threads of one process share.
 pub struct Common {
     /// What is to be done.
@@ -46,17 +51,25 @@ pub struct Common {
     pub statistics: Arc<Statistics>,
     /// Where the partitions of this process are.
     pub front: Front,
-    /// When the run began.
-    pub started: Instant,
+    /// When the run began: by the wall clock, which processes share, and by the clock that never goes back.
+    pub started: (Time, Instant),
     /// Models, for worker 0.
     pub models: Mutex<Option<Receiver<Vec<Trained>>>>,
     /// To and from the committing thread, for worker 0.
-    pub commits: Mutex<Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>>,
+    pub commits: Mutex<Option<Commits>>,
+}
+
+impl Common {
+    /// The epoch of this moment. All processes count from 1970, so that none waits for one that was started later.
+    fn epoch(&self) -> Epoch {
+        let elapsed = u64::try_from(self.started.1.elapsed().as_millis()).unwrap_or(u64::MAX / 2);
+        1 + (u64::try_from(self.started.0).unwrap_or(0) + elapsed) / EPOCH_MILLISECONDS
+    }
 }
 
 /// The ends of the graph that one worker holds.
 struct Ends {
-    events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Event>>>,
+    events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Plain<Event>>>,
     reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
     acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
     models: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<ModelMessage>>>,
@@ -119,7 +132,7 @@ impl Ends {
 
 /// Epochs on their way from the graph to the committing thread, on worker 0.
 struct Group {
-    channel: Option<(Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>)>,
+    channel: Option<Commits>,
     outputs: Vec<Output>,
     records: u64,
     last: Option<Epoch>,
@@ -162,8 +175,8 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let (index, peers) = (worker.index(), worker.peers());
     let mut ends = build(worker, job, common.position.horizon.unwrap_or(Time::MIN));
     let mine = |partition: &crate::source::Partition| partition.id as usize % peers == index;
-    let partitions = job.source.partitions()?;
-    let mut share = Share::open(job, &common.position, partitions.into_iter().filter(mine).collect(), &common.front, &common.statistics)?;
+    let partitions: Vec<_> = job.source.partitions()?.into_iter().filter(mine).collect();
+    let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
     let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
@@ -178,12 +191,12 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut looked_at = Instant::now();
     let mut trouble: Option<Instant> = None;
     loop {
-        let now_epoch = 1 + u64::try_from(common.started.elapsed().as_millis() / EPOCH.as_millis()).unwrap_or(Epoch::MAX - 1);
+        let now_epoch = common.epoch();
         if now_epoch > epoch && !share.is_restoring() {
             models.iter().filter_map(|models| models.try_recv().ok()).for_each(|trained| ends.learn(trained));
             let horizon = ends.horizon.get();
             ends.with_outlets(|outlets| share.report(horizon, outlets));
-            if share.is_ended() && job.is_finite() || common.stop.load(Ordering::Relaxed) {
+            if share.is_ended() && job.until_end || common.stop.load(Ordering::Relaxed) {
                 break;
             }
             epoch = now_epoch;
@@ -209,7 +222,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             _ if read > 0 => in_flight.push_back((epoch, read as u64)),
             _ => {}
         }
-        if looked_at.elapsed() > DISCOVERY && !job.is_finite() {
+        if looked_at.elapsed() > DISCOVERY && !job.until_end {
             looked_at = Instant::now();
             if let Ok(found) = job.source.partitions() {
                 found.iter().filter(|partition| mine(partition)).try_for_each(|partition| share.add(partition))?;
@@ -244,7 +257,7 @@ fn acquaint(ends: &mut Ends, position: &Position, job: &Job) -> Result<(), RunEr
     let horizon = position.horizon.unwrap_or(Time::MIN);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-        if horizon == Time::MAX || *last >= horizon.saturating_sub(job.timing.forget) {
+        if *last >= horizon.saturating_sub(job.timing.forget) {
             let metric = dataflows::MetricId::of(&series.name.metric);
             ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
         }

@@ -14,6 +14,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Files of JSON lines. They are read to their end once; what is appended later is not seen.
 pub struct Files {
     paths: Vec<String>,
+    opened_at: Time,
 }
 
 impl Files {
@@ -34,17 +35,17 @@ impl Files {
         for path in paths.iter_mut().filter(|path| *path != "-") {
             *path = std::fs::canonicalize(&*path).unwrap_or_else(|_| PathBuf::from(&*path)).display().to_string();
         }
-        Ok(Self { paths })
+        Ok(Self { paths, opened_at: crate::instant::now() })
     }
 }
 
 impl Source for Files {
+    /// A pipe cannot be read again: every one is a log of its own.
     fn identity(&self) -> String {
+        if self.paths.iter().any(|path| path == "-") {
+            return format!("file:- read by {} from {}", std::process::id(), crate::instant::format(self.opened_at));
+        }
         format!("file:{}", self.paths.join(","))
-    }
-
-    fn can_be_read_again(&self) -> bool {
-        self.paths.iter().all(|path| path != "-")
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {

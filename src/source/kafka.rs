@@ -146,6 +146,7 @@ impl Source for KafkaTopics {
             brokers: self.brokers.clone(),
             assignment: BTreeMap::new(),
             queues: HashMap::new(),
+            trouble: Trouble::default(),
         };
         for (partition, offset) in partitions {
             let end = self.end(partition, *offset)?;
@@ -168,6 +169,24 @@ struct Place {
     end: Option<i64>,
 }
 
+/// Whether the brokers are away. The client library tries again by itself and says so often; once is enough for a person.
+#[derive(Default)]
+struct Trouble(bool);
+
+impl Trouble {
+    fn note(&mut self, brokers: &str, error: &KafkaError) {
+        if !std::mem::replace(&mut self.0, true) {
+            tracing::warn!(%brokers, %error, "Kafka is away; nothing is lost, reading goes on when it is back");
+        }
+    }
+
+    fn is_over(&mut self, brokers: &str) {
+        if std::mem::take(&mut self.0) {
+            tracing::info!(%brokers, "Kafka is back");
+        }
+    }
+}
+
 /// The partitions of one worker.
 struct KafkaReader {
     consumer: Arc<BaseConsumer>,
@@ -175,6 +194,7 @@ struct KafkaReader {
     brokers: String,
     assignment: BTreeMap<u32, Place>,
     queues: HashMap<u32, PartitionQueue<DefaultConsumerContext>>,
+    trouble: Trouble,
 }
 
 impl KafkaReader {
@@ -210,10 +230,11 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
         // Serves the client's own events; records come through the partitions' queues.
-        if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
-            return Err(self.error("", error.to_string()));
+        while let Some(event) = self.consumer.poll(Duration::ZERO) {
+            event.err().iter().for_each(|error| self.trouble.note(&self.brokers, error));
         }
-        let (Some(place), Some(queue)) = (self.assignment.get_mut(&partition), self.queues.get(&partition)) else { return Ok(Poll::Ended) };
+        let Self { assignment, queues, trouble, brokers, .. } = self;
+        let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get(&partition)) else { return Ok(Poll::Ended) };
         let mut count = 0;
         while count < most && place.end.is_none_or(|end| place.next.unwrap_or(0) < end) {
             let message = match queue.poll(Duration::ZERO) {
@@ -225,8 +246,8 @@ impl Reader for KafkaReader {
                     break;
                 }
                 Some(Err(error)) => {
-                    let name = place.name.clone();
-                    return Err(self.error(&name, error.to_string()));
+                    trouble.note(brokers, &error);
+                    continue;
                 }
             };
             let offset = message.offset();
@@ -235,6 +256,7 @@ impl Reader for KafkaReader {
             take(Record { offset, next_offset: offset + 1, bytes: message.payload().unwrap_or_default(), arrived_at });
             place.next = Some(offset + 1);
             count += 1;
+            trouble.is_over(brokers);
         }
         let ended = place.end.is_some_and(|end| place.next.unwrap_or(0) >= end);
         Ok(if count > 0 {

@@ -50,12 +50,6 @@ pub trait Source: Send + Sync {
     /// What progress is stored under; two URLs that mean one log give one identity.
     fn identity(&self) -> String;
 
-    /// Whether a run may go on from an offset. Standard input has no past: it is read from what comes first, and the same records again
-    /// come to the same rows.
-    fn can_be_read_again(&self) -> bool {
-        true
-    }
-
     /// All partitions there are now, in the order of their ids.
     fn partitions(&self) -> Result<Vec<Partition>, SourceError>;
 

@@ -102,6 +102,14 @@ impl Store {
         }
     }
 
+    /// The same history, opened once more.
+    pub fn again(&self) -> Box<dyn History> {
+        match &self.place {
+            Place::Embedded(folder) => open(&format!("embedded:{}", folder.path().join("history.db").display())).unwrap(),
+            Place::Postgres { .. } => open(&self.url_with("")).unwrap(),
+        }
+    }
+
     /// Another connection to the PostgreSQL database.
     pub fn client(&self) -> postgres::Client {
         connect(&self.url_with(""))

@@ -6,15 +6,16 @@ use crate::buckets::{Acquaintance, Buckets};
 use crate::clock::{Report, Timing};
 use crate::event::Event;
 use crate::verdict::Bucket;
+use crate::wire::Plain;
 use differential_dataflow::{AsCollection, VecCollection};
 use std::cell::Cell;
 use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::{Exchange, ExchangeCore, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::{Stream, StreamVec};
 
 /// The operator has two outputs: buckets and horizons.
 const OUTPUTS: usize = 2;
@@ -36,7 +37,7 @@ pub struct BucketSamples<'scope> {
 /// What arrived for one epoch.
 #[derive(Default)]
 struct Input {
-    events: Vec<Vec<Event>>,
+    events: Vec<Plain<Event>>,
     reports: Vec<Report>,
     acquaintances: Vec<Acquaintance>,
 }
@@ -47,14 +48,15 @@ struct Input {
 /// the old bucket back (`-1`) and says the new one. `reports` go to all workers, `acquaintances` to the one that owns the entity.
 /// `horizon` is the common watermark at the end of an earlier run, `Time::MIN` on a first one.
 pub fn bucket_samples<'scope>(
-    events: StreamVec<'scope, Epoch, Event>,
+    events: Stream<'scope, Epoch, Plain<Event>>,
     reports: StreamVec<'scope, Epoch, Report>,
     acquaintances: StreamVec<'scope, Epoch, Acquaintance>,
     timing: Timing,
     horizon: Time,
 ) -> BucketSamples<'scope> {
     let mut builder = OperatorBuilder::new("bucket_samples".into(), events.scope());
-    let mut events = builder.new_input(events, Exchange::new(|event: &Event| event.entity));
+    let mut events =
+        builder.new_input(events, ExchangeCore::<CapacityContainerBuilder<Plain<Event>>, _>::new_core(|event: &Event| event.entity));
     let mut reports = builder.new_input(reports.broadcast(), Pipeline);
     let mut acquaintances = builder.new_input(acquaintances, Exchange::new(|known: &Acquaintance| known.entity.0));
     let (buckets_out, bucket_stream) = builder.new_output();
@@ -75,7 +77,7 @@ pub fn bucket_samples<'scope>(
             let (mut bucket_output, mut horizon_output) = (buckets_out.activate(), horizons_out.activate());
             while let Some((epoch, Arrivals { capabilities, data })) = pending.completed(frontier) {
                 data.acquaintances.iter().for_each(|known| buckets.remember(known));
-                data.events.iter().flatten().for_each(|event| buckets.add(event));
+                data.events.iter().flat_map(|events| &events.0).for_each(|event| buckets.add(event));
                 let before = buckets.horizon();
                 let mut session = bucket_output.session_with_builder(&capabilities[0]);
                 buckets.finish(&data.reports, &mut |bucket, sign| session.give((bucket, epoch, sign)));
@@ -87,7 +89,7 @@ pub fn bucket_samples<'scope>(
             }
             // Events of the epoch that is under way need not wait: nothing before it can come any more.
             if let Some(current) = frontier.and_then(|epoch| pending.by_epoch.get_mut(&epoch)) {
-                current.data.events.drain(..).flatten().for_each(|event| buckets.add(&event));
+                current.data.events.drain(..).flat_map(|events| events.0).for_each(|event| buckets.add(&event));
             }
         }
     });

@@ -3,11 +3,12 @@
 mod read;
 mod write;
 
-use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration};
+use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time, Verdict};
 use rusqlite::{Connection, ErrorCode};
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,6 +33,13 @@ const CHECKPOINT_PAGES: i64 = 16_000;
 pub(super) struct Embedded {
     connection: Connection,
     place: String,
+    claimed: Option<Claim>,
+}
+
+/// The right to commit: a locked file beside the database, and the mark that each commit looks for.
+struct Claim {
+    writer: String,
+    _lock: Option<File>,
 }
 
 /// What can go wrong in an operation: the library's error, or a row that makes no sense.
@@ -71,7 +79,7 @@ impl Embedded {
         };
         let connection = connection.map_err(|error| connect(sentence(&error)))?;
         configure(&connection).map_err(|error| connect(sentence(&error)))?;
-        Ok(Self { connection, place })
+        Ok(Self { connection, place, claimed: None })
     }
 
     /// Runs one operation and names it in its error.
@@ -83,6 +91,21 @@ impl Embedded {
             };
             HistoryError::Operation { place: self.place.clone(), operation, problem, transient }
         })
+    }
+}
+
+/// Locks the file that stands for the right to commit; `None` while another process has it. The lock ends with the process, however it ends.
+fn lock(place: &str) -> Result<Option<Option<File>>, Fault> {
+    let path = place.trim_start_matches("embedded:");
+    if path == ":memory:" {
+        return Ok(Some(None));
+    }
+    let fail = |error: std::io::Error| Fault::Data(format!("the lock file {path}.lock cannot be used: {error}"));
+    let file = File::options().create(true).append(true).open(format!("{path}.lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Some(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(fail(error)),
     }
 }
 
@@ -151,8 +174,20 @@ impl History for Embedded {
         }
     }
 
+    fn claim(&mut self, source: &str, bucket_width: Time) -> Result<bool, HistoryError> {
+        if self.claimed.is_none() {
+            let place = self.place.clone();
+            let Some(lock) = self.run("claiming a source", |_| lock(&place))? else { return Ok(false) };
+            self.claimed = Some(Claim { writer: writer(), _lock: lock });
+        }
+        let writer = self.claimed.as_ref().map(|claim| claim.writer.clone()).unwrap_or_default();
+        self.run("claiming a source", |connection| write::claim(connection, source, bucket_width, &writer))?;
+        Ok(true)
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError> {
-        self.run("committing a batch", |connection| write::commit(connection, batch))
+        let writer = self.claimed.as_ref().map(|claim| claim.writer.clone());
+        self.run("committing a batch", |connection| write::commit(connection, batch, writer.as_deref()))
     }
 
     fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError> {

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, anomaly, row};
+use crate::history::{Batch, FENCED, anomaly, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -10,8 +10,15 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
-pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), Fault> {
+pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<&str>) -> Result<(), Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(writer) = writer {
+        let select = "SELECT writer FROM sources WHERE source = ?";
+        let holder: String = transaction.prepare_cached(select)?.query_row([&batch.source], |columns| columns.get(0))?;
+        if holder != writer {
+            return Err(FENCED.to_string().into());
+        }
+    }
     write_series(&transaction, batch)?;
     write_anomalies(&transaction, batch)?;
     write_buckets(&transaction, batch)?;
@@ -19,6 +26,15 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch) -> Result<(), F
     write_dead_letters(&transaction, batch)?;
     write_progress(&transaction, batch)?;
     Ok(transaction.commit()?)
+}
+
+/// Makes `writer` the only one whose commits are taken.
+pub(super) fn claim(connection: &Connection, source: &str, bucket_width: Time, writer: &str) -> Result<(), Fault> {
+    let sql =
+        "INSERT INTO sources (source, bucket_width, writer) VALUES (?, ?, ?) ON CONFLICT (source) DO UPDATE SET writer = excluded.writer";
+    connection.execute(sql, (source, bucket_width, writer))?;
+    let known = connection.query_row("SELECT bucket_width FROM sources WHERE source = ?", [source], |columns| columns.get(0))?;
+    row::check_width(known, bucket_width).map_err(Fault::Data)
 }
 
 fn write_series(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> {

@@ -5,7 +5,7 @@ mod copy;
 mod read;
 mod write;
 
-use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration};
+use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
 use dataflows::{SeriesId, Time, Verdict};
@@ -20,6 +20,13 @@ const MIGRATION_LOCK: i64 = 0x7469_6465_7761_7463;
 pub(super) struct Postgres {
     address: Address,
     session: Option<Session>,
+    claimed: Option<Claim>,
+}
+
+/// The right to commit for a source: a lock of the session, and the mark that each commit looks for.
+struct Claim {
+    source: String,
+    writer: String,
 }
 
 /// A connection and what was prepared on it.
@@ -28,6 +35,8 @@ struct Session {
     statements: Statements,
     /// Whether the staging tables are there.
     staged: bool,
+    /// Whether this session holds the lock of the claim.
+    locked: bool,
 }
 
 /// Statements by their text, prepared once per connection.
@@ -53,6 +62,8 @@ enum Fault {
     Stream(std::io::Error),
     /// A sentence.
     Data(String),
+    /// A sentence about what will pass.
+    Busy(&'static str),
 }
 
 impl From<postgres::Error> for Fault {
@@ -76,7 +87,7 @@ impl From<String> for Fault {
 impl Postgres {
     /// Connects to the server that a URL names.
     pub fn open(url: &str) -> Result<Self, HistoryError> {
-        let mut history = Self { address: Address::parse(url)?, session: None };
+        let mut history = Self { address: Address::parse(url)?, session: None, claimed: None };
         let problem = match history.connect() {
             Ok(_) => return Ok(history),
             Err(Refusal::Trust(sentence)) => sentence,
@@ -89,7 +100,7 @@ impl Postgres {
         // A session whose connection is known to be closed is not worth a failed operation.
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
-            _ => Session { client: self.address.connect()?, statements: Statements::default(), staged: false },
+            _ => Session { client: self.address.connect()?, statements: Statements::default(), staged: false, locked: false },
         };
         Ok(self.session.insert(session))
     }
@@ -115,6 +126,7 @@ impl Postgres {
                 (server.map_or_else(|| error.to_string(), sentence), broken || server.is_none_or(is_transient))
             }
             Fault::Data(sentence) => (sentence.clone(), false),
+            Fault::Busy(sentence) => ((*sentence).to_string(), true),
         };
         if transient {
             self.session = None;
@@ -163,6 +175,15 @@ fn is_network(error: &postgres::Error) -> bool {
     false
 }
 
+/// Takes the lock that stands for the right to commit; `false` while another session has it. It ends with the session.
+fn lock(session: &mut Session, source: &str) -> Result<bool, Fault> {
+    if !session.locked {
+        let sql = "SELECT pg_try_advisory_lock(hashtextextended('tidewatch ' || $1, 0))";
+        session.locked = session.client.query_one(sql, &[&source])?.try_get(0)?;
+    }
+    Ok(session.locked)
+}
+
 fn migrate(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>, Fault> {
     let client = &mut session.client;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])?;
@@ -180,8 +201,29 @@ impl History for Postgres {
         self.run("migrating", |session| migrate(session, schema.as_deref()))
     }
 
+    fn claim(&mut self, source: &str, bucket_width: Time) -> Result<bool, HistoryError> {
+        if !self.run("claiming a source", |session| lock(session, source))? {
+            return Ok(false);
+        }
+        let writer = self.claimed.take().map_or_else(writer, |claim| claim.writer);
+        self.run("claiming a source", |session| write::claim(session, source, bucket_width, &writer))?;
+        self.claimed = Some(Claim { source: source.into(), writer });
+        Ok(true)
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError> {
-        self.run("committing a batch", |session| write::commit(session, batch))
+        let claim = self.claimed.take();
+        let outcome = self.run("committing a batch", |session| {
+            if let Some(claim) = claim.as_ref().filter(|_| !session.locked)
+                && !lock(session, &claim.source)?
+            {
+                // The server may not have noticed yet that our own last session is gone.
+                return Err(Fault::Busy("another session may commit for this source"));
+            }
+            write::commit(session, batch, claim.as_ref().map(|claim| claim.writer.as_str()))
+        });
+        self.claimed = claim;
+        outcome
     }
 
     fn position(&mut self, source: &str, since: Time) -> Result<Position, HistoryError> {

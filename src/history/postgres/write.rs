@@ -3,7 +3,7 @@
 use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, read};
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, anomaly, row};
+use crate::history::{Batch, FENCED, anomaly, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -27,12 +27,20 @@ struct Commit<'a> {
 }
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
-pub(super) fn commit(session: &mut Session, batch: &Batch) -> Result<(), Fault> {
+pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>) -> Result<(), Fault> {
     if !session.staged {
         session.client.batch_execute(STAGING)?;
         session.staged = true;
     }
     let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
+    if let Some(writer) = writer {
+        // Locked until the end of the transaction: whoever claims the source meanwhile waits for this commit, and then reads what it wrote.
+        let select = commit.statements.get(&mut commit.transaction, "SELECT writer FROM sources WHERE source = $1 FOR UPDATE")?;
+        let holder: String = commit.transaction.query_one(&select, &[&row::text(&batch.source)])?.try_get(0)?;
+        if holder != writer {
+            return Err(FENCED.to_string().into());
+        }
+    }
     write_series(&mut commit, batch)?;
     write_anomalies(&mut commit, batch)?;
     write_buckets(&mut commit, batch)?;
@@ -42,6 +50,14 @@ pub(super) fn commit(session: &mut Session, batch: &Batch) -> Result<(), Fault> 
     write_dead_letters(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
     Ok(commit.transaction.commit()?)
+}
+
+/// Makes `writer` the only one whose commits are taken.
+pub(super) fn claim(session: &mut Session, source: &str, bucket_width: Time, writer: &str) -> Result<(), Fault> {
+    let sql = "INSERT INTO sources (source, bucket_width, writer) VALUES ($1, $2, $3) ON CONFLICT (source) DO UPDATE SET writer = excluded.writer";
+    session.client.execute(sql, &[&row::text(source), &bucket_width, &writer])?;
+    let known = session.client.query_one("SELECT bucket_width FROM sources WHERE source = $1", &[&row::text(source)])?.try_get(0)?;
+    row::check_width(known, bucket_width).map_err(Fault::Data)
 }
 
 impl Commit<'_> {

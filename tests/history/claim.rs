@@ -1,0 +1,55 @@
+//! The right to commit: one process at a time has it, and one that has lost it stores nothing.
+
+use super::stores::{on_each_store, postgres_store};
+use super::{START, WIDTH, appear, batch, scored};
+use tidewatch::history::HistoryError;
+
+const SOURCE: &str = "simulate:dev?seed=7";
+
+#[test]
+fn a_second_process_cannot_claim_what_the_first_still_watches() {
+    on_each_store(|store| {
+        let mut second = store.again();
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap(), "{}", store.kind);
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap(), "claiming again is no change");
+        assert!(!second.claim(SOURCE, WIDTH).unwrap(), "{}", store.kind);
+        store.history.commit(&batch(vec![appear(scored("srv-001", START, 90.0))])).unwrap();
+        store.history = store.again();
+        // A server notices a moment later that a connection has gone.
+        let free = (0..50).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            second.claim(SOURCE, WIDTH).unwrap()
+        });
+        assert!(free, "the first has let go, {}", store.kind);
+    });
+}
+
+#[test]
+fn a_process_that_was_taken_over_stores_nothing_more() {
+    on_each_store(|store| {
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap());
+        store.execute("UPDATE sources SET writer = 'somebody else'");
+        let error = store.history.commit(&batch(vec![appear(scored("srv-001", START, 90.0))])).unwrap_err();
+        assert!(matches!(error, HistoryError::Operation { transient: false, .. }), "{error}");
+        assert!(error.to_string().contains("taken over"), "{error}");
+        assert!(store.history.verdict(&super::name("srv-001"), START).unwrap().is_none(), "{}", store.kind);
+    });
+}
+
+#[test]
+fn a_process_whose_connection_broke_waits_until_it_may_commit_again() {
+    let Some(mut store) = postgres_store() else { return };
+    assert!(store.history.claim(SOURCE, WIDTH).unwrap());
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    store.execute(terminate);
+    let batch = batch(vec![appear(scored("srv-001", START, 90.0))]);
+    // The first operation may find out that the connection is gone; then it is opened again, and the claim with it.
+    let mut tries = 0;
+    while let Err(error) = store.history.commit(&batch) {
+        assert!(matches!(error, HistoryError::Operation { transient: true, .. }), "{error}");
+        tries += 1;
+        assert!(tries < 50, "{error}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(!store.again().claim(SOURCE, WIDTH).unwrap(), "it holds the lock again");
+}

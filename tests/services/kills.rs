@@ -1,0 +1,59 @@
+//! Killed at any moment, started again: the same final relation, on Kafka and PostgreSQL.
+
+use crate::support::{Database, redis_database, services, tidewatch};
+use dataflows::Verdict;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tidewatch::history;
+
+const KILLS: u64 = 20;
+
+fn relation(url: &str) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    history::open(url).unwrap().verdicts(i64::MIN, i64::MAX, &mut |verdict| verdicts.push(verdict)).unwrap();
+    verdicts.sort();
+    verdicts
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let Some(services) = services() else { return };
+    let (calm, shaken) = (Database::create(&services.postgres, "calm"), Database::create(&services.postgres, "shaken"));
+    let models = redis_database(&services.redis, 7);
+    let address = format!("kafka://{}/kills-{}", services.kafka, std::process::id());
+    let pinned = ["--preset", "dev", "--seed", "7", "--start", "2026-01-19T00:00:00Z", "--for", "2h", "--speed", "max", "--backfill", "3d"];
+    tidewatch(&[&["generate", "--to", &address], pinned.as_slice()].concat());
+    let run = |history: &str| {
+        let flags =
+            ["--source", &address, "--models", &models, "--until-end", "--commit-interval", "20ms", "-w", "2", "--history", history];
+        ["run"].iter().chain(&flags).map(ToString::to_string).collect::<Vec<String>>()
+    };
+    let to_the_end = |history: &str| tidewatch(&run(history).iter().map(String::as_str).collect::<Vec<_>>());
+    to_the_end(&calm.url());
+    tidewatch(&["train", "--history", &calm.url(), "--models", &models, "--until", "2026-01-19T00:00:00Z"]);
+    // Scored from the beginning by the same models on both sides.
+    let scored = Database::create(&services.postgres, "scored");
+    to_the_end(&scored.url());
+
+    let mut interrupted = 0;
+    for kill in 0..KILLS {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidewatch"))
+            .args(run(&shaken.url()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // From before the first commit to after the last, at moments that differ from run to run.
+        let jitter = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros()) % 60;
+        std::thread::sleep(Duration::from_millis(150 + 45 * kill + jitter));
+        interrupted += u64::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    to_the_end(&shaken.url());
+    assert!(interrupted > KILLS / 4, "only {interrupted} of {KILLS} kills found the process alive");
+    let (shaken, scored) = (relation(&shaken.url()), relation(&scored.url()));
+    assert!(scored.len() > 100_000, "{} buckets", scored.len());
+    assert_eq!(shaken.len(), scored.len());
+    assert!(shaken == scored, "the first difference: {:?}", shaken.iter().zip(&scored).find(|pair| pair.0 != pair.1));
+}
