@@ -5,9 +5,11 @@ use crate::generate::SimulationArgs;
 use crate::kind::Kinds;
 use crate::{generate, instant, train};
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dataflows::{Time, Timing};
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,7 +103,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_page: bool,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,
     /// How buckets are cut, closed and judged.
     #[command(flatten)]
@@ -119,7 +121,7 @@ pub struct RunArgs {
 #[command(next_help_heading = "Detection")]
 pub struct DetectionArgs {
     /// The width of a bucket
-    #[arg(long, value_name = "DURATION", value_parser = width, default_value = "5m")]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5m")]
     pub bucket: Duration,
     /// How far the watermark stays behind the largest time seen: disorder up to this is not late
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
@@ -137,13 +139,13 @@ pub struct DetectionArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub idle_timeout: Duration,
     /// A bucket whose |z| is above this is anomalous
-    #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive)]
+    #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive, allow_negative_numbers = true)]
     pub threshold: f64,
     /// The longest that complete verdicts wait for their commit
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub commit_interval: Duration,
     /// How often the models' generation is looked at
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5s")]
     pub models_interval: Duration,
 }
 
@@ -173,7 +175,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is not a duration: write it like 90s, 5m, 1h or 14d"))
 }
 
-fn width(text: &str) -> Result<Duration, String> {
+/// A command line's DURATION that must not be zero.
+///
+/// # Errors
+/// What is wrong with it, and an example.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|width| if width.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(width) })
 }
 
@@ -227,9 +233,47 @@ pub fn command() -> clap::Command {
     with_variables(Cli::command())
 }
 
-/// Reads the command line, or prints help or an error and exits.
-pub fn parse(arguments: Vec<OsString>) -> Cli {
-    Cli::from_arg_matches(&command().get_matches_from(arguments)).unwrap_or_else(|error| error.exit())
+/// Reads the command line, or prints help or one line about what is wrong with it and exits.
+///
+/// `typed` is what a person wrote, `arguments` the same with what the configuration file says: an error names the layer it comes from.
+pub fn parse(typed: &[OsString], arguments: &[OsString]) -> Cli {
+    let matches = command().try_get_matches_from(arguments);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
+        if error.exit_code() == 0 || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            error.exit();
+        }
+        let _ =
+            writeln!(std::io::stderr(), "{}{}; 'tidewatch help' lists what there is", sentence(&error), origin(&error, typed, arguments));
+        std::process::exit(error.exit_code());
+    })
+}
+
+/// Clap's word on one line, without the usage that it adds.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let told: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")).collect();
+    told.join(" ").replace(" tip: ", "; ")
+}
+
+/// Which layer an invalid value comes from, where it was not typed.
+fn origin(error: &clap::Error, typed: &[OsString], arguments: &[OsString]) -> String {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return String::new() };
+    let Some(flag) = argument.strip_prefix("--").and_then(|rest| rest.split([' ', '=']).next()) else { return String::new() };
+    let short = command().get_arguments().find(|known| known.get_long() == Some(flag)).and_then(clap::Arg::get_short);
+    let names = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        text.split('=').next() == Some(&*format!("--{flag}")) || short.is_some_and(|short| text.starts_with(&format!("-{short}")))
+    };
+    if typed.iter().any(names) {
+        String::new()
+    } else if arguments.iter().any(names) {
+        ", which the configuration file says".into()
+    } else if std::env::var_os(variable(flag)).is_some() {
+        format!(", which {} says", variable(flag))
+    } else {
+        String::new()
+    }
 }
 
 impl Cli {

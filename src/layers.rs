@@ -5,8 +5,9 @@
 
 use crate::cli;
 use crate::kind::{KindTable, Kinds};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Command;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -16,11 +17,12 @@ use std::ffi::OsString;
 ///
 /// # Errors
 /// A file that cannot be read, is not TOML, or holds a key that no command knows.
-pub fn arguments(typed: Vec<OsString>) -> Result<(Vec<OsString>, Kinds)> {
-    let Some(path) = config_path(&typed) else { return Ok((typed, Kinds::default())) };
+pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
+    let Some(path) = config_path(typed) else { return Ok((typed.to_vec(), Kinds::default())) };
     let place = path.to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(&path).with_context(|| format!("configuration '{place}' cannot be read"))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("configuration '{place}' is not TOML"))?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("configuration '{place}', which --config or TIDEWATCH_CONFIG names, cannot be read"))?;
+    let mut table: toml::Table = text.parse().map_err(|error| anyhow!("configuration '{place}' is not TOML: {}", told(&error, &text)))?;
     let kinds = match table.remove("kinds") {
         Some(value) => {
             Kinds::with(BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?)
@@ -41,7 +43,11 @@ pub fn arguments(typed: Vec<OsString>) -> Result<(Vec<OsString>, Kinds)> {
     Ok((arguments, kinds))
 }
 
-use serde::Deserialize;
+/// The defect and its line, without the picture that the parser draws.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map_or(0, |span| text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count());
+    format!("line {}: {}", line + 1, error.message())
+}
 
 fn config_path(typed: &[OsString]) -> Option<OsString> {
     let mut arguments = typed.iter();

@@ -1,12 +1,14 @@
 //! The binary: reads the command line, runs one command, and turns what failed into one line and an exit code.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use tidewatch::{cli, layers, telemetry};
 
 fn main() -> ExitCode {
     telemetry::exit_on_panic();
-    let outcome = layers::arguments(std::env::args_os().collect()).and_then(|(arguments, kinds)| {
-        let command = cli::parse(arguments);
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let outcome = layers::arguments(&typed).and_then(|(arguments, kinds)| {
+        let command = cli::parse(&typed, &arguments);
         telemetry::start();
         command.execute(kinds)
     });

@@ -107,7 +107,7 @@ fn a_url_that_names_no_store_gets_one_clear_line() {
         ("postgres://me:secret@host/db", "'postgres://me:***@host/db': no models are stored in 'postgres': write embedded:PATH, redis://"),
         ("models.db", "'models.db': the scheme is missing: write embedded:PATH"),
         ("embedded:", "the path is missing"),
-        ("embedded:/nowhere/at/all.db", "is its folder there"),
+        ("embedded:/proc/nowhere/at/all.db", "cannot create the folder /proc/nowhere/at"),
         ("redis://me:secret@127.0.0.1:1/0", "models redis://me:***@127.0.0.1:1/0: cannot connect: "),
         ("redis://me:secret@127.0.0.1:1/zero", "redis://me:***@127.0.0.1:1/zero"),
     ] {

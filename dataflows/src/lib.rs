@@ -16,6 +16,8 @@
 //!
 //! **Invariant.** Late, missing and unscored are outputs, not errors.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod accumulator;
 pub mod buckets;
 pub mod clock;

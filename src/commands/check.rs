@@ -2,9 +2,9 @@
 
 use super::say;
 use crate::cli::EMBEDDED;
-use crate::source::Source;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
+use crate::source::{Source, SourceError};
 use crate::{history, models};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -55,7 +55,7 @@ fn source(url: &str) -> Result<String> {
             let topics = KafkaTopics::open(url, false)?;
             Ok(format!("{}, {} partitions", topics.identity(), topics.partitions()?.len()))
         }
-        _ => bail!("'{url}' is not a source: write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC"),
+        _ => Err(SourceError::url(url, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
     }
 }
 

@@ -22,8 +22,10 @@ pub struct ModelsArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
     /// One line per series
+    #[command(after_help = "Example: tidewatch models list --models redis://localhost:6379")]
     List,
     /// The whole document of one series
+    #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent")]
     Show {
         /// For example server:srv-001:cpu_usage_percent
         series: String,

@@ -28,6 +28,8 @@ const FIRST_PROCESS: Duration = Duration::from_secs(60);
 /// A source or store that is not there, or what cannot be helped by waiting.
 pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
+    // What is wrong with the command line is said before minutes of work are done.
+    arguments.workers.config()?;
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
         Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, &stop),
@@ -36,11 +38,7 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
             log(arguments, Arc::new(topics), arguments.until_end, kinds, &stop)
         }
-        _ => Err(SourceError::Url {
-            url: arguments.source.clone(),
-            problem: "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC".into(),
-        }
-        .into()),
+        _ => Err(SourceError::url(&arguments.source, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
     }
 }
 
@@ -110,7 +108,7 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
     tracing::info!(source = %job.source.identity(), history = %shown(&arguments.history), models = %shown(&arguments.models), "watching");
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| console.watch(&statistics, &over));
-        if let Some(every) = arguments.train_every {
+        if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
             let over = &over;
             scope.spawn(move || retrain(arguments, every, over));
         }
@@ -214,7 +212,7 @@ impl WorkerArgs {
             return Ok((0..wanted).map(|process| format!("localhost:{}", 2101 + process)).collect());
         };
         let place = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("host file '{place}' cannot be read"))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("host file '{place}', which --hostfile names, cannot be read"))?;
         let addresses: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).take(wanted).collect();
         if addresses.len() < wanted {
             bail!("host file '{place}' names {} processes, -n says {wanted}: write one host:port per line", addresses.len());

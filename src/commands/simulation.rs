@@ -11,7 +11,7 @@ use crate::run::{Job, Statistics, Unobserved};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
 use crate::{history, instant, models, run as runner};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dataflows::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     if stop.load(Ordering::Relaxed) {
         return Ok(());
     }
-    // A run may have ended between its backfill and the first complete push.
+    // One process trains, as only one reads models. A run may have ended between its backfill and the first complete push.
     let trains = arguments.workers.process == 0;
     if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
         for line in train_once(arguments, simulator.start())?.to_string().lines() {
@@ -68,6 +68,9 @@ fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<
         let simulation = SimulationArgs { start: start.or(arguments.simulation.start), ..arguments.simulation.clone() };
         simulate::open(preset, &simulation.options(instant::now()))
     };
+    if arguments.simulation.start.is_none() && arguments.workers.processes > 1 {
+        bail!("{} processes would simulate {0} logs: give each the same --start TIME", arguments.workers.processes);
+    }
     if arguments.simulation.start.is_none() {
         // Of several, the one that began last.
         for source in history.sources()?.into_iter().rev() {

@@ -4,7 +4,8 @@
 //! serde_json reads exactly with its feature `float_roundtrip`.
 
 use super::{Provenance, Trained};
-use crate::{instant, series::SeriesName};
+use crate::instant;
+use crate::series::SeriesName;
 use dataflows::{Model, Seasonal, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

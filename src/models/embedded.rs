@@ -5,6 +5,7 @@ use super::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a write waits for another writer of the same file.
@@ -20,9 +21,16 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file, created if it is not there.
+    /// Opens the file; it and the folders above it are created if they are not there.
     pub(super) fn open(path: &str) -> Result<Self, ModelsError> {
         let failed = |problem: String| ModelsError::Connect { place: path.into(), problem };
+        if Path::new(path).is_dir() {
+            return Err(failed("it is a folder; name an SQLite file in it".into()));
+        }
+        if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let problem = |error| failed(format!("cannot create the folder {}: {error}; choose another path", folder.display()));
+            std::fs::create_dir_all(folder).map_err(problem)?;
+        }
         let connection =
             Connection::open(path).map_err(|error| failed(format!("{error}; is its folder there, and may it be written to?")))?;
         let prepare = || {

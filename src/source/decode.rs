@@ -241,11 +241,12 @@ impl<'de> Deserialize<'de> for Value<'de> {
                 Ok(Value::Other)
             }
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
+                // Not `IgnoredAny`, which serde_json skips without its limit on depth.
+                while items.next_element::<Value<'de>>()?.is_some() {}
                 Ok(Value::Other)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                while map.next_entry::<IgnoredAny, Value<'de>>()?.is_some() {}
                 Ok(Value::Other)
             }
         }

@@ -23,12 +23,17 @@ impl Files {
     /// # Errors
     /// A file that is not there or is no file.
     pub fn open(paths: &str) -> Result<Self, SourceError> {
-        let paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
+        let mut paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
         for path in paths.iter().filter(|path| *path != "-") {
             let fail = |cause| SourceError::File { path: path.clone(), cause };
-            if std::fs::metadata(path).map_err(fail)?.is_dir() {
+            let absent = |cause: std::io::Error| fail(std::io::Error::new(cause.kind(), format!("{cause}; check the path after file:")));
+            if std::fs::metadata(path).map_err(absent)?.is_dir() {
                 return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines")));
             }
+        }
+        // A file has one name, under which progress is kept, from whatever folder it is looked at.
+        for path in paths.iter_mut().filter(|path| *path != "-") {
+            *path = std::fs::canonicalize(&*path).unwrap_or_else(|_| PathBuf::from(&*path)).display().to_string();
         }
         Ok(Self { paths, opened_at: crate::instant::now() })
     }
@@ -40,8 +45,7 @@ impl Source for Files {
         if self.paths.iter().any(|path| path == "-") {
             return format!("file:- read by {} from {}", std::process::id(), crate::instant::format(self.opened_at));
         }
-        let absolute = |path: &String| std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path)).display().to_string();
-        format!("file:{}", self.paths.iter().map(absolute).collect::<Vec<_>>().join(","))
+        format!("file:{}", self.paths.join(","))
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {

@@ -47,9 +47,8 @@ impl KafkaTopics {
     /// # Errors
     /// An address that does not answer within ten seconds, or a topic that is not there.
     pub fn open(url: &str, until_end: bool) -> Result<Self, SourceError> {
+        let wrong = |problem: &str| SourceError::url(url, problem);
         let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
-        // What follows the question mark may hold a password.
-        let wrong = |problem: &str| SourceError::Url { url: address.into(), problem: problem.into() };
         let shape = "write kafka://HOST:PORT,…/TOPIC,…";
         let (brokers, topics) = address.strip_prefix("kafka://").and_then(|rest| rest.split_once('/')).ok_or_else(|| wrong(shape))?;
         let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
@@ -65,7 +64,7 @@ impl KafkaTopics {
             config.set(name, value);
         }
         config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
-        let asking: BaseConsumer = config.create().map_err(|error| wrong(&error.to_string()))?;
+        let asking: BaseConsumer = config.create().map_err(|error| wrong(&refusal(&error)))?;
         let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking };
         found.partitions()?;
         found.cluster = found.asking.client().fetch_cluster_id(ANSWER).unwrap_or_else(|| brokers.into());
@@ -98,6 +97,14 @@ impl KafkaTopics {
             tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
         }
         Ok(high)
+    }
+}
+
+/// Why the client library takes a setting not, without the setting's value, which may be a password.
+pub(super) fn refusal(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, problem, ..) => format!("{problem}; the parameters after '?' are those of librdkafka"),
+        _ => error.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing records to a Kafka topic, keyed, in order, each of them once.
 
 use super::SourceError;
+use super::kafka::refusal;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -84,9 +85,7 @@ impl KafkaLog {
     /// A URL of another shape, a setting that the library does not know, brokers that do not answer, a topic that does not exist where
     /// brokers do not create topics.
     pub fn open(url: &str) -> Result<Self, SourceError> {
-        // What follows the question mark may hold a password.
-        let shown = url.split_once('?').map_or(url, |parts| parts.0);
-        let wrong = |problem: String| SourceError::Url { url: shown.to_owned(), problem };
+        let wrong = |problem: String| SourceError::url(url, problem);
         let address = Address::parse(url).ok_or_else(|| wrong("write kafka://HOST:PORT/TOPIC, with one topic".into()))?;
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &address.brokers).set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
@@ -96,7 +95,7 @@ impl KafkaLog {
         for (name, value) in &address.settings {
             config.set(name, value);
         }
-        let producer = config.create_with_context(Deliveries::default()).map_err(|error| wrong(error.to_string()))?;
+        let producer = config.create_with_context(Deliveries::default()).map_err(|error| wrong(refusal(&error)))?;
         let place = format!("{}/{}", address.brokers, address.topic);
         let log = Self { producer, place, topic: address.topic, since_poll: 0 };
         log.wait_for_topic()?;

@@ -78,7 +78,7 @@ pub enum SourceError {
     /// The URL does not name a source.
     #[error("source '{url}': {problem}")]
     Url {
-        /// The URL as given.
+        /// The URL without its password and parameters.
         url: String,
         /// What is wrong with it and what would be right.
         problem: String,
@@ -105,8 +105,40 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// [`SourceError::Url`], without what may be a password in the URL.
+    pub fn url(url: &str, problem: impl Into<String>) -> Self {
+        Self::Url { url: redacted(url), problem: problem.into() }
+    }
+
     /// Whether reading again later may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Kafka { transient: true, .. })
+    }
+}
+
+/// A URL as it may be shown: `kafka://me:***@host/topic?***`. The parameters of a client hold passwords as often as not.
+fn redacted(url: &str) -> String {
+    let (address, parameters) = url.split_once('?').map_or((url, ""), |parts| (parts.0, "?***"));
+    match address.rsplit_once('@') {
+        Some((user, host)) => {
+            let scheme = user.find("://").map_or(0, |place| place + 3);
+            let end = user[scheme..].find(':').map_or(user.len(), |place| scheme + place);
+            let password = if end < user.len() { ":***" } else { "" };
+            format!("{}{password}@{host}{parameters}", &user[..end])
+        }
+        None => format!("{address}{parameters}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_never_shown() {
+        assert_eq!(redacted("ftp://me:secret@host/x"), "ftp://me:***@host/x");
+        assert_eq!(redacted("kafka://me@host/x"), "kafka://me@host/x");
+        assert_eq!(redacted("kafka://host:9092/x?sasl.password=secret"), "kafka://host:9092/x?***");
+        assert_eq!(redacted("file:a,b.jsonl"), "file:a,b.jsonl");
     }
 }

@@ -20,7 +20,9 @@ impl Table {
     /// # Errors
     /// A file that is not there, is empty, or lacks a column.
     pub fn open(path: &str) -> Result<Self, SourceError> {
-        let table = Self { path: path.into() };
+        // A file has one name, under which progress is kept, from whatever folder it is looked at.
+        let absolute = std::fs::canonicalize(path).map_or_else(|_| path.into(), |absolute| absolute.display().to_string());
+        let table = Self { path: absolute };
         table.columns(&mut table.reader()?)?;
         Ok(table)
     }
@@ -67,8 +69,7 @@ impl Table {
 
 impl Source for Table {
     fn identity(&self) -> String {
-        let absolute = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone().into());
-        format!("file:{}", absolute.display())
+        format!("file:{}", self.path)
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {

@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", default_value = crate::cli::EMBEDDED)]
     pub models: String,
     /// Train again and again, this long from one start to the next, for example 60m
-    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, conflicts_with = "until")]
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::some_duration, conflicts_with = "until")]
     pub every: Option<Duration>,
     /// The end of training, exclusive, for example 2026-01-24T12:35:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = instant::argument)]

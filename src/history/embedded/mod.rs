@@ -15,6 +15,10 @@ use std::time::Duration;
 /// How long a statement waits for another process (the trainer, a notebook) that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often migrations are tried, and the pause between two tries: all of them take some ten milliseconds.
+const MIGRATION_ATTEMPTS: u32 = 5;
+const MIGRATION_PAUSE: Duration = Duration::from_millis(100);
+
 /// Statements kept prepared; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
@@ -154,13 +158,20 @@ fn is_transient(error: &rusqlite::Error) -> bool {
 
 impl History for Embedded {
     fn migrate(&mut self) -> Result<Vec<String>, HistoryError> {
-        let report = migration::for_embedded().run(&mut self.connection).map_err(|error| HistoryError::Operation {
-            place: self.place.clone(),
-            operation: "migrating",
-            problem: migration::problem(&error),
-            transient: false,
-        })?;
-        Ok(migration::names(&report))
+        let mut attempts = 1;
+        loop {
+            match migration::for_embedded().run(&mut self.connection) {
+                Ok(report) => return Ok(migration::names(&report)),
+                // Of two processes that start together on a new file, one finds the other's tables half-way. SQLite has no lock that lasts
+                // longer than a transaction, and each migration is one: the next look finds what the other one has done.
+                Err(_) if attempts < MIGRATION_ATTEMPTS => std::thread::sleep(MIGRATION_PAUSE),
+                Err(error) => {
+                    let (place, problem) = (self.place.clone(), migration::problem(&error));
+                    return Err(HistoryError::Operation { place, operation: "migrating", problem, transient: false });
+                }
+            }
+            attempts += 1;
+        }
     }
 
     fn claim(&mut self, source: &str, bucket_width: Time) -> Result<bool, HistoryError> {

@@ -1,0 +1,108 @@
+//! Flags, environment and file are layers of one configuration, and kinds make somebody else's JSON readable.
+
+use crate::support::Place;
+
+/// Ten minutes that end at each layer's own number of records.
+const GENERATE: &str = "generate --to file:x.jsonl --preset dev --backfill 0s --speed max --start 2026-01-19T00:00:00Z";
+
+/// How many records a layer's `for` comes to: 38 entities each five seconds.
+fn minutes(place: &Place) -> usize {
+    std::fs::read_to_string(place.path("x.jsonl")).unwrap().lines().count() / (38 * 12)
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_which_wins_over_the_file() {
+    let place = Place::new();
+    place.write("tidewatch.toml", "for = \"1m\"\nlateness = \"2h\"\nno-raw = false\n");
+    let call = |line: &str| place.call(&format!("{GENERATE}{line}")).env("TIDEWATCH_CONFIG", "tidewatch.toml");
+    call("").finish().well();
+    assert_eq!(minutes(&place), 1, "the file");
+    call("").env("TIDEWATCH_FOR", "2m").finish().well();
+    assert_eq!(minutes(&place), 2, "the environment");
+    call(" --for 3m").env("TIDEWATCH_FOR", "2m").finish().well();
+    assert_eq!(minutes(&place), 3, "the flag");
+    place.call(GENERATE).env("TIDEWATCH_FOR", "4m").finish().well();
+    assert_eq!(minutes(&place), 4, "the environment without a file");
+}
+
+#[test]
+fn a_configuration_reaches_the_default_command_and_a_named_one() {
+    let place = Place::new();
+    place.write("x.jsonl", "");
+    place.write(
+        "tidewatch.toml",
+        "source = \"file:x.jsonl\"\nhistory = \"embedded:here.db\"\nmodels = \"embedded:here.db\"\nthreads = 2\nno-raw = true\n",
+    );
+    for line in ["--config tidewatch.toml", "--config=tidewatch.toml -w 1", "run --config tidewatch.toml"] {
+        place.run(line).well();
+        assert!(place.path("here.db").is_file() && !place.path("tidewatch-data").exists(), "{line}");
+        std::fs::remove_file(place.path("here.db")).unwrap();
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
+    let cases: [(&str, &[&str]); 10] = [
+        ("latness = \"2h\"", &["latness", "did you mean 'lateness'?"]),
+        ("xyzzy = 1", &["xyzzy", "tidewatch help run"]),
+        ("x = = ", &["is not TOML", "line 1"]),
+        ("source = \"simulate:dev\"\nhistory = \"embedded", &["is not TOML", "line 2"]),
+        ("[kinds.x]\nentitty = \"a\"\n", &["kinds", "entitty", "`entity`"]),
+        ("[kinds.x]\ntime = \"at\"\n", &["kinds", "entity"]),
+        ("kinds = 7", &["kinds"]),
+        ("lateness = [\"1h\"]", &["lateness", "a text, a number or true"]),
+        ("lateness = \"soon\"", &["soon", "--lateness", "configuration"]),
+        ("threads = 0", &["--threads", "1..=512", "configuration"]),
+    ];
+    for (text, parts) in cases {
+        let place = Place::new();
+        place.write("wrong.toml", text);
+        let error = place.run("--config wrong.toml").error(parts);
+        assert!(error.contains("wrong.toml") || error.contains("the configuration file says"), "{text}: {error}");
+    }
+    Place::new().run("--config nowhere.toml").error(&["nowhere.toml", "--config", "No such file"]);
+    Place::new().call("").env("TIDEWATCH_CONFIG", "nowhere.toml").finish().error(&["nowhere.toml", "TIDEWATCH_CONFIG"]);
+    Place::new().call("").env("TIDEWATCH_LATENESS", "soon").finish().error(&["soon", "--lateness", "TIDEWATCH_LATENESS"]);
+    Place::new().call("").env("TIDEWATCH_THREADS", "0").finish().error(&["--threads", "TIDEWATCH_THREADS"]);
+}
+
+#[test]
+fn a_kind_of_the_configuration_watches_somebody_elses_json() {
+    let place = Place::new();
+    let config = r#"
+        source = "file:probe.jsonl"
+        [kinds.probe]
+        entity = "sensor"
+        entity_type = "pump"
+        time = "at"
+        labels = ["hall"]
+        metrics = ["bar", "celsius"]
+        [kinds.server_metric]
+        entity = "host"
+        time = "epoch"
+    "#;
+    place.write("tidewatch.toml", config);
+    let mut lines = String::new();
+    for second in 0..600 {
+        lines += &format!(
+            "{{\"type\":\"probe\",\"sensor\":\"p1\",\"at\":{},\"hall\":\"north\",\"bar\":{second},\"celsius\":9.5,\"serial\":77}}\n",
+            1_768_780_800 + second
+        );
+        // Without a type, a record is known by the field of its entity.
+        lines += &format!("{{\"sensor\":\"p2\",\"at\":\"2026-01-19T00:{:02}:{:02}Z\",\"bar\":1}}\n", second / 60, second % 60);
+    }
+    lines += "{\"host\":\"h\",\"epoch\":1768781399,\"load\":2}\n";
+    lines += "{\"type\":\"server_metric\",\"server_id\":\"srv-1\",\"timestamp\":\"2026-01-19T00:09:59Z\",\"cpu\":2}\n";
+    place.write("probe.jsonl", lines);
+    let outcome = place.run("--config tidewatch.toml").well();
+    assert!(outcome.stderr.contains(" 1 refused"), "the built-in kind was replaced: {}", outcome.stderr);
+    let database = place.database();
+    let mut statement =
+        database.prepare("SELECT entity_type || ':' || entity_id || ':' || metric || ' ' || labels FROM series ORDER BY 1").unwrap();
+    let series: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    let expected = [r#"pump:p1:bar {"hall":"north"}"#, r#"pump:p1:celsius {"hall":"north"}"#, "pump:p2:bar {}", "server_metric:h:load {}"];
+    assert_eq!(series, expected);
+    assert_eq!(place.count("SELECT sum(count) FROM buckets"), 600 * 3 + 1);
+    let text = place.run("explain pump:p1 bar 2026-01-19T00:07:00Z").well().stdout;
+    assert!(text.contains("300 samples between 300 and 599"), "{text}");
+}

@@ -1,0 +1,11 @@
+//! Tidewatch seen from outside: the binary, its command line, its files, and the shape of its sources.
+
+mod command_line;
+mod configuration;
+mod direction;
+mod files;
+mod hostile;
+mod main_job;
+mod restart;
+
+mod support;
