@@ -119,7 +119,7 @@ fn pump(simulator: &Simulator, mut sink: Sink, mut truth: Option<TruthFile>, pro
     while !stop.load(Ordering::Relaxed) {
         let demand = match tick(simulator, reader.as_mut(), &mut sink, &mut report)? {
             (Poll::Ended, _) => break,
-            (Poll::Idle, _) => {
+            (Poll::Idle | Poll::Waiting, _) => {
                 let demand = sink.flush()?;
                 std::thread::sleep(PAUSE);
                 demand
@@ -154,7 +154,7 @@ fn tick(simulator: &Simulator, reader: &mut dyn Reader, sink: &mut Sink, report:
         match polled {
             Poll::Read(read) => count += read,
             // The clock may reach the next tick between two partitions: only the first decides whether a tick is due.
-            Poll::Idle | Poll::Ended => return Ok((polled, Demand::More)),
+            Poll::Idle | Poll::Waiting | Poll::Ended => return Ok((polled, Demand::More)),
         }
     }
     Ok((Poll::Read(count), outcome?))

@@ -134,6 +134,8 @@ pub struct Buckets {
     /// Closed buckets that samples came to since the last `finish`, as they were before.
     revised: HashMap<(Time, u64, u32), Option<Bucket>>,
     behind: u64,
+    /// The bucket that the common watermark was in when what is settled was last let go.
+    settled: Time,
 }
 
 impl Buckets {
@@ -148,6 +150,7 @@ impl Buckets {
             checked: BTreeSet::new(),
             revised: HashMap::new(),
             behind: 0,
+            settled: Time::MIN,
         }
     }
 
@@ -183,7 +186,7 @@ impl Buckets {
         for report in reports {
             match *report {
                 Report::Watermark { partition, watermark, activity } => self.watermarks.report(partition, watermark, activity),
-                Report::Alive { partition, start } if !self.checked.contains(&(start, partition)) => {
+                Report::Alive { partition, start } if self.is_open_to(partition, start) => {
                     self.unchecked.insert((start, partition));
                 }
                 Report::Alive { .. } => {}
@@ -192,6 +195,11 @@ impl Buckets {
         self.revise(say);
         self.close(say);
         self.settle();
+    }
+
+    /// Whether it is still to be found out who was silent in a bucket. One that is settled has been said, and is gone from here.
+    fn is_open_to(&mut self, partition: u32, start: Time) -> bool {
+        !self.checked.contains(&(start, partition)) && !self.timing.is_settled(start, self.watermarks.low())
     }
 
     /// The common watermark: every bucket that ends at or before it is closed.
@@ -306,6 +314,10 @@ impl Buckets {
     /// Lets go of what can change no more.
     fn settle(&mut self) {
         let low = self.watermarks.low();
+        if self.timing.start(low) == self.settled {
+            return;
+        }
+        self.settled = self.timing.start(low);
         while let Some(entry) = self.intervals.first_entry().filter(|entry| self.timing.is_settled(*entry.key(), low)) {
             entry.remove();
         }
@@ -322,5 +334,35 @@ impl Buckets {
                 !known.spans.is_empty()
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Activity;
+
+    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000 };
+
+    /// Failed once: a partition that came back after longer than the lateness turned the buckets of its backlog into missing ones.
+    #[test]
+    fn a_partition_that_comes_back_late_overwrites_nothing() {
+        let mut buckets = Buckets::new(TIMING, Time::MIN);
+        let mut event = Event::empty(EntityId(7), 310, 0);
+        event.push(MetricId(1), 1.0);
+        buckets.add(&Event { time: 10, ..event });
+        buckets.add(&event);
+        let alive = [Report::Alive { partition: 0, start: 0 }, Report::Alive { partition: 0, start: 300 }];
+        let mut said = Vec::new();
+        buckets.finish(&[alive[0], alive[1], Report::Watermark { partition: 0, watermark: 700, activity: Activity::Idle }], &mut |b, s| {
+            said.push((b, s));
+        });
+        buckets.finish(&[Report::Watermark { partition: 1, watermark: 9_000, activity: Activity::Active }], &mut |b, s| said.push((b, s)));
+        assert_eq!(said.len(), 2);
+        buckets.add(&event);
+        buckets.finish(&[alive[1], Report::Watermark { partition: 0, watermark: 9_000, activity: Activity::Active }], &mut |b, s| {
+            said.push((b, s));
+        });
+        assert_eq!((said.len(), buckets.behind()), (2, 1), "{said:?}");
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How many models of a series are kept: the one in force and the one before it, for buckets that are older than the newest training.
-const MODELS_KEPT: usize = 2;
+/// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
+const MODELS_MAX: usize = 14;
 
 /// What makes a scored bucket an anomaly, and for how long its verdict may change.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,11 @@ impl Scorer {
         entry.models.retain(|known| known.trained_until != model.trained_until);
         entry.models.push(model);
         entry.models.sort_by_key(|model| std::cmp::Reverse(model.trained_until));
-        entry.models.truncate(MODELS_KEPT);
+        // What scores the oldest verdict that may still change is kept, and what is newer; without verdicts, the one in force and the one before.
+        let oldest = entry.verdicts.first_key_value().map(|oldest| *oldest.0);
+        let needed =
+            |oldest: Time| entry.models.iter().position(|model| model.trained_until <= oldest).map_or(MODELS_MAX, |place| place + 1);
+        entry.models.truncate(oldest.map_or(2, needed).clamp(2, MODELS_MAX));
         for verdict in entry.verdicts.values_mut() {
             let revised = judge(verdict.bucket, &entry.models, &self.policy);
             if revised != *verdict {
@@ -92,5 +96,55 @@ impl Scorer {
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let verdict = self.series.get_mut(&bucket.series()).and_then(|entry| entry.verdicts.remove(&bucket.start));
         verdict.into_iter().for_each(|verdict| say(verdict, -1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Seasonal;
+    use crate::number::Number;
+    use crate::verdict::Aggregate;
+    use crate::{EntityId, MetricId};
+
+    const MINUTE: Time = 60_000;
+
+    fn bucket(start: Time) -> Bucket {
+        let mean = Number(90.0);
+        let aggregate = Aggregate { count: 1, mean, min: mean, max: mean, stddev: Number(0.0) };
+        Bucket { entity: EntityId(1), metric: MetricId(1), start, aggregate: Some(aggregate) }
+    }
+
+    fn model(trained_until: Time, level: f64) -> Arc<Model> {
+        let seasonal = Seasonal::Daily(vec![0.0; 288]);
+        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal })
+    }
+
+    /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.
+    #[test]
+    fn hourly_training_takes_no_score_away() {
+        let mut scorer = Scorer::new(Policy { threshold: 3.0, retention: 65 * MINUTE });
+        let series = bucket(0).series();
+        let mut relation: BTreeMap<Verdict, isize> = BTreeMap::new();
+        for minute in (0..360).step_by(5) {
+            let mut say = |verdict, sign| *relation.entry(verdict).or_default() += sign;
+            if minute % 60 == 0 {
+                scorer.learn(series, model(minute * MINUTE, 50.0), &mut say);
+            }
+            scorer.score(bucket(minute * MINUTE), &mut say);
+        }
+        let unscored = relation.iter().filter(|(verdict, count)| **count > 0 && verdict.score.is_none()).count();
+        assert_eq!(unscored, 0);
+        assert!(relation.values().all(|count| *count == 0 || *count == 1));
+    }
+
+    #[test]
+    fn a_model_that_comes_late_revises_what_it_would_have_scored() {
+        let mut scorer = Scorer::new(Policy { threshold: 3.0, retention: 65 * MINUTE });
+        let mut said = Vec::new();
+        scorer.score(bucket(10 * MINUTE), &mut |verdict, sign| said.push((verdict.state, sign)));
+        scorer.learn(bucket(0).series(), model(10 * MINUTE, 50.0), &mut |verdict, sign| said.push((verdict.state, sign)));
+        let unscored = State::Unscored(Unscored::NoModel);
+        assert_eq!(said, [(unscored, 1), (unscored, -1), (State::Anomalous, 1)]);
     }
 }

@@ -60,7 +60,7 @@ enum Input {
 impl Input {
     fn open(path: &str) -> Result<Self> {
         let is_table = std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        Ok(if is_table { Self::Table(Arc::new(Table::open(path)?)) } else { Self::Events(Arc::new(Files::open(path)?)) })
+        Ok(if is_table { Self::Table(Arc::new(Table::sorted(path)?)) } else { Self::Events(Arc::new(Files::open(path)?)) })
     }
 
     fn source(&self) -> Arc<dyn Source> {
@@ -77,6 +77,12 @@ impl Input {
 /// An input that cannot be read or holds nothing to train on, or an output that cannot be written.
 pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
+    if arguments.workers.processes > 1 {
+        bail!("a backtest runs in one process; give it threads with -w");
+    }
+    if arguments.input == "-" {
+        bail!("a backtest reads its input twice: write it to a file");
+    }
     let input = Input::open(&arguments.input)?;
     let place = arguments.out.display().to_string();
     let mut out: Box<dyn Write> = if place == "-" {
@@ -94,7 +100,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let trained = fit(arguments, &mut *before)?;
     drop(before);
     let mut scored = pass(Some(Box::new(Memory::new(trained))), "scoring")?;
-    warn_of_refusals(&mut *scored)?;
+    warn_of_refusals(arguments, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
     scored.verdicts(arguments.train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
@@ -155,7 +161,7 @@ fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Traine
     let mut request = train::Request::new(arguments.train_until, arguments.train_until);
     request.window = milliseconds(arguments.window);
     request.bucket_width = milliseconds(arguments.detection.bucket);
-    request.period = usize::try_from(86_400_000 / request.bucket_width).context("the bucket is too narrow")?;
+    request.period = train::Request::period_of(request.bucket_width)?;
     let mut models = Memory::new(Vec::new());
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
     if report.trained < report.total {
@@ -166,9 +172,16 @@ fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Traine
     Ok(models.load()?.0)
 }
 
-fn warn_of_refusals(history: &mut dyn History) -> Result<()> {
-    for (reason, count) in history.dead_letters()? {
+/// Says what was refused. Of an input that is mostly refused, verdicts would mislead.
+fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Result<()> {
+    let refused = history.dead_letters()?;
+    for (reason, count) in &refused {
         tracing::warn!("{count} records were refused as {reason}");
+    }
+    let mut seen = 0;
+    history.verdicts(Time::MIN, Time::MAX, &mut |verdict| seen += verdict.bucket.aggregate.map_or(0, |aggregate| aggregate.count))?;
+    if refused.values().sum::<u64>() > seen {
+        bail!("most of '{}' was refused, see above; events must come in the order of time, within --lateness", arguments.input);
     }
     Ok(())
 }

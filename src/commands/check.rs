@@ -59,12 +59,24 @@ fn source(url: &str) -> Result<String> {
     }
 }
 
+/// Looks, and changes nothing: a run makes what is not there yet.
 fn stored(url: &str) -> Result<String> {
+    if is_to_be_made(url) {
+        return Ok("nothing there yet; `tidewatch run` or `tidewatch migrate` makes it".into());
+    }
     let mut history = history::open(url)?;
-    let applied = history.migrate()?;
-    Ok(format!("{} series, {} sources, {} migrations applied now", history.series()?.len(), history.sources()?.len(), applied.len()))
+    Ok(format!("{} series, {} sources", history.series()?.len(), history.sources()?.len()))
 }
 
 fn trained(url: &str) -> Result<String> {
+    if is_to_be_made(url) {
+        return Ok("nothing there yet; `tidewatch train` makes it".into());
+    }
     Ok(format!("generation {}", models::open(url)?.generation()?))
+}
+
+fn is_to_be_made(url: &str) -> bool {
+    let path = url.strip_prefix("embedded:").map(std::path::Path::new);
+    // A folder that cannot be made is a fault, and opening says so.
+    path.is_some_and(|path| !path.exists() && path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()))
 }

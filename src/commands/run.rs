@@ -110,7 +110,8 @@ pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()
         scope.spawn(|| console.watch(&statistics, &over));
         if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
             let over = &over;
-            scope.spawn(move || retrain(arguments, every, over));
+            let statistics = &statistics;
+            scope.spawn(move || retrain(arguments, every, statistics, over));
         }
         let outcome = runner::run(job, timely, &mut *history, Some(models), &statistics, &console, stop);
         over.store(true, Ordering::Relaxed);
@@ -142,13 +143,15 @@ fn sum_up(statistics: &Statistics, started: Instant) {
 }
 
 /// Trains again and again until the run is over; a failure is a warning, since detection goes on with the last models.
-fn retrain(arguments: &RunArgs, every: Duration, over: &AtomicBool) {
+fn retrain(arguments: &RunArgs, every: Duration, statistics: &Statistics, over: &AtomicBool) {
     let mut trained_at = Instant::now();
     while !over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(200));
         if trained_at.elapsed() >= every {
             trained_at = Instant::now();
-            match train_once(arguments, crate::instant::now()) {
+            // Up to where buckets are complete; a model of times to come would score nothing now.
+            let Some(until) = statistics.horizon() else { continue };
+            match train_once(arguments, until) {
                 Ok(report) => tracing::info!("{}", report.to_string().lines().next().unwrap_or_default()),
                 Err(error) => tracing::warn!(%error, "training failed; detection goes on with the last models"),
             }
@@ -164,7 +167,7 @@ pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::
     let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
     let mut request = train::Request::new(until, crate::instant::now());
     request.bucket_width = milliseconds(arguments.detection.bucket);
-    request.period = usize::try_from(86_400_000 / request.bucket_width).context("the bucket is longer than a day")?;
+    request.period = train::Request::period_of(request.bucket_width)?;
     Ok(train::train(&mut *history, &mut *models, &request, &mut train::command::progress_bar())?)
 }
 

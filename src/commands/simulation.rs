@@ -3,6 +3,7 @@
 use super::run::{conclude, job, open_history, train_once, watch};
 use super::say;
 use crate::cli::RunArgs;
+use crate::cli::milliseconds;
 use crate::console::record_bar;
 use crate::generate::SimulationArgs;
 use crate::history::{Anomaly, History, Position};
@@ -10,6 +11,7 @@ use crate::kind::Kinds;
 use crate::run::{Job, Statistics, Unobserved};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
+use crate::train::Request;
 use crate::{history, instant, models, run as runner};
 use anyhow::{Result, bail};
 use dataflows::Time;
@@ -31,6 +33,7 @@ const SIGMAS: f64 = 5.0;
 /// See [`super::run::run`].
 pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     // Better now than after the backfill.
+    Request::period_of(milliseconds(arguments.detection.bucket))?;
     models::open(&arguments.models)?.generation()?;
     let mut history = open_history(arguments)?;
     let (simulator, position) = find(arguments, preset, &mut *history)?;

@@ -13,7 +13,7 @@ mod wide;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Severity, Time, Verdict};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A series as history knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +112,8 @@ pub struct Position {
     pub progress: Vec<Progress>,
     /// The last committed [`Batch::horizon`].
     pub horizon: Option<Time>,
+    /// Offsets at or after a partition's `replay_offset` whose records were refused for lying in the future, by partition name.
+    pub refused: BTreeMap<String, BTreeSet<i64>>,
     /// The last bucket in which a series had samples, for the series that had some at or after the `since` asked for.
     pub last_seen: Vec<(Series, Time)>,
 }

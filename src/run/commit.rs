@@ -9,7 +9,7 @@ use crate::source::Partition;
 use dataflows::{SeriesId, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After a failure that may pass, the next try waits this long, then twice as long, up to a limit.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -69,7 +69,7 @@ impl<'a> Committer<'a> {
                 Ok(()) => break,
                 Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
                     tracing::warn!(%place, %problem, retry_in = ?wait, "history is away; nothing is lost, detection waits");
-                    std::thread::sleep(wait);
+                    self.sleep(wait);
                     wait = (wait * 2).min(RETRY.1);
                 }
                 Err(error) => return Err(error),
@@ -77,6 +77,14 @@ impl<'a> Committer<'a> {
         }
         self.announce(&batch);
         Ok(())
+    }
+
+    /// Waits, or returns early when the run is to stop.
+    fn sleep(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(RETRY.0 / 4);
+        }
     }
 
     fn batch(&mut self, outputs: Vec<Output>) -> Batch {
@@ -102,6 +110,8 @@ impl<'a> Committer<'a> {
         }
         batch.progress = progress.into_values().collect();
         batch.changes = net_changes(verdicts);
+        // A restart may lack the model that scored a bucket then; what is stored is right.
+        batch.changes.retain(|change| !self.is_forgotten(change));
         let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
         self.latest_end = ends.fold(self.latest_end, Time::max);
         // The end of a file is not the end of time: more may be appended to it.
@@ -125,6 +135,14 @@ impl<'a> Committer<'a> {
         {
             self.partitions.extend(found.into_iter().map(|partition| (partition.id, partition.name)));
         }
+    }
+
+    /// Whether a restart merely says that it no longer knows what an earlier run did.
+    fn is_forgotten(&self, change: &Change) -> bool {
+        let unscored = |verdict: Verdict| {
+            matches!(verdict.state, State::Unscored(_)) && verdict.bucket.start + self.job.timing.bucket_width <= self.restored_horizon
+        };
+        change.old.is_none() && change.new.is_some_and(unscored)
     }
 
     /// Whether an earlier run has said the same.
@@ -168,15 +186,49 @@ fn net_changes(mut verdicts: Vec<(Verdict, isize)>) -> Vec<Change> {
         (one.bucket.entity, one.bucket.metric, one.bucket.start) == (other.bucket.entity, other.bucket.metric, other.bucket.start)
     };
     for group in verdicts.chunk_by(|one, other| same_bucket(&one.0, &other.0)) {
-        let mut change = Change { old: None, new: None };
+        let (mut change, mut cancelled) = (Change { old: None, new: None }, None);
         for equal in group.chunk_by(|one, other| one.0 == other.0) {
             match equal.iter().map(|update| update.1).sum::<isize>() {
-                0 => {}
+                0 => cancelled = Some(equal[0].0),
                 1.. => change.new = Some(equal[0].0),
                 _ => change.old = Some(equal[0].0),
             }
         }
+        if change.new.is_some() {
+            // Said and taken back within the group: what is new is a revision all the same.
+            change.old = change.old.or(cancelled);
+        }
         changes.extend((change.old != change.new).then_some(change));
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::verdict::Unscored;
+    use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number};
+
+    fn verdict(mean: f64) -> Verdict {
+        let mean = Number(mean);
+        let aggregate = Some(Aggregate { count: 1, mean, min: mean, max: mean, stddev: Number(0.0) });
+        let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 300, aggregate };
+        Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) }
+    }
+
+    #[test]
+    fn signs_add_up_whatever_their_order() {
+        let (one, two) = (verdict(1.0), verdict(2.0));
+        assert_eq!(net_changes(vec![(one, 1)]), [Change { old: None, new: Some(one) }]);
+        assert_eq!(net_changes(vec![(two, 1), (one, -1)]), [Change { old: Some(one), new: Some(two) }]);
+        assert_eq!(net_changes(vec![(one, -1), (two, 1), (two, -1)]), [Change { old: Some(one), new: None }]);
+        assert_eq!(net_changes(vec![(one, 1), (one, -1)]), []);
+    }
+
+    /// Failed once: a file that had grown was read on, and its last bucket taken for one that a restart merely repeats.
+    #[test]
+    fn what_was_said_and_revised_within_a_group_is_a_revision() {
+        let (one, two) = (verdict(1.0), verdict(2.0));
+        assert_eq!(net_changes(vec![(one, 1), (one, -1), (two, 1)]), [Change { old: Some(one), new: Some(two) }]);
+    }
 }

@@ -1,10 +1,12 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
 mod commit;
+mod intake;
 mod names;
 mod output;
 mod share;
 mod statistics;
+mod stretch;
 mod worker;
 
 pub use statistics::Statistics;
@@ -13,7 +15,7 @@ use crate::history::{Change, History, HistoryError};
 use crate::kind::Kinds;
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use crate::source::{Source, SourceError};
+use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use dataflows::{Policy, Time, Timing};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,12 @@ use worker::Common;
 
 /// A model older than this has missed a whole season of its series. In milliseconds.
 const MODEL_AGE: Time = 86_400_000;
+
+/// A lock may outlive its session by so long.
+const LINGERING: Duration = Duration::from_secs(2);
+
+/// How often new partitions are looked for.
+const DISCOVERY: Duration = Duration::from_secs(30);
 
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -84,6 +92,9 @@ pub enum RunError {
     /// Timely could not start its workers.
     #[error("cannot start the workers: {0}")]
     Workers(String),
+    /// Another worker could not go on; its own error says why.
+    #[error("the run was abandoned")]
+    Abandoned,
     /// The committing thread gave up; its own error says why.
     #[error("the committing thread ended")]
     CommitterEnded,
@@ -116,10 +127,13 @@ pub fn run(
         let partitions = job.source.partitions()?;
         Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?
     };
+    let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
         stop: Arc::clone(stop),
+        abandoned: AtomicBool::new(false),
+        discovered: Arc::clone(&discovered),
         statistics: Arc::clone(statistics),
         front: Mutex::default(),
         started: (crate::instant::now(), Instant::now()),
@@ -137,11 +151,30 @@ pub fn run(
             }
             Ok(())
         });
+        if !job.until_end {
+            let (job, over) = (&job, &over);
+            scope.spawn(move || discover(job, &discovered, over));
+        }
         let outcome = work(timely, common);
         over.store(true, Ordering::Relaxed);
         committing.join().expect("a panic has ended the process")?;
         outcome
     })
+}
+
+/// Looks for partitions that appear, until the run is over. A broker that does not answer keeps nobody but this thread waiting.
+fn discover(job: &Job, discovered: &Mutex<Vec<Partition>>, over: &AtomicBool) {
+    let mut looked_at = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(100));
+        if looked_at.elapsed() > DISCOVERY {
+            looked_at = Instant::now();
+            // Workers take theirs out; one that they have already is no news to them.
+            if let Ok(found) = job.source.partitions() {
+                *discovered.lock().expect("no holder panics") = found;
+            }
+        }
+    }
 }
 
 /// Whether worker 0, and with it the committing, is in this process.
@@ -152,15 +185,17 @@ fn commits(timely: &timely::Config) -> bool {
 /// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
 fn claim(job: &Job, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
     let source = job.source.identity();
-    let mut told = false;
+    let (mut told, since) = (false, Instant::now());
     while !history.claim(&source, job.timing.bucket_width)? {
-        if !job.standby || stop.load(Ordering::Relaxed) {
+        // A server notices a moment later that the last session of this very process has ended.
+        let patient = job.standby || since.elapsed() < LINGERING;
+        if !patient || stop.load(Ordering::Relaxed) {
             return Err(RunError::Claimed(source));
         }
-        if !std::mem::replace(&mut told, true) {
+        if job.standby && !std::mem::replace(&mut told, true) {
             tracing::info!(%source, "another process is watching; this one takes over when it ends");
         }
-        std::thread::sleep(TAKE_OVER);
+        std::thread::sleep(if job.standby { TAKE_OVER } else { LINGERING / 10 });
     }
     Ok(())
 }
@@ -189,20 +224,21 @@ fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
         met.store(true, Ordering::Relaxed);
         let outcome = worker::run(worker, &inside);
         if outcome.is_err() {
-            // The others wait for this worker's capabilities, which its graph still holds: let them go.
-            inside.stop.store(true, Ordering::Relaxed);
+            // The others would wait for ever for what this worker's graph still holds.
+            inside.abandoned.store(true, Ordering::Relaxed);
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
         }
         outcome
     })
     .map_err(RunError::Workers)?;
-    let mut first_error = Ok(());
-    for outcome in guards.join() {
-        let outcome = outcome.map_err(RunError::Workers).and_then(|inner| inner);
-        first_error = first_error.and(outcome);
-    }
+    let outcomes: Vec<Result<(), RunError>> =
+        guards.join().into_iter().map(|outcome| outcome.map_err(RunError::Workers).and_then(|inner| inner)).collect();
+    let stopped = common.stop.load(Ordering::Relaxed);
     drop(common);
-    first_error
+    // That a worker was left alone says nothing of why; another one's error does.
+    let (abandoned, told): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| matches!(outcome, Err(RunError::Abandoned)));
+    let told: Result<(), RunError> = told.into_iter().collect();
+    told.and_then(|()| abandoned.into_iter().filter(|_| !stopped).collect())
 }
 
 /// A model never expires by itself; an old one is worth a word.

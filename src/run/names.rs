@@ -12,19 +12,29 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The names that one worker has announced.
 #[derive(Default)]
 pub struct Announced {
-    entities: HashMap<EntityId, u64>,
+    /// A hash of the labels, and the bucket in which they were announced.
+    entities: HashMap<EntityId, (u64, i64)>,
     /// By position in the record, since a producer keeps its order.
     recent: Vec<(String, MetricId)>,
     metrics: HashSet<MetricId>,
 }
 
 impl Announced {
-    /// The identity of the entity of an event, announced on first sight and whenever its labels change.
-    pub fn entity(&mut self, decoded: &Decoded<'_>, kinds: &Kinds, partition: &str, announce: &mut dyn FnMut(Output)) -> EntityId {
+    /// The identity of the entity of an event, announced on first sight, and when its labels change, but not twice in one `bucket`.
+    pub fn entity(
+        &mut self,
+        decoded: &Decoded<'_>,
+        kinds: &Kinds,
+        partition: &str,
+        bucket: i64,
+        announce: &mut dyn FnMut(Output),
+    ) -> EntityId {
         let entity_type = kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str());
         let id = EntityId::of(entity_type, &decoded.entity_id);
         let labels = decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0);
-        if self.entities.insert(id, labels) != Some(labels) {
+        let known = self.entities.get(&id);
+        if known.is_none_or(|known| known.0 != labels && known.1 != bucket) {
+            self.entities.insert(id, (labels, bucket));
             announce(Output::Entity(Box::new(EntityName {
                 id,
                 entity_type: entity_type.into(),

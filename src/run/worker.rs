@@ -6,6 +6,7 @@ use super::statistics::Statistics;
 use super::{Job, RunError};
 use crate::history::Position;
 use crate::models::Trained;
+use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::{
     Acquaintance, Epoch, Epochs, Event, Model, Plain, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets,
@@ -31,8 +32,6 @@ const GROUP_OUTPUTS: usize = 50_000;
 const GROUP_RECORDS: u64 = 100_000;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
-/// How often new partitions are looked for.
-const DISCOVERY: Duration = Duration::from_secs(30);
 
 type ModelMessage = (u64, SeriesId, Arc<Model>);
 
@@ -47,6 +46,10 @@ pub struct Common {
     pub position: Position,
     /// Set to end the run in good order.
     pub stop: Arc<AtomicBool>,
+    /// Set when a worker cannot go on: the others must not wait for what it held.
+    pub abandoned: AtomicBool,
+    /// The partitions there are, looked for in the background.
+    pub discovered: Arc<Mutex<Vec<Partition>>>,
     /// Counters.
     pub statistics: Arc<Statistics>,
     /// Where the partitions of this process are.
@@ -166,6 +169,11 @@ impl Group {
     }
 }
 
+/// The worker that reads a partition. Topics begin at different workers, so that many with one partition each are spread as well.
+fn worker_of(partition: &Partition, peers: usize) -> usize {
+    ((partition.id >> 16) as usize + (partition.id & 0xffff) as usize) % peers
+}
+
 /// Runs one worker to the end of its partitions, or until the run is to stop.
 ///
 /// # Errors
@@ -174,7 +182,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let job = &*common.job;
     let (index, peers) = (worker.index(), worker.peers());
     let mut ends = build(worker, job, common.position.horizon.unwrap_or(Time::MIN));
-    let mine = |partition: &crate::source::Partition| partition.id as usize % peers == index;
+    let mine = |partition: &Partition| worker_of(partition, peers) == index;
     let partitions: Vec<_> = job.source.partitions()?.into_iter().filter(mine).collect();
     let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
@@ -188,9 +196,16 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
 
     let mut epoch: Epoch = 0;
     let mut in_flight: VecDeque<(Epoch, u64)> = VecDeque::new();
-    let mut looked_at = Instant::now();
     let mut trouble: Option<Instant> = None;
     loop {
+        if common.abandoned.load(Ordering::Relaxed) {
+            return Err(RunError::Abandoned);
+        }
+        if common.stop.load(Ordering::Relaxed) && share.is_restoring() {
+            // What was read again is stored already.
+            common.abandoned.store(true, Ordering::Relaxed);
+            return Err(RunError::Abandoned);
+        }
         let now_epoch = common.epoch();
         if now_epoch > epoch && !share.is_restoring() {
             models.iter().filter_map(|models| models.try_recv().ok()).for_each(|trained| ends.learn(trained));
@@ -208,7 +223,8 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         let mut read = 0;
         let full = in_flight.iter().map(|batch| batch.1).sum::<u64>() > IN_FLIGHT && !share.is_restoring();
         if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
-            match ends.with_outlets(|outlets| share.read(outlets)) {
+            let horizon = ends.horizon.get();
+            match ends.with_outlets(|outlets| share.read(horizon, outlets)) {
                 Ok(count) => (read, trouble) = (count, None),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "the source is away; detection goes on when it is back");
@@ -222,12 +238,8 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             _ if read > 0 => in_flight.push_back((epoch, read as u64)),
             _ => {}
         }
-        if looked_at.elapsed() > DISCOVERY && !job.until_end {
-            looked_at = Instant::now();
-            if let Ok(found) = job.source.partitions() {
-                found.iter().filter(|partition| mine(partition)).try_for_each(|partition| share.add(partition))?;
-            }
-        }
+        let found = common.discovered.lock().expect("no holder panics").extract_if(.., |partition| mine(partition)).collect::<Vec<_>>();
+        found.iter().try_for_each(|partition| share.add(partition))?;
         if read > 0 {
             worker.step();
         } else {
@@ -244,6 +256,9 @@ fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> 
     // Inputs that are let go promise that nothing more will come.
     drop((events, reports, acquaintances, models, outputs));
     while !durable.done() {
+        if common.abandoned.load(Ordering::Relaxed) {
+            return Err(RunError::Abandoned);
+        }
         worker.step_or_park(Some(Duration::from_millis(1)));
         group.turn(&queue, common.job.commit_interval, true)?;
     }

@@ -6,9 +6,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,12 @@ const SETTINGS: [(&str, &str); 8] = [
     ("queued.max.messages.kbytes", "16384"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
+
+/// The number of a partition within the source.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // topics of one URL, partitions of one topic
+fn id_of(topic: usize, number: i32) -> u32 {
+    (topic as u32) << TOPIC_SHIFT | number as u32
+}
 
 /// Topics of one Kafka cluster.
 pub struct KafkaTopics {
@@ -67,7 +73,8 @@ impl KafkaTopics {
         let asking: BaseConsumer = config.create().map_err(|error| wrong(&refusal(&error)))?;
         let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking };
         found.partitions()?;
-        found.cluster = found.asking.client().fetch_cluster_id(ANSWER).unwrap_or_else(|| brokers.into());
+        let unnamed = || found.error("", "the cluster does not tell its id, under which progress is stored".into(), true);
+        found.cluster = found.asking.client().fetch_cluster_id(ANSWER).ok_or_else(unnamed)?;
         Ok(found)
     }
 
@@ -81,22 +88,11 @@ impl KafkaTopics {
         (&self.topics[(partition.id >> TOPIC_SHIFT) as usize], (partition.id & ((1 << TOPIC_SHIFT) - 1)) as i32)
     }
 
-    /// The offset behind the last record, having made sure that `offset` is a place of this log.
-    fn end(&self, partition: &Partition, offset: Option<i64>) -> Result<i64, SourceError> {
+    /// The first offset of a partition, and the one behind its last.
+    fn bounds(&self, partition: &Partition) -> Result<(i64, i64), SourceError> {
         let (topic, number) = self.topic(partition);
-        let (low, high) = self
-            .asking
-            .fetch_watermarks(topic, number, ANSWER)
-            .map_err(|error| self.error(&partition.name, format!("cannot be read: {error}"), true))?;
-        if let Some(offset) = offset.filter(|offset| *offset > high) {
-            let problem =
-                format!("was read up to offset {offset}, but ends at {high}: the topic was made anew; give the new one another name");
-            return Err(self.error(&partition.name, problem, false));
-        }
-        if let Some(offset) = offset.filter(|offset| *offset < low) {
-            tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
-        }
-        Ok(high)
+        let bounds = self.asking.fetch_watermarks(topic, number, ANSWER);
+        bounds.map_err(|error| self.error(&partition.name, format!("cannot be read: {error}"), true))
     }
 }
 
@@ -129,9 +125,7 @@ impl Source for KafkaTopics {
                 return Err(self.error("", problem, false));
             };
             for number in found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id) {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // topics of one URL, partitions of one topic
-                let id = (place as u32) << TOPIC_SHIFT | number as u32;
-                partitions.push(Partition { id, name: format!("{topic}/{number}") });
+                partitions.push(Partition { id: id_of(place, number), name: format!("{topic}/{number}") });
             }
         }
         partitions.sort_by_key(|partition| partition.id);
@@ -149,12 +143,24 @@ impl Source for KafkaTopics {
             trouble: Trouble::default(),
         };
         for (partition, offset) in partitions {
-            let end = self.end(partition, *offset)?;
-            let place = Place { name: partition.name.clone(), next: *offset, end: self.until_end.then_some(end) };
+            let (low, end) = self.bounds(partition)?;
+            if let Some(offset) = offset.filter(|offset| *offset < low) {
+                tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
+            }
+            let place = Place { end: self.until_end.then_some(end), ..Place::new(partition, *offset) };
             reader.assignment.insert(partition.id, place);
         }
         reader.assign()?;
         Ok(Box::new(reader))
+    }
+
+    fn check(&self, partition: &Partition, offset: i64) -> Result<(), SourceError> {
+        let (_, end) = self.bounds(partition)?;
+        if offset <= end {
+            return Ok(());
+        }
+        let problem = format!("was read up to offset {offset}, but ends at {end}: the topic was made anew; give the new one another name");
+        Err(self.error(&partition.name, problem, false))
     }
 
     fn now(&self) -> Time {
@@ -166,7 +172,33 @@ impl Source for KafkaTopics {
 struct Place {
     name: String,
     next: Option<i64>,
+    /// Where reading is to stop; `None` to go on for ever.
     end: Option<i64>,
+    /// Whether the broker has said that there is no more for now.
+    at_end: bool,
+    /// Records that came before the partition had a queue of its own: offset, arrival, bytes.
+    early: VecDeque<(i64, Option<Time>, Vec<u8>)>,
+}
+
+impl Place {
+    fn new(partition: &Partition, next: Option<i64>) -> Self {
+        Self { name: partition.name.clone(), next, end: None, at_end: false, early: VecDeque::new() }
+    }
+
+    /// Hands a record over, unless it was handed over before: after a reset the broker begins anew.
+    fn hand_over(&mut self, offset: i64, arrived_at: Option<Time>, bytes: &[u8], take: &mut dyn FnMut(Record<'_>)) -> usize {
+        if self.next.is_some_and(|next| offset < next) {
+            return 0;
+        }
+        take(Record { offset, next_offset: offset + 1, bytes, arrived_at });
+        (self.next, self.at_end) = (Some(offset + 1), false);
+        1
+    }
+}
+
+/// When the broker took a record, by its own clock. A producer's clock is as good as its event time, so it proves nothing.
+fn arrival(message: &BorrowedMessage<'_>) -> Option<Time> {
+    if let Timestamp::LogAppendTime(time) = message.timestamp() { Some(time) } else { None }
 }
 
 /// Whether the brokers are away. The client library tries again by itself and says so often; once is enough for a person.
@@ -217,6 +249,27 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Serves the client's own events. Records come through the partitions' queues, but for those that were fetched before there was one.
+    fn serve(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        while let Some(event) = consumer.poll(Duration::ZERO) {
+            match event {
+                Ok(message) => {
+                    let id = self.names.iter().position(|name| name == message.topic()).map(|topic| id_of(topic, message.partition()));
+                    if let Some(place) = id.and_then(|id| self.assignment.get_mut(&id)) {
+                        place.early.push_back((message.offset(), arrival(&message), message.payload().unwrap_or_default().to_vec()));
+                    }
+                }
+                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => {
+                    self.trouble.note(&self.brokers, &error);
+                    // Whoever is away may hold more.
+                    self.assignment.values_mut().for_each(|place| place.at_end = false);
+                }
+            }
+        }
+    }
+
     fn topic(&self, id: u32) -> (&str, i32) {
         #[allow(clippy::cast_possible_wrap)] // 16 bits
         (&self.names[(id >> TOPIC_SHIFT) as usize], (id & ((1 << TOPIC_SHIFT) - 1)) as i32)
@@ -229,47 +282,43 @@ impl KafkaReader {
 
 impl Reader for KafkaReader {
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
-        // Serves the client's own events; records come through the partitions' queues.
-        while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            event.err().iter().for_each(|error| self.trouble.note(&self.brokers, error));
-        }
+        self.serve();
         let Self { assignment, queues, trouble, brokers, .. } = self;
         let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get(&partition)) else { return Ok(Poll::Ended) };
         let mut count = 0;
+        while let Some((offset, arrived_at, bytes)) = place.early.pop_front() {
+            count += place.hand_over(offset, arrived_at, &bytes, take);
+        }
         while count < most && place.end.is_none_or(|end| place.next.unwrap_or(0) < end) {
-            let message = match queue.poll(Duration::ZERO) {
+            match queue.poll(Duration::ZERO) {
                 None => break,
-                Some(Ok(message)) => message,
+                Some(Ok(message)) => {
+                    count += place.hand_over(message.offset(), arrival(&message), message.payload().unwrap_or_default(), take);
+                    trouble.is_over(brokers);
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     // Behind the last record there may be offsets that no record has: transaction markers, or what compaction took.
                     place.next = place.next.max(place.end);
-                    break;
+                    place.at_end = true;
+                    trouble.is_over(brokers);
                 }
                 Some(Err(error)) => {
                     trouble.note(brokers, &error);
-                    continue;
+                    place.at_end = false;
                 }
-            };
-            let offset = message.offset();
-            // The broker's own clock is part of the log; a producer's is as good as its event time, so it proves nothing.
-            let arrived_at = if let Timestamp::LogAppendTime(time) = message.timestamp() { Some(time) } else { None };
-            take(Record { offset, next_offset: offset + 1, bytes: message.payload().unwrap_or_default(), arrived_at });
-            place.next = Some(offset + 1);
-            count += 1;
-            trouble.is_over(brokers);
+            }
         }
         let ended = place.end.is_some_and(|end| place.next.unwrap_or(0) >= end);
-        Ok(if count > 0 {
-            Poll::Read(count)
-        } else if ended {
-            Poll::Ended
-        } else {
-            Poll::Idle
+        Ok(match count {
+            1.. => Poll::Read(count),
+            0 if ended => Poll::Ended,
+            0 if place.at_end => Poll::Idle,
+            0 => Poll::Waiting,
         })
     }
 
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
-        self.assignment.insert(partition.id, Place { name: partition.name.clone(), next: offset, end: None });
+        self.assignment.insert(partition.id, Place::new(partition, offset));
         self.assign()
     }
 }

@@ -39,8 +39,10 @@ pub struct Record<'a> {
 pub enum Poll {
     /// This many records were handed over, at least one; there may be more.
     Read(usize),
-    /// Nothing now.
+    /// The end of what there is now was reached.
     Idle,
+    /// Nothing came, but there may be something: the log is being fetched, or is away.
+    Waiting,
     /// Nothing now or ever.
     Ended,
 }
@@ -55,6 +57,14 @@ pub trait Source: Send + Sync {
 
     /// Opens some partitions, each from an offset; `None` means its beginning.
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError>;
+
+    /// Makes sure that `offset`, up to which the partition was read and committed, is a place of this log.
+    ///
+    /// # Errors
+    /// A log that ends before it: another one by the same name.
+    fn check(&self, _partition: &Partition, _offset: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     /// The clock that event times are compared with to find those in the future: the wall clock, or a simulated one.
     fn now(&self) -> Time;

@@ -1,6 +1,7 @@
 //! `file:` a CSV of samples, `timestamp,entity,metric,value`; every row becomes one event of a server, so that it goes the way of all records.
 
 use super::{Partition, Poll, Reader, Record, Source, SourceError};
+use crate::instant;
 use csv::{ByteRecord, Position};
 use dataflows::Time;
 use std::fs::File;
@@ -12,6 +13,7 @@ pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
 /// A CSV file as a log of one partition whose offsets are byte positions.
 pub struct Table {
     path: String,
+    sorted: bool,
 }
 
 impl Table {
@@ -22,9 +24,17 @@ impl Table {
     pub fn open(path: &str) -> Result<Self, SourceError> {
         // A file has one name, under which progress is kept, from whatever folder it is looked at.
         let absolute = std::fs::canonicalize(path).map_or_else(|_| path.into(), |absolute| absolute.display().to_string());
-        let table = Self { path: absolute };
+        let table = Self { path: absolute, sorted: false };
         table.columns(&mut table.reader()?)?;
         Ok(table)
+    }
+
+    /// The same file as if its rows had come in the order of time, whatever their order is. It is held in memory.
+    ///
+    /// # Errors
+    /// See [`Table::open`].
+    pub fn sorted(path: &str) -> Result<Self, SourceError> {
+        Ok(Self { sorted: true, ..Self::open(path)? })
     }
 
     fn fail(&self, problem: impl std::fmt::Display) -> SourceError {
@@ -77,7 +87,8 @@ impl Source for Table {
     }
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
-        let mut rows = Rows { table: Self { path: self.path.clone() }, open: None, row: ByteRecord::new(), json: Vec::new() };
+        let table = Self { path: self.path.clone(), sorted: self.sorted };
+        let mut rows = Rows { table, open: None, sorted: None, row: ByteRecord::new(), json: Vec::new() };
         for (partition, offset) in partitions {
             rows.add(partition, *offset)?;
         }
@@ -89,17 +100,30 @@ impl Source for Table {
     }
 }
 
+/// The time of a row, its place among all, and its event.
+type SortedRow = (Option<Time>, i64, Vec<u8>);
+
 /// The rows of a table, on the worker that owns its only partition.
 struct Rows {
     table: Table,
     open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
+    /// All rows that are still to come, by time.
+    sorted: Option<std::vec::IntoIter<SortedRow>>,
     row: ByteRecord,
     json: Vec<u8>,
 }
 
 impl Reader for Rows {
     fn poll(&mut self, _: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
-        let Self { table, open: Some((reader, columns)), row, json } = self else { return Ok(Poll::Ended) };
+        if let Some(sorted) = &mut self.sorted {
+            let mut count = 0;
+            for (_, offset, bytes) in sorted.take(most) {
+                take(Record { offset, next_offset: offset + 1, bytes: &bytes, arrived_at: None });
+                count += 1;
+            }
+            return Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended });
+        }
+        let Self { table, open: Some((reader, columns)), row, json, .. } = self else { return Ok(Poll::Ended) };
         let mut count = 0;
         while count < most {
             if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
@@ -118,6 +142,10 @@ impl Reader for Rows {
     fn add(&mut self, _: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
         let mut reader = self.table.reader()?;
         let columns = self.table.columns(&mut reader)?;
+        if self.table.sorted {
+            self.sorted = Some(self.by_time(reader, columns)?.into_iter());
+            return Ok(());
+        }
         if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
             let mut position = Position::new();
             position.set_byte(offset);
@@ -125,6 +153,22 @@ impl Reader for Rows {
         }
         self.open = Some((reader, columns));
         Ok(())
+    }
+}
+
+impl Rows {
+    /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
+    fn by_time(&mut self, mut reader: csv::Reader<BufReader<File>>, columns: [usize; 4]) -> Result<Vec<SortedRow>, SourceError> {
+        let mut rows = Vec::new();
+        while reader.read_byte_record(&mut self.row).map_err(|error| self.table.fail(error))? {
+            let mut json = Vec::new();
+            render(&self.row, columns, &mut json);
+            let time = self.row.get(columns[0]).and_then(|text| std::str::from_utf8(text).ok());
+            rows.push((time.and_then(|text| instant::parse(text.trim())), 0, json));
+        }
+        rows.sort_by_key(|row| row.0);
+        (0..).zip(&mut rows).for_each(|(place, row)| row.1 = place);
+        Ok(rows)
     }
 }
 

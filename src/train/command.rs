@@ -53,12 +53,9 @@ impl Args {
         let mut request = Request::new(self.until.unwrap_or(now), now);
         request.window = milliseconds(self.window);
         request.bucket_width = milliseconds(self.bucket);
-        let day = Duration::from_hours(24).as_millis();
-        let whole = !self.bucket.is_zero() && day.is_multiple_of(self.bucket.as_millis().max(1));
         request.period = match self.period {
             Some(period) => period,
-            None if whole => usize::try_from(day / self.bucket.as_millis().max(1)).unwrap_or(usize::MAX),
-            None => return Err(TrainError::Request("--bucket must divide a day, or give --period".into())),
+            None => Request::period_of(request.bucket_width)?,
         };
         match request.defect() {
             Some(defect) => Err(TrainError::Request(defect)),

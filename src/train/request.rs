@@ -1,5 +1,6 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
+use super::TrainError;
 use dataflows::Time;
 use std::fmt;
 
@@ -29,6 +30,16 @@ impl Request {
     /// Fourteen days of five-minute buckets before `until`, with daily seasons.
     pub fn new(until: Time, trained_at: Time) -> Self {
         Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, periods_min: 2, fill_min: 0.5, trained_at }
+    }
+
+    /// The buckets in a day.
+    ///
+    /// # Errors
+    /// A width that does not divide a day: its phases would drift from day to day.
+    pub fn period_of(bucket_width: Time) -> Result<usize, TrainError> {
+        let whole = bucket_width > 0 && DAY % bucket_width == 0;
+        let period = whole.then(|| usize::try_from(DAY / bucket_width).ok()).flatten();
+        period.ok_or_else(|| TrainError::Request("the bucket must divide a day, such as 5m or 1h".into()))
     }
 
     /// The end of training: the start of the first bucket that is not complete before `until`.

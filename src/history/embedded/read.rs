@@ -60,7 +60,20 @@ pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Re
     while let Some(columns) = rows.next()? {
         last_seen.push((series_at(columns)?, columns.get(5)?));
     }
-    Ok(Position { progress, horizon, last_seen })
+    Ok(Position { progress, horizon, refused: refused(connection, source)?, last_seen })
+}
+
+fn refused(connection: &Connection, source: &str) -> Result<BTreeMap<String, BTreeSet<i64>>, Fault> {
+    let mut select = connection.prepare_cached(
+        "SELECT partition, record_offset FROM dead_letters JOIN progress USING (source, partition)
+         WHERE source = ? AND reason = 'future' AND record_offset >= replay_offset AND record_offset < next_offset",
+    )?;
+    let mut refused: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    let mut rows = select.query([source])?;
+    while let Some(columns) = rows.next()? {
+        refused.entry(columns.get(0)?).or_default().insert(columns.get(1)?);
+    }
+    Ok(refused)
 }
 
 pub(super) fn sources(connection: &Connection) -> Result<Vec<String>, Fault> {

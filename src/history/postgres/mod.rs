@@ -178,6 +178,8 @@ fn is_network(error: &postgres::Error) -> bool {
 /// Takes the lock that stands for the right to commit; `false` while another session has it. It ends with the session.
 fn lock(session: &mut Session, source: &str) -> Result<bool, Fault> {
     if !session.locked {
+        // A host that died must not keep the lock for the two hours after which the system asks by default.
+        session.client.batch_execute("SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2")?;
         let sql = "SELECT pg_try_advisory_lock(hashtextextended('tidewatch ' || $1, 0))";
         session.locked = session.client.query_one(sql, &[&source])?.try_get(0)?;
     }

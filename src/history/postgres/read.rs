@@ -8,7 +8,7 @@ use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
 use postgres::Row;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The columns that [`anomaly_row`] reads. JSONB keeps a number's digits; they are read here.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details ->> 'actual_value', details ->> 'expected_value',
@@ -62,7 +62,17 @@ pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Resu
     for columns in query(session, sql, &[&source, &Instant(since)])? {
         last_seen.push((series_at(&columns)?, columns.try_get::<_, Instant>(5)?.0));
     }
-    Ok(Position { progress, horizon: horizon.map(|horizon| horizon.0), last_seen })
+    Ok(Position { progress, horizon: horizon.map(|horizon| horizon.0), refused: refused(session, source)?, last_seen })
+}
+
+fn refused(session: &mut Session, source: &str) -> Result<BTreeMap<String, BTreeSet<i64>>, Fault> {
+    let sql = "SELECT partition, record_offset FROM dead_letters JOIN progress USING (source, partition)
+        WHERE source = $1 AND reason = 'future' AND record_offset >= replay_offset AND record_offset < next_offset";
+    let mut refused: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for columns in query(session, sql, &[&source])? {
+        refused.entry(columns.try_get(0)?).or_default().insert(columns.try_get(1)?);
+    }
+    Ok(refused)
 }
 
 pub(super) fn sources(session: &mut Session) -> Result<Vec<String>, Fault> {

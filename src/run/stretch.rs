@@ -1,0 +1,137 @@
+//! One partition as its worker reads it: its clock, how far it was read, and where a restart must begin.
+
+use super::Job;
+use crate::history::Progress;
+use crate::source::{Partition, Poll};
+use dataflows::{Activity, PartitionClock, Time};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// A partition that was not polled for this long was not idle in between.
+const UNPOLLED: Duration = Duration::from_secs(1);
+
+/// A place in a partition: the records before `offset` have times up to `latest`.
+#[derive(Clone, Copy)]
+struct Mark {
+    offset: i64,
+    latest: Time,
+}
+
+/// One partition as its worker reads it.
+pub struct Stretch {
+    /// Which.
+    pub partition: Partition,
+    /// Its event time.
+    pub clock: PartitionClock,
+    /// Where reading goes on.
+    pub next_offset: i64,
+    /// Records below were part of an earlier run's commit: they rebuild its open buckets and count for nothing else.
+    pub committed: i64,
+    /// Records among those that were refused for lying in the future. The clock has gone on since; the answer must not change.
+    pub refused: BTreeSet<i64>,
+    /// Buckets that had a record, as far as they may still change.
+    pub alive: BTreeSet<Time>,
+    /// Whether it takes part in the common watermark.
+    pub activity: Activity,
+    /// What was last said of it to all workers.
+    pub reported: Option<(Time, Activity)>,
+    /// Records read and not yet said.
+    pub records: u64,
+    /// Since when its end has been reached; `None` where there is, or may be, more to be read.
+    end_since: Option<Instant>,
+    polled_at: Instant,
+    marks: VecDeque<Mark>,
+    written: Option<Progress>,
+}
+
+impl Stretch {
+    /// A partition that goes on where the last commit left it.
+    pub fn new(partition: Partition, progress: Option<&Progress>, refused: BTreeSet<i64>) -> Self {
+        let beginning = (i64::MIN, Time::MIN, i64::MIN);
+        let (replay_offset, replay_time, committed) =
+            progress.map_or(beginning, |progress| (progress.replay_offset, progress.replay_time, progress.next_offset));
+        Self {
+            partition,
+            clock: PartitionClock::new(replay_time),
+            next_offset: replay_offset,
+            committed,
+            refused,
+            alive: BTreeSet::new(),
+            activity: Activity::Active,
+            reported: None,
+            records: 0,
+            end_since: None,
+            polled_at: Instant::now(),
+            marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
+            written: progress.cloned(),
+        }
+    }
+
+    /// Whether records of an earlier commit are still to be read again.
+    pub fn is_restoring(&self) -> bool {
+        self.next_offset < self.committed
+    }
+
+    /// Whether it holds the others back: a partition whose end has been reached is not behind, however old its last record.
+    pub fn is_behind_nobody(&self) -> bool {
+        self.end_since.is_some() || self.activity != Activity::Active
+    }
+
+    /// Takes note of a record's place. `latest` is the largest time before it; it starts a mark where that was in an earlier bucket.
+    pub fn mark(&mut self, offset: i64, latest: Time, opens_bucket: bool) {
+        if opens_bucket {
+            self.marks.push_back(Mark { offset, latest });
+        }
+    }
+
+    /// Takes note of where the log begins, on the first record of all.
+    pub fn begin(&mut self, offset: i64) {
+        if self.marks[0].offset == i64::MIN {
+            self.marks[0].offset = offset;
+        }
+    }
+
+    /// Takes note of what a poll came to. Time in which nobody polled, since a store was away, makes no partition idle; neither does a broker that is.
+    pub fn note(&mut self, poll: Poll, idle_timeout: Duration) {
+        if self.polled_at.elapsed() > UNPOLLED {
+            self.end_since = None;
+        }
+        self.polled_at = Instant::now();
+        match poll {
+            Poll::Read(_) => (self.activity, self.end_since) = (Activity::Active, None),
+            Poll::Waiting => self.end_since = None,
+            Poll::Idle => {
+                let since = *self.end_since.get_or_insert(self.polled_at);
+                if since.elapsed() > idle_timeout {
+                    self.activity = Activity::Idle;
+                }
+            }
+            Poll::Ended => self.activity = Activity::Ended,
+        }
+        if self.is_restoring() && matches!(poll, Poll::Idle | Poll::Ended) {
+            let (partition, from, until) = (&self.partition.name, self.next_offset, self.committed);
+            tracing::error!(%partition, from, until, "records that were read before are gone; buckets that were open then may be incomplete");
+            self.committed = self.next_offset;
+        }
+    }
+
+    /// What to commit, if anything changed; nothing before the partition has been read up to the last commit.
+    pub fn progress(&mut self, horizon: Time, job: &Job) -> Option<Progress> {
+        let settled = |latest: Time| job.timing.is_settled(job.timing.start(latest), horizon);
+        while self.marks.get(1).is_some_and(|mark| settled(mark.latest)) {
+            self.marks.pop_front();
+        }
+        let mark = self.marks[0];
+        let progress = Progress {
+            partition: self.partition.name.clone(),
+            next_offset: self.next_offset,
+            replay_offset: mark.offset,
+            replay_time: mark.latest,
+        };
+        if self.next_offset == i64::MIN || self.is_restoring() || self.written.as_ref() == Some(&progress) {
+            return None;
+        }
+        self.written = Some(progress.clone());
+        Some(progress)
+    }
+}
