@@ -11,6 +11,10 @@ use std::time::Duration;
 /// How long a write waits for another writer of the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a new file is set up where another process does the same, and the pause between two tries: it takes some ten milliseconds.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The table is created by whoever comes first; it belongs to no migration because the file may hold nothing else.
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS model_documents (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID";
 
@@ -39,7 +43,15 @@ impl Embedded {
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.execute(SCHEMA, [])
         };
-        prepare().map_err(|error| failed(format!("{error}; is it an SQLite file?")))?;
+        let mut attempts = 1;
+        while let Err(error) = prepare() {
+            // Turning a new file's log on asks for a lock that SQLite does not wait for, whatever its timeout.
+            if attempts == ATTEMPTS || error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
+                return Err(failed(format!("{error}; is it an SQLite file?")));
+            }
+            attempts += 1;
+            std::thread::sleep(PAUSE);
+        }
         Ok(Self { place: path.into(), connection })
     }
 

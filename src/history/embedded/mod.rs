@@ -15,9 +15,9 @@ use std::time::Duration;
 /// How long a statement waits for another process (the trainer, a notebook) that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often migrations are tried, and the pause between two tries: all of them take some ten milliseconds.
-const MIGRATION_ATTEMPTS: u32 = 5;
-const MIGRATION_PAUSE: Duration = Duration::from_millis(100);
+/// How often a new file is set up where another process does the same, and the pause between two tries: it takes some ten milliseconds.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Statements kept prepared; there are fewer.
 const STATEMENTS_MAX: usize = 64;
@@ -78,7 +78,15 @@ impl Embedded {
             Connection::open(path)
         };
         let connection = connection.map_err(|error| connect(sentence(&error)))?;
-        configure(&connection).map_err(|error| connect(sentence(&error)))?;
+        let mut attempts = 1;
+        while let Err(error) = configure(&connection) {
+            // Turning a new file's log on asks for a lock that SQLite does not wait for, whatever its timeout.
+            if attempts == ATTEMPTS || error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) {
+                return Err(connect(sentence(&error)));
+            }
+            attempts += 1;
+            std::thread::sleep(PAUSE);
+        }
         Ok(Self { connection, place, claimed: None })
     }
 
@@ -164,7 +172,7 @@ impl History for Embedded {
                 Ok(report) => return Ok(migration::names(&report)),
                 // Of two processes that start together on a new file, one finds the other's tables half-way. SQLite has no lock that lasts
                 // longer than a transaction, and each migration is one: the next look finds what the other one has done.
-                Err(_) if attempts < MIGRATION_ATTEMPTS => std::thread::sleep(MIGRATION_PAUSE),
+                Err(_) if attempts < ATTEMPTS => std::thread::sleep(PAUSE),
                 Err(error) => {
                     let (place, problem) = (self.place.clone(), migration::problem(&error));
                     return Err(HistoryError::Operation { place, operation: "migrating", problem, transient: false });
