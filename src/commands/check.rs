@@ -8,6 +8,7 @@ use crate::source::{Source, SourceError};
 use crate::{history, models};
 use anyhow::{Result, bail};
 use clap::Args;
+use std::path::Path;
 
 /// What to look at.
 #[derive(Clone, Debug, Args)]
@@ -75,8 +76,9 @@ fn trained(url: &str) -> Result<String> {
     Ok(format!("generation {}", models::open(url)?.generation()?))
 }
 
+/// Whether an embedded store is not there yet, in a place where it can be made.
 fn is_to_be_made(url: &str) -> bool {
-    let path = url.strip_prefix("embedded:").map(std::path::Path::new);
-    // A folder that cannot be made is a fault, and opening says so.
-    path.is_some_and(|path| !path.exists() && path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()))
+    let Some(path) = url.strip_prefix("embedded:").map(Path::new).filter(|path| !path.exists()) else { return false };
+    let nearest = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    nearest.is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir())
 }

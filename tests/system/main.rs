@@ -3,6 +3,7 @@
 mod command_line;
 mod configuration;
 mod direction;
+mod failures;
 mod files;
 mod hostile;
 mod main_job;
