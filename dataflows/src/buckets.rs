@@ -9,29 +9,11 @@ use crate::Time;
 use crate::accumulator::Accumulator;
 use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
-use crate::identity::{EntityId, MetricId, mix};
+use crate::identity::{EntityId, HashedMap, MetricId};
+use crate::span::{Known, Span};
 use crate::verdict::Bucket;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
-
-/// Entities are hashes already; hashing them again would cost more than the look-up.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = if self.0 == 0 { value } else { mix(self.0 ^ value) };
-    }
-}
-
-pub(crate) type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
 
 /// A series that was seen before the process started, from history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,37 +71,6 @@ impl Interval {
             aggregate,
         })
     }
-}
-
-/// When a series had samples: runs of bucket starts, oldest first, in which no silence is longer than `forget`.
-struct Span {
-    metric: u32,
-    runs: Vec<(Time, Time)>,
-}
-
-impl Span {
-    fn note(&mut self, start: Time, forget: Time) {
-        let place = self.runs.partition_point(|run| run.0 <= start);
-        self.runs.insert(place, (start, start));
-        self.runs.dedup_by(|later, earlier| {
-            let joined = later.0 - earlier.1 <= forget;
-            if joined {
-                earlier.1 = earlier.1.max(later.1);
-            }
-            joined
-        });
-    }
-
-    /// Whether a sample came before `start` and is not forgotten by then.
-    fn is_expected_at(&self, start: Time, forget: Time) -> bool {
-        self.runs.iter().any(|run| run.0 < start && start - run.1 <= forget)
-    }
-}
-
-/// An entity that was seen: where, and its series.
-struct Known {
-    partition: u32,
-    spans: Vec<Span>,
 }
 
 /// The buckets of one worker.

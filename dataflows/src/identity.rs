@@ -5,6 +5,8 @@
 //! probability 3e-8 (birthday bound).
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// FNV-1a (Fowler, Noll, Vo 1991), then the finalizer of MurmurHash3 (Appleby 2011), because timely routes by the
 /// low bits of what an exchange function returns.
@@ -65,6 +67,24 @@ impl SeriesId {
         Self::of(EntityId::of(entity_type, entity_id), MetricId::of(metric))
     }
 }
+
+/// Entities are hashes already; hashing them again would cost more than the look-up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = if self.0 == 0 { value } else { mix(self.0 ^ value) };
+    }
+}
+
+pub(crate) type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ pub mod model;
 pub mod number;
 pub mod operators;
 pub mod scorer;
+mod span;
 pub mod verdict;
 pub mod wire;
 

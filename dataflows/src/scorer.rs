@@ -5,8 +5,7 @@
 //! **Invariant.** A verdict is a function of the bucket, the models of its series and the policy; never of a clock or of the order of arrival.
 
 use crate::Time;
-use crate::buckets::HashedMap;
-use crate::identity::SeriesId;
+use crate::identity::{HashedMap, SeriesId};
 use crate::model::Model;
 use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Where generated records go: a Kafka topic, a file, or standard output.
 
-use crate::source::kafka_producer::KafkaLog;
+use crate::source::kafka::producer::KafkaLog;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};

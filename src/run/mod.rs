@@ -1,6 +1,7 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
 mod commit;
+mod feed;
 mod intake;
 mod names;
 mod output;
@@ -13,18 +14,16 @@ pub use statistics::Statistics;
 
 use crate::history::{Change, History, HistoryError};
 use crate::kind::Kinds;
-use crate::models::{Models, ModelsError, Trained};
+use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use dataflows::{Policy, Time, Timing};
+use feed::Feed;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use worker::Common;
-
-/// A model older than this has missed a whole season of its series. In milliseconds.
-const MODEL_AGE: Time = 86_400_000;
 
 /// A lock may outlive its session by so long.
 const LINGERING: Duration = Duration::from_secs(2);
@@ -239,74 +238,4 @@ fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     let (abandoned, told): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| matches!(outcome, Err(RunError::Abandoned)));
     let told: Result<(), RunError> = told.into_iter().collect();
     told.and_then(|()| abandoned.into_iter().filter(|_| !stopped).collect())
-}
-
-/// A model never expires by itself; an old one is worth a word.
-fn warn_of_age(trained: &[Trained], now: Time) {
-    let newest: std::collections::BTreeMap<_, _> = trained.iter().map(|one| (&one.series, one.model.trained_until)).collect();
-    let old = newest.values().filter(|until| now - **until > MODEL_AGE).count();
-    if old > 0 {
-        tracing::warn!("{old} of {} models were trained more than a day ago; is the trainer running?", newest.len());
-    }
-}
-
-/// The models on their way to worker 0: all of them at the start, then again whenever their generation moves.
-struct Feed<'scope> {
-    job: &'scope Job,
-    statistics: &'scope Statistics,
-    over: &'scope AtomicBool,
-    sender: crossbeam_channel::Sender<Vec<Trained>>,
-}
-
-impl<'scope> Feed<'scope> {
-    fn start<'env>(self, scope: &'scope std::thread::Scope<'scope, 'env>, models: Option<Box<dyn Models>>) -> Result<(), ModelsError>
-    where
-        'env: 'scope,
-    {
-        let Some(mut models) = models else {
-            let _ = self.sender.send(Vec::new());
-            return Ok(());
-        };
-        let mut generation = models.generation()?;
-        self.hand_over(&mut *models, generation)?;
-        scope.spawn(move || {
-            let mut away = false;
-            let mut looked_at = Instant::now();
-            while !self.over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20).min(self.job.models_interval));
-                if looked_at.elapsed() < self.job.models_interval {
-                    continue;
-                }
-                looked_at = Instant::now();
-                let outcome = models.generation().and_then(|now| {
-                    if now != generation {
-                        self.hand_over(&mut *models, now)?;
-                        generation = now;
-                    }
-                    Ok(())
-                });
-                match &outcome {
-                    Err(error) if !away => tracing::warn!(%error, "the models are away; detection goes on with the last ones"),
-                    Ok(()) if away => tracing::info!("the models are back"),
-                    _ => {}
-                }
-                away = outcome.is_err();
-            }
-        });
-        Ok(())
-    }
-
-    fn hand_over(&self, models: &mut dyn Models, generation: u64) -> Result<(), ModelsError> {
-        let (trained, unusable) = models.load()?;
-        for problem in unusable {
-            tracing::warn!(%problem, "a model was skipped");
-        }
-        if !self.job.until_end {
-            warn_of_age(&trained, self.job.source.now());
-        }
-        self.statistics.generation.store(generation, Ordering::Relaxed);
-        // Nobody listens any more once the run is over.
-        let _ = self.sender.send(trained);
-        Ok(())
-    }
 }

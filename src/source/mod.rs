@@ -6,7 +6,6 @@
 pub mod decode;
 pub mod file;
 pub mod kafka;
-pub mod kafka_producer;
 pub mod simulate;
 pub mod table;
 

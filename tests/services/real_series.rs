@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::process::Command;
 use tidewatch::history;
 use tidewatch::instant;
-use tidewatch::source::kafka_producer::KafkaLog;
+use tidewatch::source::kafka::producer::KafkaLog;
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;

@@ -1,7 +1,7 @@
 //! Writing records to a Kafka topic, keyed, in order, each of them once.
 
-use super::SourceError;
-use super::kafka::refusal;
+use super::refusal;
+use crate::source::SourceError;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

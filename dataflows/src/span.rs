@@ -1,0 +1,34 @@
+//! When a series was heard: what it takes to know that it has fallen silent.
+
+use crate::Time;
+
+/// When a series had samples: runs of bucket starts, oldest first, in which no silence is longer than `forget`.
+pub(crate) struct Span {
+    pub(crate) metric: u32,
+    pub(crate) runs: Vec<(Time, Time)>,
+}
+
+impl Span {
+    pub(crate) fn note(&mut self, start: Time, forget: Time) {
+        let place = self.runs.partition_point(|run| run.0 <= start);
+        self.runs.insert(place, (start, start));
+        self.runs.dedup_by(|later, earlier| {
+            let joined = later.0 - earlier.1 <= forget;
+            if joined {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            joined
+        });
+    }
+
+    /// Whether a sample came before `start` and is not forgotten by then.
+    pub(crate) fn is_expected_at(&self, start: Time, forget: Time) -> bool {
+        self.runs.iter().any(|run| run.0 < start && start - run.1 <= forget)
+    }
+}
+
+/// An entity that was seen: where, and its series.
+pub(crate) struct Known {
+    pub(crate) partition: u32,
+    pub(crate) spans: Vec<Span>,
+}

@@ -1,0 +1,160 @@
+//! `kafka:` one or more topics, their partitions assigned to workers, never subscribed: a group would move them at moments that the graph does not know of.
+
+pub mod producer;
+mod reader;
+
+use super::{Partition, Reader, Source, SourceError};
+use dataflows::Time;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use reader::KafkaReader;
+use std::time::Duration;
+
+/// How long brokers may take to answer a question before the run has begun.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A partition's number within the source: the topic's place in the URL above, Kafka's number below.
+const TOPIC_SHIFT: u32 = 16;
+
+/// What the client is told before the URL's own parameters.
+const SETTINGS: [(&str, &str); 8] = [
+    ("group.id", "tidewatch"),
+    ("enable.auto.commit", "false"),
+    ("enable.partition.eof", "true"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "earliest"),
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    // Per partition, 64 MiB by default; with many partitions that alone would fill a small machine.
+    ("queued.max.messages.kbytes", "16384"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+/// The number of a partition within the source.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // topics of one URL, partitions of one topic
+fn id_of(topic: usize, number: i32) -> u32 {
+    (topic as u32) << TOPIC_SHIFT | number as u32
+}
+
+/// Topics of one Kafka cluster.
+pub struct KafkaTopics {
+    config: ClientConfig,
+    brokers: String,
+    cluster: String,
+    topics: Vec<String>,
+    until_end: bool,
+    asking: BaseConsumer,
+}
+
+impl KafkaTopics {
+    /// Finds `kafka://HOST:PORT,…/TOPIC,…`; parameters after a `?` go to librdkafka as they are (`?security.protocol=ssl`). With `until_end`,
+    /// each partition ends where its log ended when it was opened.
+    ///
+    /// # Errors
+    /// An address that does not answer within ten seconds, or a topic that is not there.
+    pub fn open(url: &str, until_end: bool) -> Result<Self, SourceError> {
+        let wrong = |problem: &str| SourceError::url(url, problem);
+        let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let shape = "write kafka://HOST:PORT,…/TOPIC,…";
+        let (brokers, topics) = address.strip_prefix("kafka://").and_then(|rest| rest.split_once('/')).ok_or_else(|| wrong(shape))?;
+        let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
+        if brokers.is_empty() || topics.iter().any(String::is_empty) {
+            return Err(wrong(shape));
+        }
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers);
+        SETTINGS.iter().for_each(|(name, value)| {
+            config.set(*name, *value);
+        });
+        for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
+            config.set(name, value);
+        }
+        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
+        let asking: BaseConsumer = config.create().map_err(|error| wrong(&refusal(&error)))?;
+        let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking };
+        found.partitions()?;
+        let unnamed = || found.error("", "the cluster does not tell its id, under which progress is stored".into(), true);
+        found.cluster = found.asking.client().fetch_cluster_id(ANSWER).ok_or_else(unnamed)?;
+        Ok(found)
+    }
+
+    fn error(&self, place: &str, problem: String, transient: bool) -> SourceError {
+        let place = if place.is_empty() { self.brokers.clone() } else { format!("{} {place}", self.brokers) };
+        SourceError::Kafka { place, problem, transient }
+    }
+
+    fn topic(&self, partition: &Partition) -> (&str, i32) {
+        #[allow(clippy::cast_possible_wrap)] // 16 bits
+        (&self.topics[(partition.id >> TOPIC_SHIFT) as usize], (partition.id & ((1 << TOPIC_SHIFT) - 1)) as i32)
+    }
+
+    /// The first offset of a partition, and the one behind its last.
+    fn bounds(&self, partition: &Partition) -> Result<(i64, i64), SourceError> {
+        let (topic, number) = self.topic(partition);
+        let bounds = self.asking.fetch_watermarks(topic, number, ANSWER);
+        bounds.map_err(|error| self.error(&partition.name, format!("cannot be read: {error}"), true))
+    }
+}
+
+/// Why the client library takes a setting not, without the setting's value, which may be a password.
+pub(super) fn refusal(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, problem, ..) => format!("{problem}; the parameters after '?' are those of librdkafka"),
+        _ => error.to_string(),
+    }
+}
+
+impl Source for KafkaTopics {
+    fn identity(&self) -> String {
+        format!("kafka:{}/{}", self.cluster, self.topics.join(","))
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
+        let mut partitions = Vec::new();
+        for (place, topic) in self.topics.iter().enumerate() {
+            let metadata = self.asking.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+                self.error(
+                    "",
+                    format!("no broker answers ({error}); is Kafka running there, and does the address fit its listeners?"),
+                    true,
+                )
+            })?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic).filter(|found| found.error().is_none());
+            let Some(found) = found.filter(|found| !found.partitions().is_empty()) else {
+                let problem = format!("topic '{topic}' does not exist; create it, or start its producer first");
+                return Err(self.error("", problem, false));
+            };
+            for number in found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id) {
+                partitions.push(Partition { id: id_of(place, number), name: format!("{topic}/{number}") });
+            }
+        }
+        partitions.sort_by_key(|partition| partition.id);
+        Ok(partitions)
+    }
+
+    fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
+        let consumer: BaseConsumer = self.config.create().map_err(|error| self.error("", error.to_string(), false))?;
+        let mut reader = KafkaReader::new(consumer, self.topics.clone(), self.brokers.clone());
+        for (partition, offset) in partitions {
+            let (low, end) = self.bounds(partition)?;
+            if let Some(offset) = offset.filter(|offset| *offset < low) {
+                tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
+            }
+            reader.expect(partition, *offset, self.until_end.then_some(end));
+        }
+        reader.assign()?;
+        Ok(Box::new(reader))
+    }
+
+    fn check(&self, partition: &Partition, offset: i64) -> Result<(), SourceError> {
+        let (_, end) = self.bounds(partition)?;
+        if offset <= end {
+            return Ok(());
+        }
+        let problem = format!("was read up to offset {offset}, but ends at {end}: the topic was made anew; give the new one another name");
+        Err(self.error(&partition.name, problem, false))
+    }
+
+    fn now(&self) -> Time {
+        crate::instant::now()
+    }
+}

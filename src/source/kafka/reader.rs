@@ -1,0 +1,179 @@
+//! One worker's partitions of a Kafka cluster, each with a queue of its own.
+
+use super::{TOPIC_SHIFT, id_of};
+use crate::source::{Partition, Poll, Reader, Record, SourceError};
+use dataflows::Time;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, Timestamp, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where one partition is being read.
+struct Place {
+    name: String,
+    next: Option<i64>,
+    /// Where reading is to stop; `None` to go on for ever.
+    end: Option<i64>,
+    /// Whether the broker has said that there is no more for now.
+    at_end: bool,
+    /// Records that came before the partition had a queue of its own: offset, arrival, bytes.
+    early: VecDeque<(i64, Option<Time>, Vec<u8>)>,
+}
+
+impl Place {
+    fn new(partition: &Partition, next: Option<i64>) -> Self {
+        Self { name: partition.name.clone(), next, end: None, at_end: false, early: VecDeque::new() }
+    }
+
+    /// Hands a record over, unless it was handed over before: after a reset the broker begins anew.
+    fn hand_over(&mut self, offset: i64, arrived_at: Option<Time>, bytes: &[u8], take: &mut dyn FnMut(Record<'_>)) -> usize {
+        if self.next.is_some_and(|next| offset < next) {
+            return 0;
+        }
+        take(Record { offset, next_offset: offset + 1, bytes, arrived_at });
+        (self.next, self.at_end) = (Some(offset + 1), false);
+        1
+    }
+}
+
+/// When the broker took a record, by its own clock. A producer's clock is as good as its event time, so it proves nothing.
+fn arrival(message: &BorrowedMessage<'_>) -> Option<Time> {
+    if let Timestamp::LogAppendTime(time) = message.timestamp() { Some(time) } else { None }
+}
+
+/// Whether the brokers are away. The client library tries again by itself and says so often; once is enough for a person.
+#[derive(Default)]
+struct Trouble(bool);
+
+impl Trouble {
+    fn note(&mut self, brokers: &str, error: &KafkaError) {
+        if !std::mem::replace(&mut self.0, true) {
+            tracing::warn!(%brokers, %error, "Kafka is away; nothing is lost, reading goes on when it is back");
+        }
+    }
+
+    fn is_over(&mut self, brokers: &str) {
+        if std::mem::take(&mut self.0) {
+            tracing::info!(%brokers, "Kafka is back");
+        }
+    }
+}
+
+/// The partitions of one worker.
+pub(super) struct KafkaReader {
+    consumer: Arc<BaseConsumer>,
+    names: Vec<String>,
+    brokers: String,
+    assignment: BTreeMap<u32, Place>,
+    queues: HashMap<u32, PartitionQueue<DefaultConsumerContext>>,
+    trouble: Trouble,
+}
+
+impl KafkaReader {
+    /// A reader of no partitions yet.
+    pub(super) fn new(consumer: BaseConsumer, topics: Vec<String>, brokers: String) -> Self {
+        let (assignment, queues) = (BTreeMap::new(), HashMap::new());
+        Self { consumer: Arc::new(consumer), names: topics, brokers, assignment, queues, trouble: Trouble::default() }
+    }
+
+    /// Takes up a partition, to be assigned: from an offset or its beginning, to an end or for ever.
+    pub(super) fn expect(&mut self, partition: &Partition, offset: Option<i64>, end: Option<i64>) {
+        self.assignment.insert(partition.id, Place { end, ..Place::new(partition, offset) });
+    }
+
+    /// Assigns all partitions, each at its place, with a queue of its own so that one can wait while others go on.
+    pub(super) fn assign(&mut self) -> Result<(), SourceError> {
+        let mut list = TopicPartitionList::new();
+        for (id, place) in &self.assignment {
+            let offset = place.next.map_or(Offset::Beginning, Offset::Offset);
+            let (topic, number) = self.topic(*id);
+            list.add_partition_offset(topic, number, offset).map_err(|error| self.error(&place.name, error.to_string()))?;
+        }
+        self.queues.clear();
+        self.consumer.assign(&list).map_err(|error| self.error("", format!("cannot assign partitions: {error}")))?;
+        for (id, place) in &self.assignment {
+            let (topic, number) = self.topic(*id);
+            let queue = self.consumer.split_partition_queue(topic, number);
+            let queue = queue.ok_or_else(|| self.error(&place.name, "has no queue".into()))?;
+            self.queues.insert(*id, queue);
+        }
+        Ok(())
+    }
+
+    /// Serves the client's own events. Records come through the partitions' queues, but for those that were fetched before there was one.
+    fn serve(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        while let Some(event) = consumer.poll(Duration::ZERO) {
+            match event {
+                Ok(message) => {
+                    let id = self.names.iter().position(|name| name == message.topic()).map(|topic| id_of(topic, message.partition()));
+                    if let Some(place) = id.and_then(|id| self.assignment.get_mut(&id)) {
+                        place.early.push_back((message.offset(), arrival(&message), message.payload().unwrap_or_default().to_vec()));
+                    }
+                }
+                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => {
+                    self.trouble.note(&self.brokers, &error);
+                    // Whoever is away may hold more.
+                    self.assignment.values_mut().for_each(|place| place.at_end = false);
+                }
+            }
+        }
+    }
+
+    fn topic(&self, id: u32) -> (&str, i32) {
+        #[allow(clippy::cast_possible_wrap)] // 16 bits
+        (&self.names[(id >> TOPIC_SHIFT) as usize], (id & ((1 << TOPIC_SHIFT) - 1)) as i32)
+    }
+
+    fn error(&self, place: &str, problem: String) -> SourceError {
+        SourceError::Kafka { place: format!("{} {place}", self.brokers).trim_end().into(), problem, transient: true }
+    }
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+        self.serve();
+        let Self { assignment, queues, trouble, brokers, .. } = self;
+        let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get(&partition)) else { return Ok(Poll::Ended) };
+        let mut count = 0;
+        while let Some((offset, arrived_at, bytes)) = place.early.pop_front() {
+            count += place.hand_over(offset, arrived_at, &bytes, take);
+        }
+        while count < most && place.end.is_none_or(|end| place.next.unwrap_or(0) < end) {
+            match queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    count += place.hand_over(message.offset(), arrival(&message), message.payload().unwrap_or_default(), take);
+                    trouble.is_over(brokers);
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    // Behind the last record there may be offsets that no record has: transaction markers, or what compaction took.
+                    place.next = place.next.max(place.end);
+                    place.at_end = true;
+                    trouble.is_over(brokers);
+                }
+                Some(Err(error)) => {
+                    trouble.note(brokers, &error);
+                    place.at_end = false;
+                }
+            }
+        }
+        let ended = place.end.is_some_and(|end| place.next.unwrap_or(0) >= end);
+        Ok(match count {
+            1.. => Poll::Read(count),
+            0 if ended => Poll::Ended,
+            0 if place.at_end => Poll::Idle,
+            0 => Poll::Waiting,
+        })
+    }
+
+    fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
+        self.expect(partition, offset, None);
+        self.assign()
+    }
+}
