@@ -8,16 +8,20 @@ use crate::kind::{KindTable, Kinds};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Command;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+
+/// Names alike by this share of their letters are one name, misspelt: one letter in seven.
+const NEARLY: f64 = 0.85;
 
 /// The arguments with those of the configuration file among them, and the kinds.
 ///
 /// The file is named by `--config FILE` or `TIDEWATCH_CONFIG`; without either there is none.
 ///
 /// # Errors
-/// A file that cannot be read, is not TOML, or holds a key that no command knows.
+/// A file that cannot be read, is not TOML, or holds a key that no command knows; a variable that looks like a misspelt flag.
 pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
+    check_environment()?;
     let Some(path) = config_path(typed) else { return Ok((typed.to_vec(), Kinds::default())) };
     let place = path.to_string_lossy().into_owned();
     let text = std::fs::read_to_string(&path)
@@ -60,6 +64,26 @@ fn config_path(typed: &[OsString]) -> Option<OsString> {
         }
     }
     std::env::var_os("TIDEWATCH_CONFIG")
+}
+
+/// A variable that is nearly a flag's is a slip of the pen. Others by our prefix are left alone: orchestrators set such names by themselves.
+fn check_environment() -> Result<()> {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let ours: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("TIDEWATCH_")).collect();
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let top = cli::command();
+    let flags = std::iter::once(&top).chain(top.get_subcommands()).flat_map(Command::get_arguments).filter_map(clap::Arg::get_long);
+    let known: BTreeSet<String> = flags.map(|flag| cli::variable(flag).replacen("TIDEWATCH_", "", 1)).collect();
+    for name in ours.into_iter().filter(|name| !known.contains(*name)) {
+        let likeness = |flag: &String| strsim::normalized_damerau_levenshtein(name, flag);
+        let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        if let Some(nearest) = nearest.filter(|nearest| likeness(nearest) >= NEARLY) {
+            bail!("environment: unknown variable TIDEWATCH_{name}; did you mean TIDEWATCH_{nearest}?");
+        }
+    }
+    Ok(())
 }
 
 fn knows(command: &Command, key: &str) -> bool {

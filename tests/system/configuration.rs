@@ -106,3 +106,14 @@ fn a_kind_of_the_configuration_watches_somebody_elses_json() {
     let text = place.run("explain pump:p1 bar 2026-01-19T00:07:00Z").well().stdout;
     assert!(text.contains("300 samples between 300 and 599"), "{text}");
 }
+
+#[test]
+fn a_misspelt_variable_is_refused_and_a_foreign_one_left_alone() {
+    let place = Place::new();
+    place
+        .call("completions bash")
+        .env("TIDEWATCH_LATENES", "2h")
+        .finish()
+        .error(&["TIDEWATCH_LATENES", "did you mean TIDEWATCH_LATENESS?"]);
+    place.call("completions bash").env("TIDEWATCH_SERVICE_HOST", "10.0.0.7").env("TIDEWATCH_PORT_8080_TCP", "x").finish().well();
+}
