@@ -22,7 +22,8 @@ const NEARLY: f64 = 0.85;
 /// A file that cannot be read, is not TOML, or holds a key that no command knows; a variable that looks like a misspelt flag.
 pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
     check_environment()?;
-    let Some(path) = config_path(typed) else { return Ok((typed.to_vec(), Kinds::default())) };
+    let (typed, path) = without_config(typed);
+    let Some(path) = path.or_else(|| std::env::var_os("TIDEWATCH_CONFIG")) else { return Ok((typed, Kinds::default())) };
     let place = path.to_string_lossy().into_owned();
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("configuration '{place}', which --config or TIDEWATCH_CONFIG names, cannot be read"))?;
@@ -53,17 +54,19 @@ fn told(error: &toml::de::Error, text: &str) -> String {
     format!("line {}: {}", line + 1, error.message())
 }
 
-fn config_path(typed: &[OsString]) -> Option<OsString> {
+/// The arguments but for `--config FILE`, wherever it stands, and the file. A `--config` that names none is left for the parser to refuse.
+fn without_config(typed: &[OsString]) -> (Vec<OsString>, Option<OsString>) {
+    let (mut rest, mut path) = (Vec::new(), None);
     let mut arguments = typed.iter();
     while let Some(argument) = arguments.next() {
-        if argument == "--config" {
-            return arguments.next().cloned();
-        }
-        if let Some(path) = argument.to_str().and_then(|argument| argument.strip_prefix("--config=")) {
-            return Some(path.into());
+        let joined = argument.to_str().and_then(|argument| argument.strip_prefix("--config=")).map(OsString::from);
+        match (joined, argument == "--config") {
+            (Some(joined), _) => path = Some(joined),
+            (None, true) if arguments.len() > 0 => path = arguments.next().cloned(),
+            _ => rest.push(argument.clone()),
         }
     }
-    std::env::var_os("TIDEWATCH_CONFIG")
+    (rest, path)
 }
 
 /// A variable that is nearly a flag's is a slip of the pen. Others by our prefix are left alone: orchestrators set such names by themselves.

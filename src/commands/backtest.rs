@@ -85,11 +85,10 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     }
     let input = Input::open(&arguments.input)?;
     let place = arguments.out.display().to_string();
-    let mut out: Box<dyn Write> = if place == "-" {
-        Box::new(BufWriter::new(std::io::stdout()))
-    } else {
-        Box::new(BufWriter::new(File::create(&arguments.out).with_context(|| format!("output '{place}' cannot be written"))?))
-    };
+    let folder = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
+        bail!("output '{place}' cannot be written: there is no such folder, or it is one");
+    }
     let pass = |models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
         let mut history = history::open("embedded::memory:")?;
         history.migrate()?;
@@ -106,6 +105,12 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     scored.verdicts(arguments.train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
+    // Not before: a backtest that fails leaves what an earlier one has written.
+    let mut out: Box<dyn Write> = if place == "-" {
+        Box::new(BufWriter::new(std::io::stdout()))
+    } else {
+        Box::new(BufWriter::new(File::create(&arguments.out).with_context(|| format!("output '{place}' cannot be written"))?))
+    };
     match &input {
         Input::Table(table) => by_row(arguments, table, &verdicts, &mut *out),
         Input::Events(_) => by_bucket(arguments, &mut *scored, &verdicts, &mut *out),

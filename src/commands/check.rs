@@ -60,13 +60,22 @@ fn source(url: &str) -> Result<String> {
     }
 }
 
+/// What a history without tables advises.
+const NO_TABLES: &str = "run `tidewatch migrate` first";
+
 /// Looks, and changes nothing: a run makes what is not there yet.
 fn stored(url: &str) -> Result<String> {
     if is_to_be_made(url) {
         return Ok("nothing there yet; `tidewatch run` or `tidewatch migrate` makes it".into());
     }
     let mut history = history::open(url)?;
-    Ok(format!("{} series, {} sources", history.series()?.len(), history.sources()?.len()))
+    match history.sources() {
+        Ok(sources) => Ok(format!("{} series, {} sources", history.series()?.len(), sources.len())),
+        Err(error) if error.to_string().contains(NO_TABLES) => {
+            Ok("reached, without tables yet; `tidewatch run` or `tidewatch migrate` makes them".into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn trained(url: &str) -> Result<String> {

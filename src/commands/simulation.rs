@@ -37,6 +37,10 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     models::open(&arguments.models)?.generation()?;
     let mut history = open_history(arguments)?;
     let (simulator, position) = find(arguments, preset, &mut *history)?;
+    if arguments.workers.process == 0 {
+        let width = milliseconds(arguments.detection.bucket);
+        runner::claim(&simulator, width, arguments.standby, &mut *history, stop)?;
+    }
     let was_backfilled = is_backfilled(&simulator, &position)?;
     if !was_backfilled {
         backfill(arguments, &simulator, &mut *history, kinds.clone(), stop)?;
@@ -121,7 +125,8 @@ fn go_live(simulator: &Simulator, position: &Position, pace: Pace) -> Result<()>
     let reached = |name: &str| position.progress.iter().find(|progress| progress.partition == name).map(|progress| progress.next_offset);
     let resumed = simulator.partitions()?.iter().filter_map(|p| Some(simulator.time_at(p.id, reached(&p.name)?))).max();
     match resumed {
-        Some(_) if pace == Pace::Real => simulator.go_live_at(instant::now()),
+        // An earlier run at a higher speed may have gone beyond the wall clock: what it read cannot be unread.
+        Some(time) if pace == Pace::Real => simulator.go_live_at(time.max(instant::now())),
         Some(time) => simulator.go_live_at(time),
         None => simulator.go_live(),
     }

@@ -73,7 +73,14 @@ impl<'scope> Feed<'scope> {
     }
 
     fn hand_over(&self, models: &mut dyn Models, generation: u64) -> Result<(), ModelsError> {
-        let (trained, unusable) = models.load()?;
+        let (mut trained, unusable) = models.load()?;
+        let width = self.job.timing.bucket_width;
+        let foreign = trained.extract_if(.., |one| one.model.bucket_width != width).count();
+        if foreign > 0 {
+            tracing::warn!(
+                "{foreign} models were trained on buckets of another width and are left out; train with the --bucket of the run"
+            );
+        }
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
         }

@@ -116,7 +116,7 @@ pub fn run(
 ) -> Result<(), RunError> {
     let job = Arc::new(job);
     if commits(&timely) {
-        claim(&job, history, stop)?;
+        claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
     }
     let position = history.position(&job.source.identity(), Time::MIN)?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
@@ -182,19 +182,22 @@ fn commits(timely: &timely::Config) -> bool {
 }
 
 /// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
-fn claim(job: &Job, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
-    let source = job.source.identity();
+///
+/// # Errors
+/// The other process, unless it is to be waited for.
+pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
+    let source = source.identity();
     let (mut told, since) = (false, Instant::now());
-    while !history.claim(&source, job.timing.bucket_width)? {
+    while !history.claim(&source, bucket_width)? {
         // A server notices a moment later that the last session of this very process has ended.
-        let patient = job.standby || since.elapsed() < LINGERING;
+        let patient = standby || since.elapsed() < LINGERING;
         if !patient || stop.load(Ordering::Relaxed) {
             return Err(RunError::Claimed(source));
         }
-        if job.standby && !std::mem::replace(&mut told, true) {
+        if standby && !std::mem::replace(&mut told, true) {
             tracing::info!(%source, "another process is watching; this one takes over when it ends");
         }
-        std::thread::sleep(if job.standby { TAKE_OVER } else { LINGERING / 10 });
+        std::thread::sleep(if standby { TAKE_OVER } else { LINGERING / 10 });
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ impl<'a> Share<'a> {
                 break;
             }
         }
-        stretch.note(poll, job.idle_timeout);
+        stretch.note(poll, job.idle_timeout)?;
         Ok(count)
     }
 

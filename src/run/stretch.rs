@@ -2,7 +2,7 @@
 
 use super::Job;
 use crate::history::Progress;
-use crate::source::{Partition, Poll};
+use crate::source::{Partition, Poll, SourceError};
 use dataflows::{Activity, PartitionClock, Time};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -92,7 +92,10 @@ impl Stretch {
     }
 
     /// Takes note of what a poll came to. Time in which nobody polled, since a store was away, makes no partition idle; neither does a broker that is.
-    pub fn note(&mut self, poll: Poll, idle_timeout: Duration) {
+    ///
+    /// # Errors
+    /// A log that ends before what was committed of it: to go on would overwrite whole buckets with what is left of them.
+    pub fn note(&mut self, poll: Poll, idle_timeout: Duration) -> Result<(), SourceError> {
         if self.polled_at.elapsed() > UNPOLLED {
             self.end_since = None;
         }
@@ -108,10 +111,17 @@ impl Stretch {
             }
             Poll::Ended => self.activity = Activity::Ended,
         }
-        if self.is_restoring() && matches!(poll, Poll::Idle | Poll::Ended) {
-            let (partition, from, until) = (&self.partition.name, self.next_offset, self.committed);
-            tracing::error!(%partition, from, until, "records that were read before are gone; buckets that were open then may be incomplete");
-            self.committed = self.next_offset;
+        match poll {
+            Poll::Ended if self.is_restoring() => {
+                Err(SourceError::Shortened { partition: self.partition.name.clone(), from: self.committed, until: self.next_offset })
+            }
+            Poll::Idle if self.is_restoring() => {
+                let (partition, from, until) = (&self.partition.name, self.next_offset, self.committed);
+                tracing::error!(%partition, from, until, "records that were read before are gone; buckets that were open then may be incomplete");
+                self.committed = self.next_offset;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Partition, Poll, Reader, Record, Source, SourceError};
 use crate::source::decode::RECORD_BYTES_MAX;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::Time;
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,6 +11,9 @@ use std::path::PathBuf;
 
 /// Reading ahead by this much keeps system calls off the hot path.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Lines of a pipe that are read ahead of the graph.
+const PIPE_LINES: usize = 16_384;
 
 /// Files of JSON lines. They are read to their end once; what is appended later is not seen.
 pub struct Files {
@@ -68,19 +72,72 @@ impl Source for Files {
 
 /// The files of one worker.
 struct Lines {
-    open: HashMap<u32, OpenFile>,
+    open: HashMap<u32, Input>,
+}
+
+/// A file is there when it is asked for; what comes through a pipe may have to be waited for, which a thread of its own does.
+enum Input {
+    File(OpenFile),
+    Pipe(Receiver<Result<Line, SourceError>>),
+}
+
+/// A line of a pipe.
+struct Line {
+    offset: i64,
+    next_offset: i64,
+    bytes: Vec<u8>,
+}
+
+/// Reads a pipe line by line until it ends or nobody listens any more.
+fn listen(mut file: OpenFile, lines: &Sender<Result<Line, SourceError>>) {
+    loop {
+        let line = match file.next_line() {
+            Ok(None) => return,
+            Ok(Some(length)) => Ok(Line { offset: file.offset, next_offset: file.offset + length, bytes: file.line.trim_ascii().to_vec() }),
+            Err(error) => Err(error),
+        };
+        file.offset = line.as_ref().map_or(file.offset, |line| line.next_offset);
+        let over = line.is_err();
+        if lines.send(line).is_err() || over {
+            return;
+        }
+    }
+}
+
+/// Hands over what has come through a pipe.
+fn poll_pipe(lines: &Receiver<Result<Line, SourceError>>, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+    let mut count = 0;
+    while count < most {
+        match lines.try_recv() {
+            Ok(line) => {
+                let Line { offset, next_offset, bytes } = line?;
+                if !bytes.is_empty() {
+                    take(Record { offset, next_offset, bytes: &bytes, arrived_at: None });
+                    count += 1;
+                }
+            }
+            Err(_) if count > 0 => break,
+            Err(TryRecvError::Empty) => return Ok(Poll::Waiting),
+            Err(TryRecvError::Disconnected) => return Ok(Poll::Ended),
+        }
+    }
+    Ok(Poll::Read(count))
 }
 
 struct OpenFile {
     path: String,
-    input: Box<dyn BufRead>,
+    input: Box<dyn BufRead + Send>,
     offset: i64,
     line: Vec<u8>,
 }
 
 impl Reader for Lines {
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
-        let Some(file) = self.open.get_mut(&partition) else { return Ok(Poll::Ended) };
+        let file = match self.open.get_mut(&partition) {
+            Some(Input::File(file)) => file,
+            Some(Input::Pipe(lines)) => return poll_pipe(lines, most, take),
+            None => return Ok(Poll::Ended),
+        };
         let mut count = 0;
         while count < most {
             let Some(length) = file.next_line()? else { break };
@@ -99,15 +156,19 @@ impl Reader for Lines {
         let path = partition.name.clone();
         let offset = offset.unwrap_or(0);
         let fail = |cause| SourceError::File { path: path.clone(), cause };
-        let input: Box<dyn BufRead> = if path == "-" {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin()))
+        let input = if path == "-" {
+            let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin()));
+            let (sender, lines) = crossbeam_channel::bounded(PIPE_LINES);
+            std::thread::spawn(move || listen(OpenFile { path, input, offset, line: Vec::new() }, &sender));
+            Input::Pipe(lines)
         } else {
             let mut file = File::open(&path).map_err(fail)?;
             #[allow(clippy::cast_sign_loss)] // offsets are positions
             file.seek(SeekFrom::Start(offset as u64)).map_err(fail)?;
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
+            let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
+            Input::File(OpenFile { path, input, offset, line: Vec::new() })
         };
-        self.open.insert(partition.id, OpenFile { path, input, offset, line: Vec::new() });
+        self.open.insert(partition.id, input);
         Ok(())
     }
 }

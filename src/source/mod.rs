@@ -101,6 +101,18 @@ pub enum SourceError {
         #[source]
         cause: std::io::Error,
     },
+    /// A log that ends before what was read of it.
+    #[error(
+        "partition '{partition}' ends at {until}, but was read up to {from} before: it was cut or replaced; put it back, or watch it into another history"
+    )]
+    Shortened {
+        /// Its name.
+        partition: String,
+        /// The place that was committed.
+        from: i64,
+        /// Where it ends now.
+        until: i64,
+    },
     /// Kafka cannot be reached or does not know the topic.
     #[error("kafka {place}: {problem}")]
     Kafka {

@@ -117,3 +117,30 @@ fn a_table_is_read_run_after_run_and_backtested() {
     place.write("empty.csv", "");
     place.run("run --source file:empty.csv").error(&["empty.csv", "no column 'timestamp'", "timestamp,entity,metric,value"]);
 }
+
+/// Failed once: a pipe was read a thousand lines at a time, and whoever kept it open waited for ever, Ctrl-C included.
+#[test]
+fn a_pipe_that_stays_open_is_watched() {
+    use std::io::Write;
+    let place = Place::new();
+    let fifo = place.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let opened = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::OpenOptions::new().write(true).open(fifo).unwrap()
+    });
+    let mut run = place.call("--source file:- --commit-interval 50ms").stdin(&fifo).start();
+    let mut pipe = opened.join().unwrap();
+    for minute in 0..30 {
+        writeln!(pipe, r#"{{"server_id":"a","timestamp":{},"cpu":1}}"#, 1_768_780_800 + 60 * minute).unwrap();
+    }
+    pipe.flush().unwrap();
+    assert!(run.says(" watching "), "{}", run.stderr());
+    let stored = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        place.count("SELECT count(*) FROM buckets") > 3
+    });
+    assert!(stored, "nothing was stored while the pipe was open");
+    run.signal("INT");
+    run.finish().well();
+}
