@@ -3,22 +3,21 @@
 //! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
 //! looks at its own bucket and a model whose training had ended.
 
+use super::run::run_quietly;
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
-use crate::console::record_bar;
 use crate::history::{self, History};
 use crate::instant;
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{Models, Trained};
-use crate::run::{Job, Statistics, Unobserved};
 use crate::series::SeriesName;
 use crate::source::Source;
 use crate::source::file::Files;
 use crate::source::table::{COLUMNS, Table};
-use crate::{run as runner, telemetry, train};
+use crate::{telemetry, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use dataflows::{Policy, SeriesId, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::{SeriesId, Severity, State, Time, Verdict, anomaly_score};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -129,33 +128,12 @@ fn aggregate(
     what: &'static str,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
-    let detection = &arguments.detection;
-    let timing = detection.timing();
-    let job = Job {
-        source: input.source(),
-        log_continues: false,
-        until_end: true,
-        kinds,
-        timing,
-        policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
-        standby: false,
-        raw: false,
-        idle_timeout: detection.idle_timeout,
-        commit_interval: detection.commit_interval,
-        models_interval: detection.models_interval,
-    };
-    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
-    let timely = arguments.workers.config()?;
-    std::thread::scope(|scope| {
-        scope.spawn(|| record_bar(what, None, &statistics, &over));
-        let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
-        over.store(true, Ordering::Relaxed);
-        outcome
-    })?;
+    let job = arguments.detection.job(input.source(), kinds);
+    let records = run_quietly(job, &arguments.workers, history, models, (what, None), stop)?;
     if stop.load(Ordering::Relaxed) {
         bail!("interrupted; nothing was written");
     }
-    if statistics.records.get() == 0 {
+    if records == 0 {
         bail!("input '{}' is empty: there is nothing to run over", arguments.input);
     }
     Ok(())
@@ -163,10 +141,8 @@ fn aggregate(
 
 /// Fits the series that can be fitted; the others stay unscored, and their number and reasons are said.
 fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Trained>> {
-    let mut request = train::Request::new(arguments.train_until, arguments.train_until);
-    request.window = milliseconds(arguments.window);
-    request.bucket_width = milliseconds(arguments.detection.bucket);
-    request.period = train::Request::period_of(request.bucket_width)?;
+    let request = arguments.detection.request(arguments.train_until, arguments.train_until)?;
+    let request = train::Request { window: milliseconds(arguments.window), ..request };
     let mut models = Memory::new(Vec::new());
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
     if report.trained < report.total {

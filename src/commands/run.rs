@@ -1,18 +1,19 @@
 //! `tidewatch run`: the main job.
 
 use super::{digest, say, simulation};
-use crate::cli::{RunArgs, WorkerArgs, milliseconds};
-use crate::console::Console;
+use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
+use crate::console::{Console, record_bar};
 use crate::history::History;
 use crate::kind::Kinds;
-use crate::run::{Job, Statistics};
+use crate::models::Models;
+use crate::run::{Job, Statistics, Unobserved};
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
 use crate::source::{Source, SourceError};
 use crate::{history, models, run as runner, telemetry, train};
 use anyhow::{Context, Result, bail};
-use dataflows::Policy;
+use dataflows::{Policy, Time};
 use indicatif::HumanCount;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,21 +82,61 @@ pub fn open_history(arguments: &RunArgs) -> Result<Box<dyn History>> {
 
 /// A job as the flags describe it.
 pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
-    let detection = &arguments.detection;
-    let timing = detection.timing();
-    Job {
-        source,
-        log_continues: false,
-        until_end,
-        kinds,
-        timing,
-        policy: Policy { threshold: detection.threshold, retention: timing.bucket_width + timing.lateness },
-        standby: arguments.standby,
-        raw: !arguments.no_raw,
-        idle_timeout: detection.idle_timeout,
-        commit_interval: detection.commit_interval,
-        models_interval: detection.models_interval,
+    let job = arguments.detection.job(source, kinds);
+    Job { until_end, standby: arguments.standby, raw: !arguments.no_raw, ..job }
+}
+
+impl DetectionArgs {
+    /// A job that reads a source to its end, and stores nothing raw.
+    pub fn job(&self, source: Arc<dyn Source>, kinds: Kinds) -> Job {
+        let timing = self.timing();
+        Job {
+            source,
+            log_continues: false,
+            until_end: true,
+            kinds,
+            timing,
+            policy: Policy { threshold: self.threshold, retention: timing.bucket_width + timing.lateness },
+            standby: false,
+            raw: false,
+            idle_timeout: self.idle_timeout,
+            commit_interval: self.commit_interval,
+            models_interval: self.models_interval,
+        }
     }
+
+    /// What the trainer is asked for where buckets are as wide as here.
+    ///
+    /// # Errors
+    /// A width that does not divide a day.
+    pub fn request(&self, until: Time, trained_at: Time) -> Result<train::Request> {
+        let bucket_width = milliseconds(self.bucket);
+        let period = train::Request::period_of(bucket_width)?;
+        Ok(train::Request { bucket_width, period, ..train::Request::new(until, trained_at) })
+    }
+}
+
+/// Runs a job to its end under a progress bar, without a line per anomaly; says how many records that took.
+///
+/// # Errors
+/// See [`runner::RunError`].
+pub fn run_quietly(
+    job: Job,
+    workers: &WorkerArgs,
+    history: &mut dyn History,
+    models: Option<Box<dyn Models>>,
+    (what, total): (&'static str, Option<u64>),
+    stop: &Arc<AtomicBool>,
+) -> Result<u64> {
+    let timely = workers.config()?;
+    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| record_bar(what, total, &statistics, &over));
+        let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(statistics.records.get())
 }
 
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
@@ -165,9 +206,7 @@ fn retrain(arguments: &RunArgs, every: Duration, statistics: &Statistics, over: 
 /// A store that cannot be reached.
 pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::Report> {
     let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
-    let mut request = train::Request::new(until, crate::instant::now());
-    request.bucket_width = milliseconds(arguments.detection.bucket);
-    request.period = train::Request::period_of(request.bucket_width)?;
+    let request = arguments.detection.request(until, crate::instant::now())?;
     Ok(train::train(&mut *history, &mut *models, &request, &mut train::command::progress_bar())?)
 }
 

@@ -1,14 +1,12 @@
 //! The main job on a simulated datacenter: backfill, train, watch, and say how much of the truth was found.
 
-use super::run::{conclude, job, open_history, train_once, watch};
+use super::run::{conclude, job, open_history, run_quietly, train_once, watch};
 use super::say;
-use crate::cli::RunArgs;
-use crate::cli::milliseconds;
-use crate::console::record_bar;
+use crate::cli::{RunArgs, milliseconds};
 use crate::generate::SimulationArgs;
 use crate::history::{Anomaly, History, Position};
 use crate::kind::Kinds;
-use crate::run::{Job, Statistics, Unobserved};
+use crate::run::Job;
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
 use crate::train::Request;
@@ -36,11 +34,13 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     Request::period_of(milliseconds(arguments.detection.bucket))?;
     models::open(&arguments.models)?.generation()?;
     let mut history = open_history(arguments)?;
-    let (simulator, position) = find(arguments, preset, &mut *history)?;
+    let simulator = find(arguments, preset, &mut *history)?;
     if arguments.workers.process == 0 {
         let width = milliseconds(arguments.detection.bucket);
         runner::claim(&simulator, width, arguments.standby, &mut *history, stop)?;
     }
+    // Not before: a standby goes on from where the process ended that it waited for.
+    let position = history.position(&simulator.identity(), Time::MIN)?;
     let was_backfilled = is_backfilled(&simulator, &position)?;
     if !was_backfilled {
         backfill(arguments, &simulator, &mut *history, kinds.clone(), stop)?;
@@ -69,8 +69,8 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     conclude(&arguments, stop)
 }
 
-/// The simulator, and where an earlier run left it. Without `--start`, a history that holds such a log already goes on with it.
-fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<(Simulator, Position)> {
+/// The simulator. Without `--start`, a history that holds such a log already goes on with it.
+fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<Simulator> {
     let open = |start: Option<Time>| {
         let simulation = SimulationArgs { start: start.or(arguments.simulation.start), ..arguments.simulation.clone() };
         simulate::open(preset, &simulation.options(instant::now()))
@@ -84,25 +84,21 @@ fn find(arguments: &RunArgs, preset: &str, history: &mut dyn History) -> Result<
             let start = source.split(['?', '&']).find_map(|part| part.strip_prefix("start=")).and_then(instant::parse);
             let simulator = open(start)?;
             if start.is_some() && simulator.identity() == source {
-                return Ok((simulator, history.position(&source, Time::MIN)?));
+                return Ok(simulator);
             }
         }
     }
-    let simulator = open(None)?;
-    let position = history.position(&simulator.identity(), Time::MIN)?;
-    Ok((simulator, position))
+    Ok(open(None)?)
 }
 
 fn is_backfilled(simulator: &Simulator, position: &Position) -> Result<bool> {
-    let reached =
-        |name: &str| position.progress.iter().find(|progress| progress.partition == name).map_or(0, |progress| progress.next_offset);
+    let reached = |name: &str| position.of(name).map_or(0, |progress| progress.next_offset);
     Ok(simulator.partitions()?.iter().all(|partition| reached(&partition.name) >= simulator.backfill_end_offset(partition.id)))
 }
 
 fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn History, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     let part = simulator.backfill();
     let total = part.records().unwrap_or(0);
-    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
     tracing::info!(
         "backfilling {} records, {} to {}",
         indicatif::HumanCount(total),
@@ -110,19 +106,13 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn Histor
         instant::format(part.start())
     );
     let job = Job { log_continues: true, ..job(arguments, Arc::new(part), true, kinds) };
-    let timely = arguments.workers.config()?;
-    std::thread::scope(|scope| {
-        scope.spawn(|| record_bar("backfill", Some(total), &statistics, &over));
-        let outcome = runner::run(job, timely, history, None, &statistics, &Unobserved, stop);
-        over.store(true, Ordering::Relaxed);
-        outcome
-    })?;
+    run_quietly(job, &arguments.workers, history, None, ("backfill", Some(total)), stop)?;
     Ok(())
 }
 
 /// Starts the clock: in real time it is the wall clock, otherwise it goes on where an earlier run left it.
 fn go_live(simulator: &Simulator, position: &Position, pace: Pace) -> Result<()> {
-    let reached = |name: &str| position.progress.iter().find(|progress| progress.partition == name).map(|progress| progress.next_offset);
+    let reached = |name: &str| position.of(name).map(|progress| progress.next_offset);
     let resumed = simulator.partitions()?.iter().filter_map(|p| Some(simulator.time_at(p.id, reached(&p.name)?))).max();
     match resumed {
         // An earlier run at a higher speed may have gone beyond the wall clock: what it read cannot be unread.

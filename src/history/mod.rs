@@ -118,6 +118,13 @@ pub struct Position {
     pub last_seen: Vec<(Series, Time)>,
 }
 
+impl Position {
+    /// How far a partition was read; `None` for one that was not read yet.
+    pub fn of(&self, partition: &str) -> Option<&Progress> {
+        self.progress.iter().find(|progress| progress.partition == partition)
+    }
+}
+
 /// One bucket as the trainer reads it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingRow {

@@ -137,19 +137,21 @@ impl<'a> Committer<'a> {
         }
     }
 
+    /// Whether the bucket had ended when an earlier run committed for the last time.
+    fn had_ended(&self, verdict: &Verdict) -> bool {
+        verdict.bucket.start + self.job.timing.bucket_width <= self.restored_horizon
+    }
+
     /// Whether a restart merely says that it no longer knows what an earlier run did.
     fn is_forgotten(&self, change: &Change) -> bool {
-        let unscored = |verdict: Verdict| {
-            matches!(verdict.state, State::Unscored(_)) && verdict.bucket.start + self.job.timing.bucket_width <= self.restored_horizon
-        };
+        let unscored = |verdict: Verdict| matches!(verdict.state, State::Unscored(_)) && self.had_ended(&verdict);
         change.old.is_none() && change.new.is_some_and(unscored)
     }
 
     /// Whether an earlier run has said the same.
     fn is_repeated(&self, verdict: &Verdict) -> bool {
         let bucket = &verdict.bucket;
-        let ended = bucket.start + self.job.timing.bucket_width <= self.restored_horizon;
-        ended && (verdict.state != State::Anomalous || self.restored_anomalies.contains(&(bucket.series(), bucket.start)))
+        self.had_ended(verdict) && (verdict.state != State::Anomalous || self.restored_anomalies.contains(&(bucket.series(), bucket.start)))
     }
 
     /// Counts what was committed and shows the anomalies among it.

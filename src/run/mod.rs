@@ -122,16 +122,15 @@ pub fn run(
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (done_sender, done) = crossbeam_channel::bounded(1);
-    let mut committer = {
-        let partitions = job.source.partitions()?;
-        Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?
-    };
+    let partitions = job.source.partitions()?;
+    let mut committer = Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
         stop: Arc::clone(stop),
         abandoned: AtomicBool::new(false),
+        partitions,
         discovered: Arc::clone(&discovered),
         statistics: Arc::clone(statistics),
         front: Mutex::default(),

@@ -50,7 +50,7 @@ impl<'a> Share<'a> {
         front: &'a Front,
         statistics: &'a Statistics,
     ) -> Result<Self, SourceError> {
-        let place = |partition: &Partition| position.progress.iter().find(|progress| progress.partition == partition.name);
+        let place = |partition: &Partition| position.of(&partition.name);
         let mut offsets = Vec::new();
         for partition in mine {
             let progress = place(partition);

@@ -8,9 +8,7 @@ use crate::history::Position;
 use crate::models::Trained;
 use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::{
-    Acquaintance, Epoch, Epochs, Event, Model, Plain, Policy, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets,
-};
+use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Plain, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -48,7 +46,9 @@ pub struct Common {
     pub stop: Arc<AtomicBool>,
     /// Set when a worker cannot go on: the others must not wait for what it held.
     pub abandoned: AtomicBool,
-    /// The partitions there are, looked for in the background.
+    /// The partitions there were at the start.
+    pub partitions: Vec<Partition>,
+    /// The partitions there are now, looked for in the background.
     pub discovered: Arc<Mutex<Vec<Partition>>>,
     /// Counters.
     pub statistics: Arc<Statistics>,
@@ -87,13 +87,12 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
     let (mut events, mut reports, mut acquaintances) = (InputHandle::new(), InputHandle::new(), InputHandle::new());
     let (mut models, mut outputs) = (InputHandle::new(), InputHandle::new());
     let durable = ProbeHandle::new();
-    let policy = Policy { threshold: job.policy.threshold, retention: job.timing.bucket_width + job.timing.lateness };
     let first = worker.index() == 0;
     let (queue, horizon, behind) = worker.dataflow::<Epoch, _, _>(|scope| {
         let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
         let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut models));
         let sampled = bucket_samples(events, reports, acquaintances, job.timing, horizon);
-        let verdicts = score_buckets(sampled.buckets, models, policy).inner.map(|(verdict, _, sign)| Output::Verdict(verdict, sign));
+        let verdicts = score_buckets(sampled.buckets, models, job.policy).inner.map(|(verdict, _, sign)| Output::Verdict(verdict, sign));
         // Every worker sees the same watermark; one telling of it is enough.
         let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon)));
         let (durable_stream, queue) = collect_epochs(verdicts.concat(horizons).concat(scope.input_from(&mut outputs)));
@@ -183,13 +182,13 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let (index, peers) = (worker.index(), worker.peers());
     let mut ends = build(worker, job, common.position.horizon.unwrap_or(Time::MIN));
     let mine = |partition: &Partition| worker_of(partition, peers) == index;
-    let partitions: Vec<_> = job.source.partitions()?.into_iter().filter(mine).collect();
+    let partitions: Vec<Partition> = common.partitions.iter().filter(|partition| mine(partition)).cloned().collect();
     let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
     let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
     if index == 0 {
-        acquaint(&mut ends, &common.position, job)?;
+        acquaint(&mut ends, common);
         models.iter().filter_map(|models| models.recv().ok()).take(1).for_each(|trained| ends.learn(trained));
     }
     ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
@@ -267,8 +266,8 @@ fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> 
 }
 
 /// Tells the graph which series were there before.
-fn acquaint(ends: &mut Ends, position: &Position, job: &Job) -> Result<(), RunError> {
-    let partitions = job.source.partitions()?;
+fn acquaint(ends: &mut Ends, common: &Common) {
+    let Common { job, position, partitions, .. } = common;
     let horizon = position.horizon.unwrap_or(Time::MIN);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
@@ -277,5 +276,4 @@ fn acquaint(ends: &mut Ends, position: &Position, job: &Job) -> Result<(), RunEr
             ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
         }
     }
-    Ok(())
 }
