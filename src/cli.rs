@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::generate::SimulationArgs;
 use crate::kind::Kinds;
+use crate::policy::PolicyArgs;
 use crate::{generate, instant, train};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -57,10 +58,15 @@ pub enum Command {
     Migrate(StoreArgs),
     /// Look whether source, history and models can be reached, and say what is there
     Check(commands::check::CheckArgs),
+    /// Say that deviations are expected for a while, such as during maintenance
+    Silence(commands::silence::SilenceArgs),
+    /// List the incidents of a history
+    #[command(after_help = "Example: tidewatch incidents --from 2026-01-19T00:00:00Z")]
+    Incidents(commands::incidents::IncidentsArgs),
     /// Look at the models
     #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent --models redis://localhost:6379")]
     Models(commands::models::ModelsArgs),
-    /// Print the hash of the final buckets and verdicts of a history
+    /// Print the hash of the final buckets, verdicts, episodes and incidents of a history
     Digest(commands::digest::DigestArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: tidewatch completions bash > /etc/bash_completion.d/tidewatch")]
@@ -138,9 +144,9 @@ pub struct DetectionArgs {
     /// A partition without records for this long holds nobody back
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub idle_timeout: Duration,
-    /// A bucket whose |z| is above this is anomalous
-    #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive, allow_negative_numbers = true)]
-    pub threshold: f64,
+    /// What makes an anomaly.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     /// The longest that complete verdicts wait for their commit
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub commit_interval: Duration,
@@ -181,10 +187,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with it, and an example.
 pub fn some_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|width| if width.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(width) })
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite()).ok_or_else(|| "must be a number above 0".into())
 }
 
 /// A duration as the graph counts: in milliseconds.
@@ -291,6 +293,8 @@ impl Cli {
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
             Some(Command::Check(arguments)) => commands::check::check(&arguments),
+            Some(Command::Silence(arguments)) => commands::silence::silence(&arguments),
+            Some(Command::Incidents(arguments)) => commands::incidents::incidents(&arguments),
             Some(Command::Models(arguments)) => commands::models::models(&arguments),
             Some(Command::Digest(arguments)) => commands::digest::digest(&arguments),
             Some(Command::Completions { shell }) => {

@@ -1,10 +1,12 @@
 //! What a person sees of a run: a line per anomaly on standard output, and how it goes on standard error.
 
 use crate::history::Change;
+use crate::history::incident::NamedIncident;
 use crate::instant;
+use crate::number::number;
 use crate::run::{Observer, Statistics};
 use crate::series::SeriesName;
-use dataflows::{Severity, State, Time, Verdict};
+use dataflows::{Incident, Provisional, Scope, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -92,6 +94,60 @@ impl Observer for Console {
             _ => {}
         }
     }
+
+    fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {
+        self.print(&provisional_line(series, provisional, threshold));
+    }
+
+    fn incident(&self, named: &NamedIncident, before: Option<&Incident>) {
+        let now = &named.incident;
+        let what = match before {
+            None => "opened",
+            Some(before) if now.scope > before.scope => "spread",
+            Some(before) if now.severity > before.severity => "escalated",
+            Some(before) if before.stage == Stage::Open && now.stage != Stage::Open => "closed",
+            Some(_) => return,
+        };
+        self.print(&incident_line(named, what));
+    }
+
+    fn incident_withdrawn(&self, named: &NamedIncident, reason: &str) {
+        self.print(&incident_line(named, &format!("withdrawn ({reason})")));
+    }
+}
+
+/// An open bucket that looks anomalous.
+fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f64) -> String {
+    let score = provisional.score;
+    let (value, expected) = (number(provisional.value.0), number(score.expected.0));
+    let (start, severity, band) = (instant::format(provisional.start), provisional.severity.as_str(), number(threshold * score.sigma.0));
+    format!("{start}  {severity:<8}  {series}  {value} instead of {expected} ± {band}  z {:+.1}  (so far)", score.z_score.0)
+}
+
+/// An incident, in words that need no manual.
+fn incident_line(named: &NamedIncident, what: &str) -> String {
+    let incident = &named.incident;
+    format!(
+        "{}  incident  {what} on {} since {}, {}: {}  [{:016x}]",
+        instant::format(incident.last),
+        reach(named),
+        instant::format(incident.opened),
+        incident.severity.as_str(),
+        named.metrics.join(", "),
+        incident.id.0
+    )
+}
+
+/// What an incident reaches: `server srv-001`, `17 of 20 servers of rack-A`.
+pub fn reach(named: &NamedIncident) -> String {
+    let Incident { scope, place, entities, peers, .. } = &named.incident;
+    let kind = &place.entity_type;
+    match scope {
+        Scope::Entity => format!("{kind} {}", named.entity_id),
+        Scope::Rack => format!("{entities} of {peers} {kind}s of rack {}", place.rack),
+        Scope::Zone => format!("{entities} of {peers} {kind}s of zone {}", place.zone),
+        Scope::Kind => format!("{entities} of all {peers} {kind}s"),
+    }
 }
 
 /// One anomaly, in words that need no manual.
@@ -114,15 +170,6 @@ fn withdrawn_line(series: &SeriesName, verdict: &Verdict) -> String {
         instant::format(verdict.bucket.start),
         verdict.state.as_str()
     )
-}
-
-/// A value with about four digits that count.
-pub fn number(value: f64) -> String {
-    let digits = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 12
-    let decimals = (3.0 - digits).clamp(0.0, 12.0) as usize;
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
 fn status(statistics: &Statistics, rate: f64) -> String {
@@ -160,15 +207,4 @@ pub fn record_bar(what: &'static str, total: Option<u64>, statistics: &Statistic
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short_and_keep_four_digits() {
-        let texts: Vec<String> = [0.0, 85.234_56, 0.001_234_56, 123_456.7, -3.0].map(number).into();
-        assert_eq!(texts, ["0", "85.23", "0.001235", "123457", "-3"]);
-    }
 }

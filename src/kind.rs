@@ -16,6 +16,10 @@ pub struct Kind {
     pub time: String,
     /// Fields that are labels of the entity: `rack_id`.
     pub labels: Vec<String>,
+    /// Which of the labels is the rack; `None`: entities have none.
+    pub rack: Option<String>,
+    /// Which of the labels is the zone; `None`: entities have none.
+    pub zone: Option<String>,
     /// Fields that are metrics; `None`: every number that is nothing else.
     pub metrics: Option<Vec<String>>,
 }
@@ -30,7 +34,18 @@ pub struct KindTable {
     time: String,
     #[serde(default)]
     labels: Vec<String>,
+    rack: Option<String>,
+    zone: Option<String>,
     metrics: Option<Vec<String>>,
+}
+
+/// What a rack and a zone are usually called.
+const RACKS: [&str; 2] = ["rack_id", "rack"];
+const ZONES: [&str; 4] = ["zone_id", "zone", "availability_zone", "az"];
+
+/// The label that a table names, or the first that goes by a usual name.
+fn label_named(named: Option<String>, usual: &[&str], labels: &[String]) -> Option<String> {
+    named.or_else(|| usual.iter().find(|usual| labels.iter().any(|label| label == *usual)).map(ToString::to_string))
 }
 
 fn default_time() -> String {
@@ -44,13 +59,18 @@ pub struct Kinds(Vec<Kind>);
 impl Default for Kinds {
     /// The two built-in kinds.
     fn default() -> Self {
-        let kind = |name: &str, entity_type: &str, entity: &str, labels: &[&str]| Kind {
-            name: name.into(),
-            entity_type: entity_type.into(),
-            entity: entity.into(),
-            time: default_time(),
-            labels: labels.iter().map(ToString::to_string).collect(),
-            metrics: None,
+        let kind = |name: &str, entity_type: &str, entity: &str, labels: &[&str]| {
+            let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
+            Kind {
+                name: name.into(),
+                entity_type: entity_type.into(),
+                entity: entity.into(),
+                time: default_time(),
+                rack: label_named(None, &RACKS, &labels),
+                zone: label_named(None, &ZONES, &labels),
+                labels,
+                metrics: None,
+            }
         };
         Self(vec![
             kind("server_metric", "server", "server_id", &["rack_id", "zone_id"]),
@@ -66,7 +86,15 @@ impl Kinds {
         for (name, table) in tables {
             kinds.0.retain(|kind| kind.name != name);
             let entity_type = table.entity_type.unwrap_or_else(|| name.clone());
-            kinds.0.push(Kind { name, entity_type, entity: table.entity, time: table.time, labels: table.labels, metrics: table.metrics });
+            let mut labels = table.labels;
+            // What is named as rack or zone is a label, whether or not the list of labels says so.
+            for named in [&table.rack, &table.zone].into_iter().flatten() {
+                if !labels.contains(named) {
+                    labels.push(named.clone());
+                }
+            }
+            let (rack, zone) = (label_named(table.rack, &RACKS, &labels), label_named(table.zone, &ZONES, &labels));
+            kinds.0.push(Kind { name, entity_type, entity: table.entity, time: table.time, labels, rack, zone, metrics: table.metrics });
         }
         kinds
     }

@@ -9,6 +9,8 @@ pub mod instant;
 pub mod kind;
 pub mod layers;
 pub mod models;
+pub mod number;
+pub mod policy;
 pub mod run;
 pub mod series;
 pub mod source;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tidewatch::history::statement::{Columns, Shape, Statement};
 use tidewatch::history::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models};
@@ -56,6 +57,15 @@ impl History for Rows {
         unreachable!("the trainer only reads rows")
     }
     fn anomalies(&mut self, _: i64, _: i64) -> Result<Vec<Anomaly>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn verdicts_of(&mut self, _: &SeriesName, _: i64, _: i64) -> Result<Vec<dataflows::Verdict>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn select(&mut self, _: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn execute(&mut self, _: &[Statement]) -> Result<u64, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
     fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {

@@ -10,6 +10,7 @@ use crate::accumulator::Accumulator;
 use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
 use crate::identity::{EntityId, HashedMap, MetricId};
+use crate::provisional::{LAST, Open};
 use crate::span::{Known, Span};
 use crate::verdict::Bucket;
 use serde::{Deserialize, Serialize};
@@ -28,28 +29,59 @@ pub struct Acquaintance {
     pub last: Time,
 }
 
+/// The samples of one series in one bucket.
+struct Part {
+    metric: u32,
+    accumulator: Accumulator,
+    /// The latest samples, newest first, each with its time.
+    last: [(Time, f64); LAST],
+}
+
+impl Part {
+    fn new(metric: u32) -> Self {
+        Self { metric, accumulator: Accumulator::default(), last: [(Time::MIN, 0.0); LAST] }
+    }
+
+    fn add(&mut self, time: Time, value: f64) {
+        self.accumulator.add(value);
+        if time >= self.last[0].0 {
+            self.last = [(time, value), self.last[0]];
+        } else if time > self.last[1].0 {
+            self.last[1] = (time, value);
+        }
+    }
+
+    /// The mean of the latest samples, once there are enough.
+    fn last(&self) -> Option<f64> {
+        let [newest, before] = self.last;
+        (before.0 > Time::MIN).then(|| f64::midpoint(newest.1, before.1))
+    }
+}
+
 /// The samples of one entity in one bucket.
 #[derive(Default)]
 struct Cell {
     partition: Option<u32>,
-    metrics: Vec<(u32, Accumulator)>,
+    /// Whether samples came since somebody last looked.
+    news: bool,
+    parts: Vec<Part>,
 }
 
 impl Cell {
     fn find(&self, metric: u32) -> Option<&Accumulator> {
-        self.metrics.iter().find(|entry| entry.0 == metric).map(|entry| &entry.1)
+        self.parts.iter().find(|part| part.metric == metric).map(|part| &part.accumulator)
     }
 
-    /// The accumulator of a metric; `hint` is where it probably is, since an entity sends its metrics in the same order each time.
-    fn accumulator(&mut self, metric: u32, hint: usize) -> &mut Accumulator {
-        let place = match self.metrics.get(hint) {
-            Some(entry) if entry.0 == metric => hint,
-            _ => self.metrics.iter().position(|entry| entry.0 == metric).unwrap_or_else(|| {
-                self.metrics.push((metric, Accumulator::default()));
-                self.metrics.len() - 1
+    /// The part of a metric; `hint` is where it probably is, since an entity sends its metrics in the same order each time.
+    fn part(&mut self, metric: u32, hint: usize) -> &mut Part {
+        let place = match self.parts.get(hint) {
+            Some(part) if part.metric == metric => hint,
+            _ => self.parts.iter().position(|part| part.metric == metric).unwrap_or_else(|| {
+                self.parts.push(Part::new(metric));
+                self.parts.len() - 1
             }),
         };
-        &mut self.metrics[place].1
+        &mut self.parts[place]
     }
 }
 
@@ -127,8 +159,9 @@ impl Buckets {
         }
         let cell = interval.cells.entry(event.entity).or_default();
         cell.partition = Some(cell.partition.map_or(event.partition, |partition| partition.min(event.partition)));
+        cell.news = true;
         for (place, (metric, value)) in event.samples().enumerate() {
-            cell.accumulator(metric.0, place).add(value);
+            cell.part(metric.0, place).add(event.time, value);
         }
     }
 
@@ -156,6 +189,28 @@ impl Buckets {
     /// The common watermark: every bucket that ends at or before it is closed.
     pub fn horizon(&mut self) -> Time {
         self.watermarks.low()
+    }
+
+    /// The common watermark, or, once all partitions have ended, the largest of any: how far event time really came.
+    pub fn reached(&mut self) -> Time {
+        match self.watermarks.low() {
+            Time::MAX => self.watermarks.high(),
+            low => low,
+        }
+    }
+
+    /// Shows the open buckets that samples came to since the last time.
+    pub fn look(&mut self, show: &mut dyn FnMut(Open)) {
+        for (start, interval) in self.intervals.iter_mut().filter(|(_, interval)| !interval.closed) {
+            for (entity, cell) in interval.cells.iter_mut().filter(|(_, cell)| cell.news) {
+                cell.news = false;
+                for part in &cell.parts {
+                    let (entity, metric) = (EntityId(*entity), MetricId(part.metric));
+                    let bucket = Bucket { entity, metric, start: *start, aggregate: part.accumulator.aggregate() };
+                    show(Open { bucket, last: part.last() });
+                }
+            }
+        }
     }
 
     /// Events that were left out because their partition lay behind the others by more than the lateness.
@@ -234,7 +289,7 @@ impl Buckets {
         }
         let mut seen = Vec::new();
         for (entity, cell) in &interval.cells {
-            for (metric, accumulator) in &cell.metrics {
+            for Part { metric, accumulator, .. } in &cell.parts {
                 seen.push((*entity, *metric, cell.partition.unwrap_or_default()));
                 say(Bucket { entity: EntityId(*entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
             }

@@ -135,6 +135,11 @@ impl Watermarks {
         self.partitions.get(&partition).map_or(Time::MIN, |entry| entry.0)
     }
 
+    /// The largest watermark of any partition; `Time::MIN` before the first.
+    pub fn high(&self) -> Time {
+        self.partitions.values().map(|entry| entry.0).max().unwrap_or(Time::MIN)
+    }
+
     /// The common watermark: the smallest of the active partitions, `Time::MAX` once all have ended. It never goes back, and stays
     /// where it is while no partition is active.
     pub fn low(&mut self) -> Time {

@@ -1,6 +1,6 @@
 //! One line to compare two relations by: an order-independent hash of all rows.
 
-use crate::identity::mix;
+use crate::identity::{hash, mix};
 use crate::verdict::{State, Verdict};
 use std::fmt;
 
@@ -9,6 +9,8 @@ use std::fmt;
 pub struct Digest {
     sum: u128,
     rows: i64,
+    episodes: i64,
+    incidents: i64,
 }
 
 impl Digest {
@@ -19,7 +21,19 @@ impl Digest {
         self.rows += sign;
     }
 
-    /// The number of rows.
+    /// Adds an episode, written out.
+    pub fn add_episode(&mut self, text: &str) {
+        self.sum = self.sum.wrapping_add(text_hash("episode", text));
+        self.episodes += 1;
+    }
+
+    /// Adds an incident, written out.
+    pub fn add_incident(&mut self, text: &str) {
+        self.sum = self.sum.wrapping_add(text_hash("incident", text));
+        self.incidents += 1;
+    }
+
+    /// The number of verdicts.
     pub fn rows(&self) -> i64 {
         self.rows
     }
@@ -27,8 +41,12 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x} ({} buckets)", self.sum, self.rows)
+        write!(f, "{:032x} ({} buckets, {} episodes, {} incidents)", self.sum, self.rows, self.episodes, self.incidents)
     }
+}
+
+fn text_hash(kind: &str, text: &str) -> u128 {
+    u128::from(hash(&["1", kind, text])) << 64 | u128::from(hash(&["2", kind, text]))
 }
 
 /// Two passes of a 64-bit mixer with different seeds over all fields.
@@ -39,6 +57,7 @@ fn row_hash(verdict: &Verdict) -> u128 {
         State::Anomalous => 2,
         State::Missing => 3,
         State::Unscored(_) => 4,
+        State::Silenced => 5,
     };
     #[allow(clippy::cast_sign_loss)] // bits are what is hashed
     let mut words = [0u64; 12];

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// FNV-1a (Fowler, Noll, Vo 1991), then the finalizer of MurmurHash3 (Appleby 2011), because timely routes by the
 /// low bits of what an exchange function returns.
-fn hash(parts: &[&str]) -> u64 {
+pub(crate) fn hash(parts: &[&str]) -> u64 {
     let mut state: u64 = 0xcbf2_9ce4_8422_2325;
     for part in parts {
         for byte in part.bytes() {

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  events ───────exchange by entity──► ┌────────────────┐  buckets ±1  ┌───────────────┐  verdicts ±1
-//!  reports ──────broadcast───────────► │ bucket_samples │ ───────────► │ score_buckets │ ────────────► collect_epochs ─► history
-//!  acquaintances exchange by entity──► └───────┬────────┘              └───────▲───────┘                    ▲
-//!                                              └ horizons ────────────────────────────────────────────────┘
-//!  models ───────exchange by entity────────────────────────────────────────────┘
+//!  reports ──────broadcast───────────► │ bucket_samples │ ───────────► │ score_buckets │ ──────────────────────────► collect_epochs ─► history
+//!  acquaintances exchange by entity──► └────────────────┘ ── opens ──► └─▲───┬─────┬───┘  provisionals                 ▲
+//!                                                            horizons    │   │     └──────────────────────────────────┤
+//!  models, silences, … exchange by entity ───────────────────────────────┘   │ episodes ±1  ┌────────────────┐          │
+//!  placements ───exchange by entity──────────────────────────────────────────┴────────────► │ group_episodes │ ─────────┘
+//!                                                                                           └────────────────┘ incidents ±1
 //! ```
 //!
 //! A timely timestamp is an *epoch*, one step of the log's progress; event time is data.
@@ -22,12 +24,18 @@ pub mod accumulator;
 pub mod buckets;
 pub mod clock;
 pub mod digest;
+pub mod episode;
 pub mod event;
+mod group_episodes;
 pub mod identity;
+pub mod incident;
 pub mod model;
 pub mod number;
 pub mod operators;
+pub mod policy;
+pub mod provisional;
 pub mod scorer;
+pub mod silence;
 mod span;
 pub mod verdict;
 pub mod wire;
@@ -35,11 +43,16 @@ pub mod wire;
 pub use buckets::Acquaintance;
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
 pub use digest::Digest;
+pub use episode::{Episode, EpisodeId, Peak, Stage};
 pub use event::{EVENT_WIDTH, Event, Time};
+pub use group_episodes::group_episodes;
 pub use identity::{EntityId, MetricId, SeriesId};
+pub use incident::{Incident, IncidentId, Placement, Scope};
 pub use model::{Model, Seasonal};
 pub use number::Number;
-pub use operators::{BucketSamples, Epoch, Epochs, bucket_samples, collect_epochs, score_buckets};
-pub use scorer::Policy;
+pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
+pub use policy::{EpisodePolicy, IncidentPolicy, Limits, Policy};
+pub use provisional::{Open, Provisional};
+pub use silence::Silence;
 pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict, anomaly_score};
 pub use wire::Plain;

@@ -1,61 +1,130 @@
-//! The verdicts of one worker: which model scores a bucket, and what it says.
+//! The verdicts of one worker, and the episodes that they add up to.
 //!
 //! Plain state without timely; [`crate::operators::score_buckets`] drives it.
 //!
-//! **Invariant.** A verdict is a function of the bucket, the models of its series and the policy; never of a clock or of the order of arrival.
+//! **Invariant.** A verdict is a function of the bucket, the models of its series, the silences and the policy; an episode is a function of the
+//! verdicts of its series; neither of a clock or of the order of arrival.
 
 use crate::Time;
-use crate::identity::{HashedMap, SeriesId};
+use crate::episode::{Episode, EpisodeId, Fold, Stage};
+use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::model::Model;
+use crate::policy::Policy;
+use crate::provisional::{Inside, Open, Provisional};
+use crate::silence::Silence;
 use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
-/// What makes a scored bucket an anomaly, and for how long its verdict may change.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Policy {
-    /// A bucket with `|z_score|` above this is anomalous.
-    pub threshold: f64,
-    /// The width of a bucket plus the lateness, in milliseconds: how long a verdict is kept after the end of its bucket.
-    pub retention: Time,
+/// A verdict that may change, and what the series is remembered by after it.
+struct Entry {
+    verdict: Verdict,
+    after: Fold,
+    closed: Option<Box<Episode>>,
 }
 
 #[derive(Default)]
 struct Series {
     /// Newest training first.
     models: Vec<Arc<Model>>,
-    verdicts: BTreeMap<Time, Verdict>,
+    /// What is remembered of the buckets before the first entry.
+    base: Fold,
+    entries: BTreeMap<Time, Entry>,
+    /// Closed episodes older than the first entry, that were not retired yet.
+    done: Vec<Episode>,
+    /// What was said of this series, and not taken back.
+    said: Vec<Episode>,
+    /// What was said of the open bucket that is flagged.
+    provisional: Option<Box<Provisional>>,
+}
+
+impl Series {
+    fn last_fold(&self) -> &Fold {
+        self.entries.last_key_value().map_or(&self.base, |(_, entry)| &entry.after)
+    }
+
+    /// Folds the verdicts from `from` on again.
+    fn refold(&mut self, from: Time, policy: &Policy) {
+        let mut fold = self.entries.range(..from).next_back().map_or(&self.base, |(_, entry)| &entry.after).clone();
+        for (_, entry) in self.entries.range_mut(from..) {
+            entry.closed = fold.step(&entry.verdict, policy);
+            entry.after = fold.clone();
+        }
+    }
+
+    /// Lets go of verdicts on buckets before `settled`.
+    fn settle(&mut self, settled: Time) {
+        while let Some(entry) = self.entries.first_entry().filter(|entry| *entry.key() < settled) {
+            let entry = entry.remove();
+            self.base = entry.after;
+            self.done.extend(entry.closed.map(|closed| *closed));
+        }
+    }
+
+    /// Says how the episodes differ from what was said last.
+    fn tell(&mut self, say: &mut dyn FnMut(Episode, isize)) {
+        let closed = self.entries.values().filter_map(|entry| entry.closed.as_deref());
+        let now: Vec<Episode> = self.done.iter().chain(closed).chain(self.last_fold().open()).copied().collect();
+        self.said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
+        now.iter().filter(|episode| !self.said.contains(episode)).for_each(|episode| say(*episode, 1));
+        self.said = now;
+    }
 }
 
 /// The verdicts of one worker.
 pub struct Scorer {
     policy: Policy,
     series: HashedMap<SeriesId, Series>,
+    names: HashedMap<EntityId, Box<str>>,
+    silences: Vec<Silence>,
+    /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
+    changed: HashMap<SeriesId, Time>,
+    /// Series with episodes.
+    watched: BTreeSet<SeriesId>,
 }
 
-/// The verdict on a bucket under these models, newest training first.
-pub fn judge(bucket: Bucket, models: &[Arc<Model>], policy: &Policy) -> Verdict {
+/// The verdict on a bucket under these models, newest training first; `silenced`: a silence covers it.
+pub fn judge(bucket: Bucket, models: &[Arc<Model>], silenced: bool, policy: &Policy) -> Verdict {
     let Some(aggregate) = bucket.aggregate else {
-        return Verdict { bucket, score: None, state: State::Missing };
+        let state = if silenced { State::Silenced } else { State::Missing };
+        return Verdict { bucket, score: None, state };
     };
-    match models.iter().find(|model| model.trained_until <= bucket.start) {
-        None => Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) },
-        Some(model) => {
-            let score: Score = model.score(bucket.start, aggregate.mean.0);
-            let state = if score.z_score.0.abs() > policy.threshold { State::Anomalous } else { State::Normal };
-            Verdict { bucket, score: Some(score), state }
-        }
-    }
+    let Some(model) = in_force(models, bucket.start) else {
+        return Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) };
+    };
+    let score: Score = model.score(bucket.start, aggregate.mean.0);
+    let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
+        true if silenced => State::Silenced,
+        true => State::Anomalous,
+        false => State::Normal,
+    };
+    Verdict { bucket, score: Some(score), state }
+}
+
+/// The newest model whose training ended before a bucket.
+fn in_force(models: &[Arc<Model>], start: Time) -> Option<&Arc<Model>> {
+    models.iter().find(|model| model.trained_until <= start)
+}
+
+/// Whether any of these silences covers a bucket of an entity of this name.
+fn is_silenced(silences: &[Silence], name: Option<&str>, bucket: &Bucket) -> bool {
+    !silences.is_empty() && name.is_some_and(|name| silences.iter().any(|silence| silence.covers(name, bucket.metric, bucket.start)))
 }
 
 impl Scorer {
     /// No models yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, series: HashedMap::default() }
+        Self {
+            policy,
+            series: HashedMap::default(),
+            names: HashedMap::default(),
+            silences: Vec::new(),
+            changed: HashMap::new(),
+            watched: BTreeSet::new(),
+        }
     }
 
     /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor.
@@ -65,36 +134,149 @@ impl Scorer {
         entry.models.push(model);
         entry.models.sort_by_key(|model| std::cmp::Reverse(model.trained_until));
         // What scores the oldest verdict that may still change is kept, and what is newer; without verdicts, the one in force and the one before.
-        let oldest = entry.verdicts.first_key_value().map(|oldest| *oldest.0);
+        let oldest = entry.entries.first_key_value().map(|oldest| *oldest.0);
         let needed =
             |oldest: Time| entry.models.iter().position(|model| model.trained_until <= oldest).map_or(MODELS_MAX, |place| place + 1);
         entry.models.truncate(oldest.map_or(2, needed).clamp(2, MODELS_MAX));
-        for verdict in entry.verdicts.values_mut() {
-            let revised = judge(verdict.bucket, &entry.models, &self.policy);
-            if revised != *verdict {
-                say(*verdict, -1);
+        self.judge_again(series, say);
+    }
+
+    /// Takes the name of an entity, which silences go by.
+    pub fn name(&mut self, entity: EntityId, name: &str) {
+        if self.names.get(&entity).is_none_or(|known| **known != *name) {
+            self.names.insert(entity, name.into());
+        }
+    }
+
+    /// Takes the silences that hold from now on, and revises the verdicts that they change.
+    pub fn silence(&mut self, silences: Vec<Silence>, say: &mut dyn FnMut(Verdict, isize)) {
+        self.silences = silences;
+        let series: Vec<SeriesId> = self.series.keys().copied().collect();
+        series.into_iter().for_each(|series| self.judge_again(series, say));
+    }
+
+    /// Judges every bucket of a series that may still change again.
+    fn judge_again(&mut self, series: SeriesId, say: &mut dyn FnMut(Verdict, isize)) {
+        let Self { policy, series: all, names, silences, changed, .. } = self;
+        let Some(Series { models, entries, .. }) = all.get_mut(&series) else { return };
+        for (start, entry) in entries {
+            let bucket = entry.verdict.bucket;
+            let silenced = is_silenced(silences, names.get(&bucket.entity).map(AsRef::as_ref), &bucket);
+            let revised = judge(bucket, models, silenced, policy);
+            if revised != entry.verdict {
+                say(entry.verdict, -1);
                 say(revised, 1);
-                *verdict = revised;
+                entry.verdict = revised;
+                let from = changed.entry(series).or_insert(*start);
+                *from = (*from).min(*start);
             }
         }
     }
 
     /// Judges a new or revised bucket.
     pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
-        let entry = self.series.entry(bucket.series()).or_default();
-        let verdict = judge(bucket, &entry.models, &self.policy);
+        let id = bucket.series();
+        let silenced = is_silenced(&self.silences, self.names.get(&bucket.entity).map(AsRef::as_ref), &bucket);
+        let series = self.series.entry(id).or_default();
+        let verdict = judge(bucket, &series.models, silenced, &self.policy);
         say(verdict, 1);
-        entry.verdicts.insert(bucket.start, verdict);
-        let settled = entry.verdicts.last_key_value().map_or(Time::MIN, |latest| latest.0.saturating_sub(self.policy.retention));
-        while entry.verdicts.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
-            entry.verdicts.pop_first();
+        let is_latest = series.entries.last_key_value().is_none_or(|latest| *latest.0 < bucket.start);
+        let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
+        // Nearly every bucket is like this: nothing to remember before it, and nothing after.
+        let is_plain = is_latest && is_calm && series.last_fold().is_trivial() && !self.changed.contains_key(&id);
+        series.entries.insert(bucket.start, Entry { verdict, after: Fold::default(), closed: None });
+        if is_plain {
+            series.settle(bucket.start - self.policy.retention());
+        } else {
+            let from = self.changed.entry(id).or_insert(bucket.start);
+            *from = (*from).min(bucket.start);
         }
     }
 
     /// Takes back what was said of a bucket that no longer holds.
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
-        let verdict = self.series.get_mut(&bucket.series()).and_then(|entry| entry.verdicts.remove(&bucket.start));
-        verdict.into_iter().for_each(|verdict| say(verdict, -1));
+        let id = bucket.series();
+        let entry = self.series.get_mut(&id).and_then(|series| series.entries.remove(&bucket.start));
+        if let Some(entry) = entry {
+            say(entry.verdict, -1);
+            let from = self.changed.entry(id).or_insert(bucket.start);
+            *from = (*from).min(bucket.start);
+        }
+    }
+
+    /// Takes the verdicts on the buckets of a series before those that may still change, in order, as far back as an earlier run's
+    /// episodes reach that may still change.
+    pub fn restore(&mut self, verdicts: &[Verdict]) {
+        let Some(first) = verdicts.first() else { return };
+        let id = first.bucket.series();
+        let series = self.series.entry(id).or_default();
+        for verdict in verdicts {
+            let closed = series.base.step(verdict, &self.policy);
+            series.done.extend(closed.map(|closed| *closed));
+        }
+        self.changed.insert(id, first.bucket.start);
+    }
+
+    /// Forgets an episode that can change no more and is stored.
+    pub fn retire(&mut self, episode: EpisodeId, say: &mut dyn FnMut(Episode, isize)) {
+        let Some(series) = self.series.get_mut(&SeriesId::of(episode.entity, episode.metric)) else { return };
+        series.done.retain(|done| done.id != episode || done.stage != Stage::Settled);
+        series.tell(say);
+    }
+
+    /// Ends an epoch: says how the episodes have changed. `horizon` is the common watermark, where it has moved.
+    pub fn finish(&mut self, horizon: Option<Time>, say: &mut dyn FnMut(Episode, isize)) {
+        let policy = &self.policy;
+        for (id, from) in self.changed.drain() {
+            let Some(series) = self.series.get_mut(&id) else { continue };
+            series.refold(from, policy);
+            let latest = series.entries.last_key_value().map_or(Time::MIN, |latest| *latest.0);
+            series.settle(latest.saturating_sub(policy.retention()));
+            series.tell(say);
+            if !series.said.is_empty() {
+                self.watched.insert(id);
+            }
+        }
+        horizon.into_iter().for_each(|horizon| self.settle(horizon, say));
+    }
+
+    /// Episodes that the common watermark has left behind can change no more.
+    fn settle(&mut self, horizon: Time, say: &mut dyn FnMut(Episode, isize)) {
+        let Self { policy, series, watched, .. } = self;
+        let span = policy.bucket_width + policy.settling();
+        let settled_from = horizon.saturating_sub(policy.retention());
+        watched.retain(|id| {
+            let Some(series) = series.get_mut(id) else { return false };
+            // What starts exactly there is settled as well.
+            series.settle(settled_from.saturating_add(1));
+            if series.entries.is_empty() {
+                let closed = series.base.abandon(settled_from, policy);
+                series.done.extend(closed.map(|closed| *closed));
+            }
+            for done in series.done.iter_mut().filter(|done| done.stage == Stage::Closed && done.last.saturating_add(span) <= horizon) {
+                done.stage = Stage::Settled;
+            }
+            series.tell(say);
+            !series.said.is_empty()
+        });
+    }
+
+    /// Looks at a bucket that is still open; says what changed since it was last looked at.
+    pub fn look(&mut self, open: &Open, say: &mut dyn FnMut(Provisional, isize)) {
+        let Some(series) = self.series.get_mut(&open.bucket.series()) else { return };
+        let silenced = is_silenced(&self.silences, self.names.get(&open.bucket.entity).map(AsRef::as_ref), &open.bucket);
+        let model = in_force(&series.models, open.bucket.start).filter(|_| !silenced);
+        let limits = self.policy.limits(open.bucket.metric);
+        let inside = Inside::of(series.entries.values().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
+        let now = model.and_then(|model| Provisional::of(open, model, inside, limits));
+        let before = series.provisional.as_deref().filter(|before| before.start == open.bucket.start);
+        // A number that moves a little is no news; that something begins, ends, or gets louder is.
+        if before.map(|before| before.severity) == now.map(|now| now.severity) {
+            return;
+        }
+        before.iter().for_each(|before| say(**before, -1));
+        now.iter().for_each(|now| say(*now, 1));
+        series.provisional = now.map(Box::new);
     }
 }
 
@@ -107,6 +289,10 @@ mod tests {
     use crate::{EntityId, MetricId};
 
     const MINUTE: Time = 60_000;
+
+    fn policy() -> Policy {
+        Policy { bucket_width: 5 * MINUTE, lateness: 60 * MINUTE, ..Policy::default() }
+    }
 
     fn bucket(start: Time) -> Bucket {
         let mean = Number(90.0);
@@ -122,7 +308,7 @@ mod tests {
     /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.
     #[test]
     fn hourly_training_takes_no_score_away() {
-        let mut scorer = Scorer::new(Policy { threshold: 3.0, retention: 65 * MINUTE });
+        let mut scorer = Scorer::new(policy());
         let series = bucket(0).series();
         let mut relation: BTreeMap<Verdict, isize> = BTreeMap::new();
         for minute in (0..360).step_by(5) {
@@ -139,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_model_that_comes_late_revises_what_it_would_have_scored() {
-        let mut scorer = Scorer::new(Policy { threshold: 3.0, retention: 65 * MINUTE });
+        let mut scorer = Scorer::new(policy());
         let mut said = Vec::new();
         scorer.score(bucket(10 * MINUTE), &mut |verdict, sign| said.push((verdict.state, sign)));
         scorer.learn(bucket(0).series(), model(10 * MINUTE, 50.0), &mut |verdict, sign| said.push((verdict.state, sign)));

@@ -56,6 +56,8 @@ pub enum State {
     Anomalous,
     /// The series was silent while its peers went on.
     Missing,
+    /// It would be anomalous or missing, and that was to be expected: an operator's silence covers it.
+    Silenced,
     /// No score, and why.
     Unscored(Unscored),
 }
@@ -67,13 +69,20 @@ impl State {
             Self::Normal => "normal",
             Self::Anomalous => "anomalous",
             Self::Missing => "missing",
+            Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
         }
     }
 
+    /// Whether the bucket is out of the ordinary, expected by an operator or not.
+    pub fn is_deviant(self) -> bool {
+        matches!(self, Self::Anomalous | Self::Silenced)
+    }
+
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Normal, Self::Anomalous, Self::Missing, Self::Unscored(Unscored::NoModel)].into_iter().find(|state| state.as_str() == text)
+        let states = [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced, Self::Unscored(Unscored::NoModel)];
+        states.into_iter().find(|state| state.as_str() == text)
     }
 }
 

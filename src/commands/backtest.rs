@@ -179,7 +179,7 @@ fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mu
         let series = SeriesId::named("server", entity.trim(), metric.trim());
         let verdict = verdicts.get(&(series, time.div_euclid(width) * width));
         let mut fields = vec![timestamp.to_owned(), entity.to_owned(), metric.to_owned(), value.to_owned()];
-        fields.extend(scores(verdict, arguments.detection.threshold));
+        fields.extend(scores(verdict, arguments.detection.policy.threshold));
         writer.write_record(&fields).map_err(std::io::Error::other)
     })?;
     writer.flush()?;
@@ -198,7 +198,7 @@ fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Ver
     for ((start, name), verdict) in rows {
         let value = verdict.bucket.aggregate.map_or_else(String::new, |aggregate| aggregate.mean.0.to_string());
         let mut fields = vec![instant::format(start), name.entity_id.clone(), name.metric.clone(), value];
-        fields.extend(scores(Some(verdict), arguments.detection.threshold));
+        fields.extend(scores(Some(verdict), arguments.detection.policy.threshold));
         writer.write_record(&fields)?;
     }
     writer.flush()?;

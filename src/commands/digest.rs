@@ -2,7 +2,7 @@
 
 use super::say;
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, History};
+use crate::history::{self, History, incident};
 use anyhow::Result;
 use clap::Args;
 use dataflows::{Digest, Time};
@@ -32,12 +32,14 @@ pub fn digest(arguments: &DigestArgs) -> Result<()> {
     Ok(())
 }
 
-/// The order-independent hash of all final buckets and verdicts between two times.
+/// The order-independent hash of all final buckets, verdicts, episodes and incidents between two times.
 ///
 /// # Errors
 /// A history that cannot be read.
 pub fn of(history: &mut dyn History, from: Option<Time>, to: Option<Time>) -> Result<Digest> {
     let mut digest = Digest::default();
-    history.verdicts(from.unwrap_or(Time::MIN), to.unwrap_or(Time::MAX), &mut |verdict| digest.update(&verdict, 1))?;
+    let (from, to) = (from.unwrap_or(Time::MIN), to.unwrap_or(Time::MAX));
+    history.verdicts(from, to, &mut |verdict| digest.update(&verdict, 1))?;
+    incident::digest(history, from, to, &mut digest)?;
     Ok(digest)
 }

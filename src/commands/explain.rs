@@ -2,10 +2,10 @@
 
 use super::say;
 use crate::cli::{EMBEDDED, time};
-use crate::console::number;
 use crate::history::{self, History};
 use crate::instant;
 use crate::models::{self, Trained};
+use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;

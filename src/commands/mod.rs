@@ -4,8 +4,10 @@ pub mod backtest;
 pub mod check;
 pub mod digest;
 pub mod explain;
+pub mod incidents;
 pub mod models;
 pub mod run;
+pub mod silence;
 pub mod simulation;
 
 use crate::cli::StoreArgs;

@@ -2,9 +2,9 @@
 
 use super::say;
 use crate::cli::EMBEDDED;
-use crate::console::number;
 use crate::instant;
 use crate::models::{self, Models};
+use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};

@@ -13,7 +13,7 @@ use crate::source::table::Table;
 use crate::source::{Source, SourceError};
 use crate::{history, models, run as runner, telemetry, train};
 use anyhow::{Context, Result, bail};
-use dataflows::{Policy, Time};
+use dataflows::Time;
 use indicatif::HumanCount;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +83,9 @@ pub fn open_history(arguments: &RunArgs) -> Result<Box<dyn History>> {
 /// A job as the flags describe it.
 pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
     let job = arguments.detection.job(source, kinds);
-    Job { until_end, standby: arguments.standby, raw: !arguments.no_raw, ..job }
+    // What comes from the past in one go is final before anybody could look at it.
+    let look_every = (!until_end).then_some(arguments.detection.commit_interval);
+    Job { until_end, standby: arguments.standby, raw: !arguments.no_raw, look_every, ..job }
 }
 
 impl DetectionArgs {
@@ -96,12 +98,13 @@ impl DetectionArgs {
             until_end: true,
             kinds,
             timing,
-            policy: Policy { threshold: self.threshold, retention: timing.bucket_width + timing.lateness },
+            policy: self.policy.policy(&timing),
             standby: false,
             raw: false,
             idle_timeout: self.idle_timeout,
             commit_interval: self.commit_interval,
             models_interval: self.models_interval,
+            look_every: None,
         }
     }
 

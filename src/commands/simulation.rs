@@ -61,7 +61,9 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     let finite = arguments.simulation.live.is_some();
     let real_time = arguments.simulation.speed == Pace::Real && !finite;
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
-    watch(&arguments, job(&arguments, Arc::new(simulator.clone()), finite, kinds), stop)?;
+    let paced = arguments.simulation.speed != Pace::Max;
+    let look_every = paced.then_some(arguments.detection.commit_interval);
+    watch(&arguments, Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) }, stop)?;
     if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {
         return Ok(());
     }

@@ -4,11 +4,14 @@
 //! offers them as new, though an earlier commit has stored them.
 
 use super::row;
+use super::statement::{Statement, Value};
 use super::{Anomaly, Batch, Change};
+use crate::instant;
+use crate::number::number;
 use crate::series::SeriesName;
 use dataflows::verdict::anomaly_score;
-use dataflows::{SeriesId, Severity, State, Time, Unscored, Verdict};
-use std::collections::HashMap;
+use dataflows::{Policy, Provisional, SeriesId, Severity, State, Time, Unscored, Verdict};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A row of `anomalies`, without the names and the wall clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,28 +28,65 @@ pub(super) struct Row {
     pub expected: f64,
     /// Residual / sigma.
     pub z_score: f64,
-    /// A sentence where the anomaly was withdrawn; `None` while it is open.
-    pub withdrawn: Option<String>,
-    /// 1 when first stored, one more with every change after that.
+    /// Whether it holds.
+    pub standing: Standing,
+    /// 0 while provisional, 1 when its bucket is closed, one more with every change after that.
     pub revision: i64,
+}
+
+/// Whether an anomaly holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Standing {
+    /// Its bucket is open.
+    Provisional,
+    /// It does.
+    Open,
+    /// It does not, and why.
+    Withdrawn(String),
+}
+
+impl Standing {
+    /// The standing that the columns `status` and `withdrawn_reason` hold.
+    pub fn parse(status: &str, reason: Option<String>) -> Result<Self, String> {
+        match status {
+            "provisional" => Ok(Self::Provisional),
+            "open" => Ok(Self::Open),
+            "withdrawn" => Ok(Self::Withdrawn(reason.unwrap_or_default())),
+            other => Err(format!("table anomalies: '{other}' is no status")),
+        }
+    }
 }
 
 impl Row {
     /// The anomaly that a verdict says; `None` where it says none.
-    fn of(verdict: &Verdict, threshold: f64) -> Option<Self> {
+    fn of(verdict: &Verdict, policy: &Policy) -> Option<Self> {
         let (State::Anomalous, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) else {
             return None;
         };
         Some(Self {
             series: verdict.bucket.series(),
             start: verdict.bucket.start,
-            severity: Severity::of(score.z_score.0, threshold).as_str().to_string(),
+            severity: Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str().to_string(),
             actual: finite(aggregate.mean.0),
             expected: finite(score.expected.0),
             z_score: finite(score.z_score.0),
-            withdrawn: None,
+            standing: Standing::Open,
             revision: 1,
         })
+    }
+
+    /// An anomaly of an open bucket.
+    fn provisional(provisional: &Provisional) -> Self {
+        Self {
+            series: provisional.series(),
+            start: provisional.start,
+            severity: provisional.severity.as_str().to_string(),
+            actual: finite(provisional.value.0),
+            expected: finite(provisional.score.expected.0),
+            z_score: finite(provisional.score.z_score.0),
+            standing: Standing::Provisional,
+            revision: 0,
+        }
     }
 
     /// 0..1, monotonic in |z|.
@@ -56,7 +96,19 @@ impl Row {
 
     /// The column `status`.
     pub fn status(&self) -> &'static str {
-        if self.withdrawn.is_some() { "withdrawn" } else { "open" }
+        match self.standing {
+            Standing::Provisional => "provisional",
+            Standing::Open => "open",
+            Standing::Withdrawn(_) => "withdrawn",
+        }
+    }
+
+    /// The column `withdrawn_reason`.
+    pub fn withdrawn_reason(&self) -> Option<&str> {
+        match &self.standing {
+            Standing::Withdrawn(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// The column `details`.
@@ -82,19 +134,53 @@ fn finite(number: f64) -> f64 {
     number.clamp(f64::MIN, f64::MAX)
 }
 
-/// The rows of `anomalies` that a batch changes, given those that are stored for its buckets.
-pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) -> Vec<Row> {
-    batch.changes.iter().filter_map(|change| next(change, batch.threshold, stored)).collect()
+/// The buckets whose anomalies a batch may change, by start.
+pub(super) fn starts(batch: &Batch) -> BTreeSet<Time> {
+    let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket.start);
+    let gone = batch.provisionals_withdrawn.iter().map(|(_, start)| *start);
+    verdicts.chain(gone).chain(batch.provisionals.iter().map(|provisional| provisional.start)).collect()
 }
 
-fn next(change: &Change, threshold: f64, stored: &HashMap<(SeriesId, Time), Row>) -> Option<Row> {
+/// Provisional rows of buckets that have closed meanwhile: left by a run that was killed before it could say more.
+const SWEEP: &str =
+    "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = 'nothing was heard of the rest of the bucket', revised_at = $2
+    WHERE status = 'provisional' AND timestamp < $1";
+
+/// Takes back what is still provisional once the common watermark has passed it.
+pub(super) fn sweep(batch: &Batch) -> Option<Statement> {
+    let horizon = batch.horizon?.saturating_sub(batch.bucket_width).saturating_add(1);
+    Some(Statement { sql: SWEEP, values: vec![Value::time(horizon), Value::time(instant::now())] })
+}
+
+/// The rows of `anomalies` that a batch changes, given those that are stored for its buckets.
+pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) -> Vec<Row> {
+    let final_rows = batch.changes.iter().filter_map(|change| next(change, &batch.policy, stored));
+    let mut rows: BTreeMap<(SeriesId, Time), Row> = BTreeMap::new();
+    for provisional in &batch.provisionals {
+        let row = Row::provisional(provisional);
+        // What is final is not provisional any more; a run that was killed may not know.
+        if stored.get(&(row.series, row.start)).is_none_or(|before| before.revision == 0) {
+            rows.insert((row.series, row.start), row);
+        }
+    }
+    for key in &batch.provisionals_withdrawn {
+        if let Some(before) = stored.get(key).filter(|before| before.standing == Standing::Provisional) {
+            let standing = Standing::Withdrawn("what came after it in the same bucket was as expected".to_string());
+            rows.insert(*key, Row { standing, ..before.clone() });
+        }
+    }
+    rows.extend(final_rows.map(|row| ((row.series, row.start), row)));
+    rows.into_values().collect()
+}
+
+fn next(change: &Change, policy: &Policy, stored: &HashMap<(SeriesId, Time), Row>) -> Option<Row> {
     let bucket = change.new.or(change.old)?.bucket;
     // Most batches meet no stored anomaly at all; they need no key.
     let before = if stored.is_empty() { None } else { stored.get(&(bucket.series(), bucket.start)) };
-    let after = match (change.new.and_then(|verdict| Row::of(&verdict, threshold)), before) {
+    let after = match (change.new.and_then(|verdict| Row::of(&verdict, policy)), before) {
         (Some(row), _) => row,
-        (None, Some(before)) if before.withdrawn.is_none() => {
-            Row { withdrawn: Some(reason(change.new.as_ref(), threshold)), ..before.clone() }
+        (None, Some(before)) if !matches!(before.standing, Standing::Withdrawn(_)) => {
+            Row { standing: Standing::Withdrawn(reason(change, before, policy)), ..before.clone() }
         }
         (None, _) => return None,
     };
@@ -106,22 +192,36 @@ fn next(change: &Change, threshold: f64, stored: &HashMap<(SeriesId, Time), Row>
 }
 
 /// Why an anomaly no longer holds, for a person.
-fn reason(verdict: Option<&Verdict>, threshold: f64) -> String {
-    let Some(verdict) = verdict else { return "the bucket no longer exists".to_string() };
-    match (verdict.state, verdict.score) {
-        (State::Missing, _) => "the bucket has no samples any more".to_string(),
-        (State::Unscored(Unscored::NoModel), _) => "no model scores the bucket any more".to_string(),
-        (_, Some(score)) => format!("revised: z_score {:.2} is within the threshold of {threshold}", score.z_score.0),
-        (_, None) => "revised: the bucket is normal".to_string(),
+fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
+    let Some(verdict) = change.new else { return "the bucket no longer exists".to_string() };
+    let (state, score) = (verdict.state, verdict.score);
+    match (state, score, verdict.bucket.aggregate) {
+        (State::Silenced, ..) => "a silence covers the bucket".to_string(),
+        (State::Missing, ..) => "the bucket has no samples any more".to_string(),
+        (State::Unscored(Unscored::NoModel), ..) => "no model scores the bucket any more".to_string(),
+        (_, Some(score), Some(aggregate)) => {
+            let threshold = policy.limits(verdict.bucket.metric).threshold;
+            let within = format!("z_score {:.2} is within the threshold of {threshold}", score.z_score.0);
+            let within = if score.z_score.0.abs() > threshold { "the deviation is below the minimum".into() } else { within };
+            let (was, is) = (number(before.actual), number(aggregate.mean.0));
+            let known = change.old.and_then(|old| old.bucket.aggregate).map(|old| aggregate.count.saturating_sub(old.count));
+            match known {
+                _ if before.standing == Standing::Provisional => format!("the complete bucket has a mean of {is}, not {was}: {within}"),
+                _ if before.actual.to_bits() == finite(aggregate.mean.0).to_bits() => {
+                    format!("another model expects {} instead of {}: {within}", number(score.expected.0), number(before.expected))
+                }
+                Some(1) => format!("a late sample moved the mean from {was} to {is}: {within}"),
+                Some(late) if late > 1 => format!("{late} late samples moved the mean from {was} to {is}: {within}"),
+                _ => format!("late samples moved the mean from {was} to {is}: {within}"),
+            }
+        }
+        _ => "the bucket is normal".to_string(),
     }
 }
 
 /// An anomaly as it is told, from the names and the columns of its row.
 pub(super) fn told(name: SeriesName, row: &Row, anomaly_score: f64) -> Result<Anomaly, String> {
-    let severity = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical]
-        .into_iter()
-        .find(|severity| severity.as_str() == row.severity)
-        .ok_or_else(|| format!("table anomalies: '{}' is no severity", row.severity))?;
+    let severity = super::incident::severity(&row.severity).ok_or_else(|| format!("table anomalies: '{}' is no severity", row.severity))?;
     Ok(Anomaly {
         name,
         start: row.start,
@@ -131,11 +231,12 @@ pub(super) fn told(name: SeriesName, row: &Row, anomaly_score: f64) -> Result<An
         expected_value: row.expected,
         z_score: row.z_score,
         status: row.status().to_string(),
+        withdrawn_reason: row.withdrawn_reason().map(ToString::to_string),
     })
 }
 
 /// A number of `details` from its JSON text, which the stores keep digit for digit; their own conversion may be a bit off.
-pub(super) fn number(json: Option<&str>) -> Result<f64, String> {
+pub(super) fn number_of(json: Option<&str>) -> Result<f64, String> {
     json.and_then(|text| text.parse().ok()).ok_or_else(|| "table anomalies: a number is missing from details".to_string())
 }
 
@@ -153,7 +254,7 @@ mod tests {
     }
 
     fn batch(new: Option<Verdict>) -> Batch {
-        Batch { threshold: 3.0, changes: vec![Change { old: Some(verdict(0.0)), new }], ..Batch::default() }
+        Batch { changes: vec![Change { old: Some(verdict(0.0)), new }], ..Batch::default() }
     }
 
     fn stored(rows: &[Row]) -> HashMap<(SeriesId, Time), Row> {
@@ -174,16 +275,51 @@ mod tests {
         let open = changes(&batch(Some(verdict(4.2))), &HashMap::new());
         let withdrawn = changes(&batch(Some(verdict(1.0))), &stored(&open));
         assert_eq!((withdrawn[0].status(), withdrawn[0].revision, withdrawn[0].z_score), ("withdrawn", 2, 4.2));
-        assert_eq!(withdrawn[0].withdrawn.as_deref(), Some("revised: z_score 1.00 is within the threshold of 3"));
+        let reason = "late samples moved the mean from 4.2 to 1: z_score 1.00 is within the threshold of 3";
+        assert_eq!(withdrawn[0].withdrawn_reason(), Some(reason));
         assert_eq!(changes(&batch(Some(verdict(1.0))), &stored(&withdrawn)), []);
         let again = changes(&batch(Some(verdict(4.2))), &stored(&withdrawn));
         assert_eq!((again[0].status(), again[0].revision), ("open", 3));
-        assert!(changes(&batch(None), &stored(&open))[0].withdrawn.is_some());
+        assert!(changes(&batch(None), &stored(&open))[0].withdrawn_reason().is_some());
+    }
+
+    #[test]
+    fn the_number_of_late_samples_is_told_where_it_is_known() {
+        let open = changes(&batch(Some(verdict(4.2))), &HashMap::new());
+        let mut more = verdict(1.0);
+        more.bucket.aggregate.iter_mut().for_each(|aggregate| aggregate.count += 14);
+        let change = Change { old: Some(verdict(4.2)), new: Some(more) };
+        let told = changes(&Batch { changes: vec![change], ..Batch::default() }, &stored(&open));
+        assert!(told[0].withdrawn_reason().unwrap().starts_with("14 late samples moved the mean from 4.2 to 1"), "{told:?}");
+    }
+
+    #[test]
+    fn a_provisional_anomaly_is_confirmed_or_withdrawn_by_its_bucket_and_never_the_other_way() {
+        let (seen, score) = (verdict(9.0).bucket, verdict(9.0).score.unwrap());
+        let provisional = Provisional {
+            entity: seen.entity,
+            metric: seen.metric,
+            start: seen.start,
+            value: Number(9.0),
+            score,
+            severity: Severity::Critical,
+        };
+        let early = Batch { provisionals: vec![provisional], ..Batch::default() };
+        let first = changes(&early, &HashMap::new());
+        assert_eq!((first[0].status(), first[0].revision), ("provisional", 0));
+        let confirmed = changes(&batch(Some(verdict(4.2))), &stored(&first));
+        assert_eq!((confirmed[0].status(), confirmed[0].revision), ("open", 1));
+        let withdrawn = changes(&batch(Some(verdict(1.0))), &stored(&first));
+        assert!(withdrawn[0].withdrawn_reason().unwrap().starts_with("the complete bucket has a mean of 1, not 9"));
+        assert_eq!(changes(&early, &stored(&confirmed)), []);
+        let calmed = Batch { provisionals_withdrawn: vec![(seen.series(), seen.start)], ..Batch::default() };
+        assert_eq!(changes(&calmed, &stored(&first))[0].status(), "withdrawn");
+        assert_eq!(changes(&calmed, &stored(&confirmed)), []);
     }
 
     #[test]
     fn a_score_beyond_all_bounds_is_still_json() {
-        let row = Row::of(&verdict(f64::INFINITY), 3.0).unwrap();
+        let row = Row::of(&verdict(f64::INFINITY), &Policy::default()).unwrap();
         assert!(row.details("m").contains("e+308") || row.details("m").contains("e308"));
         assert_eq!(row.anomaly_score(), 1.0);
     }

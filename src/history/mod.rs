@@ -5,14 +5,19 @@
 
 mod anomaly;
 mod embedded;
+pub mod incident;
 mod migration;
 mod postgres;
 mod row;
+pub mod silence;
+pub mod statement;
 mod wide;
 
 use crate::series::SeriesName;
-use dataflows::{SeriesId, Severity, Time, Verdict};
+use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Verdict};
+use incident::{EntityPlacement, NamedIncident};
 use serde::{Deserialize, Serialize};
+use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A series as history knows it.
@@ -90,11 +95,25 @@ pub struct Batch {
     /// The width of the buckets, in milliseconds.
     pub bucket_width: Time,
     /// Severities follow from it.
-    pub threshold: f64,
+    pub policy: Policy,
     /// Series seen for the first time since the process started, or with new labels. Every verdict's series was in this or an earlier batch.
     pub series: Vec<Series>,
+    /// Where entities stand, as far as that is news.
+    pub placements: Vec<EntityPlacement>,
     /// At most one per series and bucket.
     pub changes: Vec<Change>,
+    /// Open buckets that look anomalous.
+    pub provisionals: Vec<Provisional>,
+    /// Open buckets that looked anomalous and no longer do.
+    pub provisionals_withdrawn: Vec<(SeriesId, Time)>,
+    /// Episodes that are new or changed, each with the incident it belongs to.
+    pub episodes: Vec<(Episode, IncidentId)>,
+    /// Episodes that no longer hold.
+    pub episodes_withdrawn: Vec<EpisodeId>,
+    /// Incidents that are new or changed.
+    pub incidents: Vec<NamedIncident>,
+    /// Incidents that no longer hold, and why.
+    pub incidents_withdrawn: Vec<(IncidentId, String)>,
     /// Raw events, empty with `--no-raw`.
     pub raw: Vec<RawEvent>,
     /// Refused records.
@@ -134,7 +153,7 @@ pub struct TrainingRow {
     pub start: Time,
     /// Mean of its samples.
     pub mean: f64,
-    /// Whether the verdict was anomalous: such a bucket is masked in training.
+    /// Whether the verdict was anomalous, silenced or not: such a bucket is masked in training.
     pub anomalous: bool,
 }
 
@@ -155,8 +174,10 @@ pub struct Anomaly {
     pub expected_value: f64,
     /// Residual / sigma.
     pub z_score: f64,
-    /// `open`, or `withdrawn` once a revision took the anomaly back.
+    /// `provisional` while its bucket is open, then `open`, or `withdrawn` once a revision took the anomaly back.
     pub status: String,
+    /// Why it was withdrawn, for a person.
+    pub withdrawn_reason: Option<String>,
 }
 
 /// A store of verdicts. One connection, used by one thread.
@@ -192,6 +213,15 @@ pub trait History: Send {
 
     /// The anomalies in `[from, until)`, withdrawn ones included, ordered by start, then series.
     fn anomalies(&mut self, from: Time, until: Time) -> Result<Vec<Anomaly>, HistoryError>;
+
+    /// The verdicts on the buckets of a series that start in `[from, until)`, in order.
+    fn verdicts_of(&mut self, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, HistoryError>;
+
+    /// The rows that a query answers with, their columns as `shapes` says.
+    fn select(&mut self, query: &Statement, shapes: &[Shape]) -> Result<Vec<Columns>, HistoryError>;
+
+    /// Runs statements in one transaction; the number of rows that the last one touched.
+    fn execute(&mut self, statements: &[Statement]) -> Result<u64, HistoryError>;
 
     /// The number of dead letters by reason.
     fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;

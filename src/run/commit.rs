@@ -1,12 +1,15 @@
 //! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
 
+use super::ledger::Ledger;
 use super::names::Directory;
-use super::output::{Output, RawSamples};
+use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
-use super::{Job, Observer};
+use super::{Job, Observer, Restored, SILENCES};
+use crate::history::incident::{EntityPlacement, NamedIncident};
+use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, Change, History, HistoryError, Position};
 use crate::source::Partition;
-use dataflows::{SeriesId, State, Time, Verdict};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +29,11 @@ pub struct Committer<'a> {
     restored_anomalies: HashSet<(SeriesId, Time)>,
     /// The end of the last bucket that was said, or the last watermark, whichever is later.
     latest_end: Time,
+    ledger: Ledger,
+    /// Where entities stand, and since when, as far as it is stored.
+    placed: HashMap<EntityId, Placement>,
+    /// The silences that hold, and when they were last looked at.
+    silences: (Vec<Silence>, Instant),
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -40,6 +48,7 @@ impl<'a> Committer<'a> {
         job: &'a Job,
         history: &'a mut dyn History,
         position: &Position,
+        restored: &Restored,
         partitions: &[Partition],
         statistics: &'a Statistics,
         observer: &'a dyn Observer,
@@ -53,16 +62,29 @@ impl<'a> Committer<'a> {
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
-        let latest_end = restored_horizon;
-        Ok(Self { job, history, directory, partitions, restored_horizon, restored_anomalies, latest_end, statistics, observer, stop })
+        Ok(Self {
+            job,
+            history,
+            directory,
+            partitions,
+            restored_horizon,
+            restored_anomalies,
+            latest_end: restored_horizon,
+            ledger: Ledger::new(&restored.unsettled),
+            placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
+            silences: (restored.silences.clone(), Instant::now()),
+            statistics,
+            observer,
+            stop,
+        })
     }
 
-    /// Makes one group of epochs durable.
+    /// Makes one group of epochs durable; returns the episodes that can change no more.
     ///
     /// # Errors
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
-    pub fn commit(&mut self, outputs: Vec<Output>) -> Result<(), HistoryError> {
-        let batch = self.batch(outputs);
+    pub fn commit(&mut self, outputs: Vec<Output>) -> Result<Vec<EpisodeId>, HistoryError> {
+        let (batch, told) = self.batch(outputs);
         let mut wait = RETRY.0;
         loop {
             match self.history.commit(&batch) {
@@ -76,7 +98,21 @@ impl<'a> Committer<'a> {
             }
         }
         self.announce(&batch);
-        Ok(())
+        told.tell(self.observer);
+        Ok(told.retired)
+    }
+
+    /// The silences that hold, if that has changed. A history that is away is asked again later.
+    pub fn silences(&mut self) -> Option<Vec<Silence>> {
+        if self.silences.1.elapsed() < SILENCES {
+            return None;
+        }
+        self.silences.1 = Instant::now();
+        let now: Vec<Silence> = silence::all(self.history).ok()?.iter().map(SilenceRow::silence).collect();
+        (now != self.silences.0).then(|| {
+            self.silences.0.clone_from(&now);
+            now
+        })
     }
 
     /// Waits, or returns early when the run is to stop.
@@ -87,19 +123,28 @@ impl<'a> Committer<'a> {
         }
     }
 
-    fn batch(&mut self, outputs: Vec<Output>) -> Batch {
+    fn batch(&mut self, outputs: Vec<Output>) -> (Batch, Told) {
         let mut batch = Batch {
             source: self.job.source.identity(),
             bucket_width: self.job.timing.bucket_width,
-            threshold: self.job.policy.threshold,
+            policy: self.job.policy.clone(),
             ..Batch::default()
         };
         let (mut verdicts, mut raw, mut progress) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
         for output in outputs {
             match output {
                 Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
+                Output::Episode(episode, sign) => episodes.push((episode, sign)),
+                Output::Incident(incident, sign) => incidents.push((*incident, sign)),
+                Output::Provisional(provisional, sign) => {
+                    provisionals.insert((provisional.series(), provisional.start), (provisional, sign));
+                }
                 Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
-                Output::Entity(name) => self.directory.hear_entity(*name),
+                Output::Entity(name) => {
+                    batch.placements.extend(self.place(&name));
+                    self.directory.hear_entity(*name);
+                }
                 Output::Metric(id, name) => self.directory.hear_metric(id, name),
                 Output::Raw(samples) => raw.push(samples),
                 Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
@@ -119,13 +164,59 @@ impl<'a> Committer<'a> {
             self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
             *horizon = self.latest_end;
         }
-        for change in &batch.changes {
-            let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
-            batch.series.extend(bucket.and_then(|bucket| self.directory.unstored(bucket.entity, bucket.metric)));
+        for (key, (provisional, sign)) in provisionals {
+            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(key) }
         }
+        let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
+        let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
+        let series: Vec<_> = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open).collect();
+        batch.series.extend(series.into_iter().filter_map(|(entity, metric)| self.directory.unstored(entity, metric)));
+        let told = self.tell(&mut batch, episodes, incidents);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
-        batch
+        (batch, told)
+    }
+
+    /// Where an entity stands, if that is news: the first time, after a move, and where it turns out to have stood there for longer.
+    fn place(&mut self, name: &EntityName) -> Option<EntityPlacement> {
+        let placement = name.placement();
+        let same_place = |known: &Placement| (&known.zone, &known.rack) == (&placement.zone, &placement.rack);
+        if self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
+            return None;
+        }
+        self.placed.insert(name.id, placement.clone());
+        Some(EntityPlacement { entity_id: name.entity_id.clone(), placement })
+    }
+
+    /// Adds what has become of episodes and incidents to a batch; what is to be said of it once it is durable.
+    fn tell(&mut self, batch: &mut Batch, episodes: Vec<(Episode, isize)>, incidents: Vec<(Incident, isize)>) -> Told {
+        let mut told = Told::default();
+        let repeated: Vec<IncidentId> = incidents.iter().map(|one| one.0.id).filter(|id| self.ledger.was_told(*id)).collect();
+        let changes = self.ledger.apply(episodes, incidents);
+        batch.episodes = changes.episodes;
+        batch.episodes_withdrawn = changes.episodes_withdrawn;
+        told.retired = changes.retired;
+        for (incident, before) in changes.incidents {
+            let named = self.named(incident);
+            batch.incidents.push(named.clone());
+            // What an earlier run has told of is news again only when it changes.
+            if !repeated.contains(&named.incident.id) {
+                told.incidents.push((named, before));
+            }
+        }
+        for (id, reason, incident) in changes.incidents_withdrawn {
+            batch.incidents_withdrawn.push((id, reason.clone()));
+            told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
+        }
+        told
+    }
+
+    fn named(&self, incident: Incident) -> NamedIncident {
+        let entity_id = self.directory.entity(incident.place.entity);
+        let mut metrics: Vec<String> = incident.metrics.iter().map(|metric| self.directory.metric(*metric)).collect();
+        metrics.sort_unstable();
+        let peak = incident.peak.and_then(|(entity, metric, _)| self.directory.name(entity, metric));
+        NamedIncident { incident, entity_id, metrics, peak }
     }
 
     /// The names of partitions that appeared after the start.
@@ -174,9 +265,30 @@ impl<'a> Committer<'a> {
             }
             let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
             if let Some(name) = bucket.and_then(|bucket| self.directory.name(bucket.entity, bucket.metric)) {
-                self.observer.verdict(&name, change, self.job.policy.threshold);
+                let threshold = self.job.policy.limits(MetricId::of(&name.metric)).threshold;
+                self.observer.verdict(&name, change, threshold);
             }
         }
+        for provisional in &batch.provisionals {
+            if let Some(name) = self.directory.name(provisional.entity, provisional.metric) {
+                self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);
+            }
+        }
+    }
+}
+
+/// What is to be said of a batch once it is durable.
+#[derive(Default)]
+struct Told {
+    incidents: Vec<(NamedIncident, Option<Incident>)>,
+    withdrawn: Vec<(NamedIncident, String)>,
+    retired: Vec<EpisodeId>,
+}
+
+impl Told {
+    fn tell(&self, observer: &dyn Observer) {
+        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
+        self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
     }
 }
 

@@ -3,6 +3,7 @@
 mod commit;
 mod feed;
 mod intake;
+mod ledger;
 mod names;
 mod output;
 mod share;
@@ -12,24 +13,30 @@ mod worker;
 
 pub use statistics::Statistics;
 
-use crate::history::{Change, History, HistoryError};
+use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
+use crate::history::silence::{self, SilenceRow};
+use crate::history::{Change, History, HistoryError, Position};
 use crate::kind::Kinds;
 use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
-use dataflows::{Policy, Time, Timing};
+use crossbeam_channel::RecvTimeoutError;
+use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing};
 use feed::Feed;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use worker::Common;
+use worker::{Common, News};
 
 /// A lock may outlive its session by so long.
 const LINGERING: Duration = Duration::from_secs(2);
 
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(30);
+
+/// The committing thread looks this often whether silences were declared or removed.
+const SILENCES: Duration = Duration::from_secs(2);
 
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -58,12 +65,23 @@ pub struct Job {
     pub commit_interval: Duration,
     /// How often the models' generation is looked at.
     pub models_interval: Duration,
+    /// How often open buckets are looked at; `None`: never, since what they show is over by the time it could be seen.
+    pub look_every: Option<Duration>,
 }
 
 /// Somebody who looks on.
 pub trait Observer: Send + Sync {
     /// A verdict was committed.
     fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64);
+
+    /// An open bucket looks anomalous, and that was committed.
+    fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
+
+    /// An incident was committed that is new, or has changed since `before`.
+    fn incident(&self, incident: &NamedIncident, before: Option<&Incident>);
+
+    /// An incident was withdrawn.
+    fn incident_withdrawn(&self, incident: &NamedIncident, reason: &str);
 }
 
 /// Nobody looks on.
@@ -71,6 +89,9 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn verdict(&self, _: &SeriesName, _: &Change, _: f64) {}
+    fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
+    fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
+    fn incident_withdrawn(&self, _: &NamedIncident, _: &str) {}
 }
 
 /// Why a run ended before its time.
@@ -121,13 +142,18 @@ pub fn run(
     let position = history.position(&job.source.identity(), Time::MIN)?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
-    let (done_sender, done) = crossbeam_channel::bounded(1);
+    let (news_sender, news) = crossbeam_channel::unbounded();
     let partitions = job.source.partitions()?;
-    let mut committer = Committer::new(&job, history, &position, &partitions, statistics, observer, stop)?;
+    let restored = Restored::read(&job, &position, history)?;
+    let mut committer = Committer::new(&job, history, &position, &restored, &partitions, statistics, observer, stop)?;
+    let Restored { unsettled, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
+        unsettled,
+        placements,
+        silences,
         stop: Arc::clone(stop),
         abandoned: AtomicBool::new(false),
         partitions,
@@ -136,18 +162,26 @@ pub fn run(
         front: Mutex::default(),
         started: (crate::instant::now(), Instant::now()),
         models: Mutex::new(Some(trained)),
-        commits: Mutex::new(Some((commit_sender, done))),
+        commits: Mutex::new(Some((commit_sender, news))),
     };
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
-            for (epoch, outputs) in commit_receiver {
-                committer.commit(outputs)?;
-                let _ = done_sender.send(epoch);
+            loop {
+                match commit_receiver.recv_timeout(SILENCES) {
+                    Ok((epoch, outputs)) => {
+                        let retired = committer.commit(outputs)?;
+                        let _ = news_sender.send(News::Durable(epoch, retired));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+                if let Some(silences) = committer.silences() {
+                    let _ = news_sender.send(News::Silences(silences));
+                }
             }
-            Ok(())
         });
         if !job.until_end {
             let (job, over) = (&job, &over);
@@ -158,6 +192,28 @@ pub fn run(
         committing.join().expect("a panic has ended the process")?;
         outcome
     })
+}
+
+/// What an earlier run left, as the graph and the committing thread need it.
+struct Restored {
+    unsettled: Unsettled,
+    placements: Vec<EntityPlacement>,
+    silences: Vec<Silence>,
+}
+
+impl Restored {
+    fn read(job: &Job, position: &Position, history: &mut dyn History) -> Result<Self, HistoryError> {
+        let source = job.source.identity();
+        let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
+        let Some(horizon) = position.horizon else {
+            return Ok(Self { unsettled: Unsettled::default(), placements: Vec::new(), silences });
+        };
+        // The first bucket that is not settled at that watermark.
+        let boundary = job.timing.start(horizon.saturating_sub(job.policy.retention())) + job.timing.bucket_width;
+        let window = job.policy.buckets(job.policy.episode.window);
+        let unsettled = incident::unsettled(history, &source, boundary, window)?;
+        Ok(Self { unsettled, placements: incident::placements(history, &source)?, silences })
+    }
 }
 
 /// Looks for partitions that appear, until the run is over. A broker that does not answer keeps nobody but this thread waiting.

@@ -29,17 +29,25 @@ impl Announced {
         bucket: i64,
         announce: &mut dyn FnMut(Output),
     ) -> EntityId {
-        let entity_type = kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str());
+        let kind = kinds.iter().nth(decoded.kind);
+        let entity_type = kind.map_or("", |kind| kind.entity_type.as_str());
         let id = EntityId::of(entity_type, &decoded.entity_id);
         let labels = decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0);
         let known = self.entities.get(&id);
         if known.is_none_or(|known| known.0 != labels && known.1 != bucket) {
             self.entities.insert(id, (labels, bucket));
+            let label = |name: Option<&String>| {
+                let named = decoded.labels.iter().find(|label| name.is_some_and(|name| *name == label.0));
+                named.map_or_else(String::new, |label| label.1.to_string())
+            };
             announce(Output::Entity(Box::new(EntityName {
                 id,
                 entity_type: entity_type.into(),
                 entity_id: decoded.entity_id.to_string(),
                 labels: decoded.labels.iter().map(|label| (label.0.to_string(), label.1.to_string())).collect(),
+                rack: label(kind.and_then(|kind| kind.rack.as_ref())),
+                zone: label(kind.and_then(|kind| kind.zone.as_ref())),
+                since: bucket,
                 partition: partition.into(),
             })));
         }
@@ -84,6 +92,9 @@ impl Directory {
                 entity_type: name.entity_type.clone(),
                 entity_id: name.entity_id.clone(),
                 labels: series.labels.clone().into_iter().collect(),
+                rack: String::new(),
+                zone: String::new(),
+                since: i64::MIN,
                 partition: series.partition.clone(),
             },
         );
@@ -107,6 +118,16 @@ impl Directory {
     pub fn name(&self, entity: EntityId, metric: MetricId) -> Option<SeriesName> {
         let (entity, metric) = (self.entities.get(&entity)?, self.metrics.get(&metric)?);
         Some(SeriesName::new(&entity.entity_type, &entity.entity_id, metric))
+    }
+
+    /// The name of an entity; empty if it was not heard.
+    pub fn entity(&self, entity: EntityId) -> String {
+        self.entities.get(&entity).map_or_else(String::new, |entity| entity.entity_id.clone())
+    }
+
+    /// The name of a metric; empty if it was not heard.
+    pub fn metric(&self, metric: MetricId) -> String {
+        self.metrics.get(&metric).cloned().unwrap_or_default()
     }
 
     /// The series, if it was not stored yet.

@@ -1,7 +1,7 @@
 //! What the workers send to the one that commits.
 
 use crate::history::{DeadLetter, Progress};
-use dataflows::{EntityId, MetricId, Time, Verdict};
+use dataflows::{EntityId, Episode, Incident, MetricId, Placement, Provisional, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// One piece of an epoch, on its way to worker 0.
@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 pub enum Output {
     /// A verdict that holds (+1) or no longer holds (-1).
     Verdict(Verdict, isize),
+    /// An episode that holds (+1) or no longer holds (-1).
+    Episode(Episode, isize),
+    /// An incident that holds (+1) or no longer holds (-1).
+    Incident(Box<Incident>, isize),
+    /// An open bucket that looks anomalous (+1) or no longer does (-1).
+    Provisional(Provisional, isize),
     /// The common watermark.
     Horizon(Time),
     /// The name behind an identity, at or before its first use.
@@ -34,8 +40,22 @@ pub struct EntityName {
     pub entity_id: String,
     /// Rack, zone and other labels, by name.
     pub labels: Vec<(String, String)>,
+    /// The one of the labels that is the rack; empty where there is none.
+    pub rack: String,
+    /// The one of the labels that is the zone; empty where there is none.
+    pub zone: String,
+    /// The start of the bucket that it was first seen in with these labels.
+    pub since: Time,
     /// The partition that it was seen in.
     pub partition: String,
+}
+
+impl EntityName {
+    /// Where it stands.
+    pub fn placement(&self) -> Placement {
+        let (entity_type, zone, rack) = (self.entity_type.clone(), self.zone.clone(), self.rack.clone());
+        Placement { since: self.since, entity: self.id, entity_type, zone, rack }
+    }
 }
 
 /// An event as it came, names still as identities.

@@ -5,10 +5,14 @@ use super::share::{Front, Outlets, Share};
 use super::statistics::Statistics;
 use super::{Job, RunError};
 use crate::history::Position;
+use crate::history::incident::{EntityPlacement, Unsettled};
 use crate::models::Trained;
 use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Plain, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
+use dataflows::{
+    Acquaintance, EpisodeId, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, bucket_samples, collect_epochs,
+    group_episodes, score_buckets,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concat, Input, Probe};
+use timely::dataflow::operators::{Concatenate, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
@@ -31,10 +35,16 @@ const GROUP_RECORDS: u64 = 100_000;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
 
-type ModelMessage = (u64, SeriesId, Arc<Model>);
+/// What the committing thread tells worker 0.
+pub enum News {
+    /// Everything up to this epoch is durable; these episodes can change no more.
+    Durable(Epoch, Vec<EpisodeId>),
+    /// The silences that hold from now on.
+    Silences(Vec<Silence>),
+}
 
-/// The way to the committing thread, and its acknowledgements.
-type Commits = (Sender<(Epoch, Vec<Output>)>, Receiver<Epoch>);
+/// The way to the committing thread, and its news.
+type Commits = (Sender<(Epoch, Vec<Output>)>, Receiver<News>);
 
 /// What the threads of one process share.
 pub struct Common {
@@ -42,6 +52,12 @@ pub struct Common {
     pub job: Arc<Job>,
     /// Where the last commit left off.
     pub position: Position,
+    /// What of it may still change.
+    pub unsettled: Unsettled,
+    /// Where entities stand.
+    pub placements: Vec<EntityPlacement>,
+    /// The silences that hold at the start.
+    pub silences: Vec<Silence>,
     /// Set to end the run in good order.
     pub stop: Arc<AtomicBool>,
     /// Set when a worker cannot go on: the others must not wait for what it held.
@@ -75,7 +91,8 @@ struct Ends {
     events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Plain<Event>>>,
     reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
     acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
-    models: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<ModelMessage>>>,
+    facts: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(u64, Fact)>>>,
+    placements: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(Placement, Epoch, isize)>>>,
     outputs: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Output>>>,
     durable: ProbeHandle<Epoch>,
     queue: Rc<RefCell<Epochs<Output>>>,
@@ -85,21 +102,28 @@ struct Ends {
 
 fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
     let (mut events, mut reports, mut acquaintances) = (InputHandle::new(), InputHandle::new(), InputHandle::new());
-    let (mut models, mut outputs) = (InputHandle::new(), InputHandle::new());
+    let (mut facts, mut placements, mut outputs) = (InputHandle::new(), InputHandle::new(), InputHandle::new());
     let durable = ProbeHandle::new();
     let first = worker.index() == 0;
+    let look_every = job.look_every.map_or(0, |every| (every.as_millis() as u64 / EPOCH_MILLISECONDS).max(1));
     let (queue, horizon, behind) = worker.dataflow::<Epoch, _, _>(|scope| {
         let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
-        let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut models));
-        let sampled = bucket_samples(events, reports, acquaintances, job.timing, horizon);
-        let verdicts = score_buckets(sampled.buckets, models, job.policy).inner.map(|(verdict, _, sign)| Output::Verdict(verdict, sign));
+        let (acquaintances, facts) = (scope.input_from(&mut acquaintances), scope.input_from(&mut facts));
+        let sampled = bucket_samples(events, reports, acquaintances, job.timing, horizon, look_every);
+        let scored = score_buckets(sampled.buckets, sampled.opens, sampled.horizons.clone(), facts, job.policy.clone());
+        let incidents = group_episodes(scored.episodes.clone(), scope.input_from(&mut placements), &job.policy);
+        let verdicts = scored.verdicts.inner.map(|(verdict, _, sign)| Output::Verdict(verdict, sign));
+        let provisionals = scored.provisionals.map(|(provisional, sign)| Output::Provisional(provisional, sign));
+        let episodes = scored.episodes.inner.map(|(episode, _, sign)| Output::Episode(episode, sign));
+        let incidents = incidents.inner.map(|(incident, _, sign)| Output::Incident(Box::new(incident), sign));
         // Every worker sees the same watermark; one telling of it is enough.
-        let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon)));
-        let (durable_stream, queue) = collect_epochs(verdicts.concat(horizons).concat(scope.input_from(&mut outputs)));
+        let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon.low)));
+        let said = scope.concatenate([verdicts, provisionals, episodes, incidents, horizons, scope.input_from(&mut outputs)]);
+        let (durable_stream, queue) = collect_epochs(said);
         durable_stream.probe_with(&durable);
         (queue, sampled.horizon, sampled.behind)
     });
-    Ends { events, reports, acquaintances, models, outputs, durable, queue, horizon, behind }
+    Ends { events, reports, acquaintances, facts, placements, outputs, durable, queue, horizon, behind }
 }
 
 impl Ends {
@@ -107,23 +131,49 @@ impl Ends {
         self.events.advance_to(epoch);
         self.reports.advance_to(epoch);
         self.acquaintances.advance_to(epoch);
-        self.models.advance_to(epoch);
+        self.facts.advance_to(epoch);
+        self.placements.advance_to(epoch);
         self.outputs.advance_to(epoch);
     }
 
     fn learn(&mut self, trained: Vec<Trained>) {
         for one in trained {
-            self.models.send((one.series.entity().0, one.series.id(), Arc::new(one.model)));
+            self.facts.send((one.series.entity().0, Fact::Model(one.series.id(), Arc::new(one.model))));
+        }
+    }
+
+    /// Tells every worker which silences hold.
+    fn silence(&mut self, silences: &[Silence], peers: usize) {
+        (0..peers as u64).for_each(|peer| self.facts.send((peer, Fact::Silences(silences.to_vec()))));
+    }
+
+    /// Takes what the committing thread has to say.
+    fn hear(&mut self, news: Vec<News>, peers: usize) {
+        for news in news {
+            match news {
+                News::Durable(epoch, retired) => {
+                    self.queue.borrow_mut().release(epoch);
+                    retired.into_iter().for_each(|episode| self.facts.send((episode.entity.0, Fact::Retired(episode))));
+                }
+                News::Silences(silences) => self.silence(&silences, peers),
+            }
         }
     }
 
     /// Runs `act` with the ways into the graph.
     fn with_outlets<R>(&mut self, act: impl FnOnce(&mut Outlets<'_>) -> R) -> R {
-        let (events, reports, outputs) = (&mut self.events, &mut self.reports, &mut self.outputs);
+        let Self { events, reports, facts, placements, outputs, .. } = self;
+        let epoch = *placements.time();
         act(&mut Outlets {
             event: &mut |event| events.send(event),
             report: &mut |report| reports.send(report),
-            output: &mut |output| outputs.send(output),
+            output: &mut |output| {
+                if let Output::Entity(name) = &output {
+                    facts.send((name.id.0, Fact::Name(name.id, name.entity_id.clone())));
+                    placements.send((name.placement(), epoch, 1));
+                }
+                outputs.send(output);
+            },
         })
     }
 
@@ -143,16 +193,19 @@ struct Group {
 }
 
 impl Group {
-    /// Moves complete epochs along; `urgent` commits what there is at once.
-    fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration, urgent: bool) -> Result<(), RunError> {
-        let Some((commits, done)) = &self.channel else { return Ok(()) };
-        match done.try_recv() {
-            Ok(epoch) => {
-                queue.borrow_mut().release(epoch);
-                self.outstanding = false;
+    /// Moves complete epochs along; `urgent` commits what there is at once. Returns what the committing thread had to say.
+    fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration, urgent: bool) -> Result<Vec<News>, RunError> {
+        let mut heard = Vec::new();
+        let Some((commits, done)) = &self.channel else { return Ok(heard) };
+        loop {
+            match done.try_recv() {
+                Ok(news) => {
+                    self.outstanding &= !matches!(news, News::Durable(..));
+                    heard.push(news);
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(RunError::CommitterEnded),
             }
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => return Err(RunError::CommitterEnded),
         }
         while let Some((epoch, outputs)) = queue.borrow_mut().take() {
             self.records += outputs.iter().map(|output| if let Output::Progress(_, records) = *output { records } else { 0 }).sum::<u64>();
@@ -164,7 +217,7 @@ impl Group {
             commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
             (self.last, self.records, self.sent_at, self.outstanding) = (None, 0, Instant::now(), true);
         }
-        Ok(())
+        Ok(heard)
     }
 }
 
@@ -188,7 +241,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
     let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
     if index == 0 {
-        acquaint(&mut ends, common);
+        acquaint(&mut ends, common, peers);
         models.iter().filter_map(|models| models.recv().ok()).take(1).for_each(|trained| ends.learn(trained));
     }
     ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
@@ -244,30 +297,43 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         } else {
             worker.step_or_park(Some(NAP));
         }
-        group.turn(&ends.queue, job.commit_interval, false)?;
+        let news = group.turn(&ends.queue, job.commit_interval, false)?;
+        ends.hear(news, peers);
     }
     drain(worker, ends, group, common)
 }
 
 /// Lets everything that was read become durable.
 fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> Result<(), RunError> {
-    let Ends { events, reports, acquaintances, models, outputs, durable, queue, behind, .. } = ends;
+    let Ends { events, reports, acquaintances, facts, placements, outputs, durable, queue, behind, .. } = ends;
     // Inputs that are let go promise that nothing more will come.
-    drop((events, reports, acquaintances, models, outputs));
+    drop((events, reports, acquaintances, facts, placements, outputs));
     while !durable.done() {
         if common.abandoned.load(Ordering::Relaxed) {
             return Err(RunError::Abandoned);
         }
         worker.step_or_park(Some(Duration::from_millis(1)));
-        group.turn(&queue, common.job.commit_interval, true)?;
+        for news in group.turn(&queue, common.job.commit_interval, true)? {
+            if let News::Durable(epoch, _) = news {
+                queue.borrow_mut().release(epoch);
+            }
+        }
     }
     common.statistics.behind.add(behind.get());
     Ok(())
 }
 
-/// Tells the graph which series were there before.
-fn acquaint(ends: &mut Ends, common: &Common) {
+/// Tells the graph which series were there before, and what had been said of them.
+fn acquaint(ends: &mut Ends, common: &Common, peers: usize) {
     let Common { job, position, partitions, .. } = common;
+    ends.silence(&common.silences, peers);
+    for EntityPlacement { entity_id, placement } in &common.placements {
+        ends.facts.send((placement.entity.0, Fact::Name(placement.entity, entity_id.clone())));
+        ends.placements.send((placement.clone(), Epoch::default(), 1));
+    }
+    for verdicts in &common.unsettled.verdicts {
+        ends.facts.send((verdicts[0].bucket.entity.0, Fact::Restored(verdicts.clone())));
+    }
     let horizon = position.horizon.unwrap_or(Time::MIN);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };

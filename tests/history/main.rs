@@ -49,13 +49,11 @@ fn batch(changes: Vec<Change>) -> Batch {
     Batch {
         source: "simulate:dev?seed=7".to_string(),
         bucket_width: WIDTH,
-        threshold: 3.0,
         series: vec![series("srv-001"), series("srv-002")],
         changes,
-        raw: vec![],
-        dead_letters: vec![],
         progress: vec![Progress { partition: "metrics/0".into(), next_offset: 90, replay_offset: 30, replay_time: START }],
         horizon: Some(START + WIDTH),
+        ..Batch::default()
     }
 }
 

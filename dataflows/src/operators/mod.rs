@@ -4,9 +4,9 @@ mod bucket_samples;
 mod collect_epochs;
 mod score_buckets;
 
-pub use bucket_samples::{BucketSamples, bucket_samples};
+pub use bucket_samples::{BucketSamples, Horizon, bucket_samples};
 pub use collect_epochs::{Epochs, collect_epochs};
-pub use score_buckets::score_buckets;
+pub use score_buckets::{Fact, ScoreBuckets, score_buckets};
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;

@@ -1,58 +1,134 @@
-//! Buckets become verdicts.
+//! Buckets become verdicts, verdicts become episodes.
 
-use super::{Arrivals, Epoch, Pending, smallest};
-use crate::identity::SeriesId;
+use super::{Arrivals, Epoch, Horizon, Pending, smallest};
+use crate::episode::{Episode, EpisodeId};
+use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
-use crate::scorer::{Policy, Scorer};
+use crate::policy::Policy;
+use crate::provisional::{Open, Provisional};
+use crate::scorer::Scorer;
+use crate::silence::Silence;
 use crate::verdict::{Bucket, Verdict};
 use differential_dataflow::{AsCollection, VecCollection};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Operator;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// The operator has three outputs: verdicts, episodes and provisional anomalies.
+const OUTPUTS: usize = 3;
+
+type Updates<D> = CapacityContainerBuilder<Vec<(D, Epoch, isize)>>;
+
+/// What verdicts depend on besides the buckets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Fact {
+    /// A model of a series.
+    Model(SeriesId, Arc<Model>),
+    /// The name of an entity, which silences go by.
+    Name(EntityId, String),
+    /// All silences that hold from now on.
+    Silences(Vec<Silence>),
+    /// The verdicts on the latest settled buckets of one series, in order: see [`Scorer::restore`].
+    Restored(Vec<Verdict>),
+    /// An episode that can change no more, and is stored.
+    Retired(EpisodeId),
+}
+
+/// What [`score_buckets`] makes.
+pub struct ScoreBuckets<'scope> {
+    /// One verdict on each bucket.
+    pub verdicts: VecCollection<'scope, Epoch, Verdict>,
+    /// The episodes that the verdicts come to, as long as they are not retired.
+    pub episodes: VecCollection<'scope, Epoch, Episode>,
+    /// Anomalies as they look now: 1 for one that appears, -1 for one that no longer does. The end of a bucket says nothing here.
+    pub provisionals: StreamVec<'scope, Epoch, (Provisional, isize)>,
+}
 
 /// What arrived for one epoch.
 #[derive(Default)]
 struct Input {
     buckets: Vec<(Bucket, Epoch, isize)>,
-    models: Vec<(u64, SeriesId, Arc<Model>)>,
+    opens: Vec<Open>,
+    horizons: Vec<Horizon>,
+    facts: Vec<(u64, Fact)>,
 }
 
 /// Scores buckets against the newest model whose training ended before them.
 ///
-/// `buckets` are where their entity is owned already. `models` are triples of entity, series and model, and go to the worker that owns
-/// the entity. A model that comes later than a bucket that it would have scored revises the verdict, as long as the bucket is within the lateness.
+/// `buckets`, `opens` and `horizons` are where their entity is owned already. `facts` go to the worker that their number leads to: that of the entity for all
+/// but silences, of which every worker needs a copy (the numbers from 0 up lead to one worker each). A fact that comes later than a bucket that it
+/// bears on revises the verdict, as long as the bucket is within the lateness.
 pub fn score_buckets<'scope>(
     buckets: VecCollection<'scope, Epoch, Bucket>,
-    models: StreamVec<'scope, Epoch, (u64, SeriesId, Arc<Model>)>,
+    opens: StreamVec<'scope, Epoch, Open>,
+    horizons: StreamVec<'scope, Epoch, Horizon>,
+    facts: StreamVec<'scope, Epoch, (u64, Fact)>,
     policy: Policy,
-) -> VecCollection<'scope, Epoch, Verdict> {
-    let by_entity = Exchange::new(|model: &(u64, SeriesId, Arc<Model>)| model.0);
-    buckets
-        .inner
-        .binary_frontier::<_, CapacityContainerBuilder<Vec<(Verdict, Epoch, isize)>>, _, _, _, _>(
-            models,
-            Pipeline,
-            by_entity,
-            "score_buckets",
-            |_, _| {
-                let mut scorer = Scorer::new(policy);
-                let mut pending: Pending<Input> = Pending::new();
-                move |(buckets, buckets_frontier), (models, models_frontier), output| {
-                    buckets.for_each(|message, data| pending.at(&message, 1).buckets.append(data));
-                    models.for_each(|message, data| pending.at(&message, 1).models.append(data));
-                    let frontier = smallest(&[buckets_frontier, models_frontier]);
-                    while let Some((epoch, Arrivals { capabilities, data })) = pending.completed(frontier) {
-                        let mut session = output.session(&capabilities[0]);
-                        let mut say = |verdict, sign| session.give((verdict, epoch, sign));
-                        data.models.into_iter().for_each(|(_, series, model)| scorer.learn(series, model, &mut say));
-                        // What is taken back goes first, so that a bucket is never there twice.
-                        data.buckets.iter().filter(|update| update.2 < 0).for_each(|update| scorer.withdraw(&update.0, &mut say));
-                        data.buckets.iter().filter(|update| update.2 > 0).for_each(|update| scorer.score(update.0, &mut say));
-                    }
-                }
-            },
-        )
-        .as_collection()
+) -> ScoreBuckets<'scope> {
+    let mut builder = OperatorBuilder::new("score_buckets".into(), facts.scope());
+    let mut buckets = builder.new_input(buckets.inner, Pipeline);
+    let mut opens = builder.new_input(opens, Pipeline);
+    let mut horizons = builder.new_input(horizons, Pipeline);
+    let mut facts = builder.new_input(facts, Exchange::new(|fact: &(u64, Fact)| fact.0));
+    let (verdicts_out, verdicts) = builder.new_output();
+    let (episodes_out, episodes) = builder.new_output();
+    let (provisionals_out, provisionals) = builder.new_output();
+    let mut verdicts_out = OutputBuilder::<_, Updates<Verdict>>::from(verdicts_out);
+    let mut episodes_out = OutputBuilder::<_, Updates<Episode>>::from(episodes_out);
+    let mut provisionals_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Provisional, isize)>>>::from(provisionals_out);
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut scorer = Scorer::new(policy);
+        let mut pending: Pending<Input> = Pending::new();
+        move |frontiers| {
+            buckets.for_each(|message, data| pending.at(&message, OUTPUTS).buckets.append(data));
+            opens.for_each(|message, data| pending.at(&message, OUTPUTS).opens.append(data));
+            horizons.for_each(|message, data| pending.at(&message, OUTPUTS).horizons.append(data));
+            facts.for_each(|message, data| pending.at(&message, OUTPUTS).facts.append(data));
+            let frontier = smallest(&frontiers.iter().collect::<Vec<_>>());
+            let (mut verdicts, mut episodes, mut provisionals) =
+                (verdicts_out.activate(), episodes_out.activate(), provisionals_out.activate());
+            while let Some((epoch, Arrivals { capabilities, data })) = pending.completed(frontier) {
+                let mut verdicts = verdicts.session_with_builder(&capabilities[0]);
+                let mut episodes = episodes.session_with_builder(&capabilities[1]);
+                let mut provisionals = provisionals.session(&capabilities[2]);
+                score(
+                    &mut scorer,
+                    data,
+                    &mut |verdict, sign| verdicts.give((verdict, epoch, sign)),
+                    &mut |episode, sign| episodes.give((episode, epoch, sign)),
+                    &mut |provisional, sign| provisionals.give((provisional, sign)),
+                );
+            }
+        }
+    });
+    ScoreBuckets { verdicts: verdicts.as_collection(), episodes: episodes.as_collection(), provisionals }
+}
+
+/// One epoch.
+fn score(
+    scorer: &mut Scorer,
+    data: Input,
+    verdict: &mut dyn FnMut(Verdict, isize),
+    episode: &mut dyn FnMut(Episode, isize),
+    provisional: &mut dyn FnMut(Provisional, isize),
+) {
+    for (_, fact) in data.facts {
+        match fact {
+            Fact::Model(series, model) => scorer.learn(series, model, verdict),
+            Fact::Name(entity, name) => scorer.name(entity, &name),
+            Fact::Silences(silences) => scorer.silence(silences, verdict),
+            Fact::Restored(verdicts) => scorer.restore(&verdicts),
+            Fact::Retired(id) => scorer.retire(id, episode),
+        }
+    }
+    // What is taken back goes first, so that a bucket is never there twice.
+    data.buckets.iter().filter(|update| update.2 < 0).for_each(|update| scorer.withdraw(&update.0, verdict));
+    data.buckets.iter().filter(|update| update.2 > 0).for_each(|update| scorer.score(update.0, verdict));
+    data.opens.iter().for_each(|open| scorer.look(open, provisional));
+    scorer.finish(data.horizons.iter().map(|horizon| horizon.reached).max(), episode);
 }

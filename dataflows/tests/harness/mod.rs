@@ -2,7 +2,7 @@
 
 use dataflows::scorer::judge;
 use dataflows::{
-    Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Event, MetricId, Model, Number, PartitionClock, Policy, Report,
+    Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Event, Fact, MetricId, Model, Number, PartitionClock, Policy, Report,
     SeriesId, Time, Timing, Verdict, bucket_samples, collect_epochs, score_buckets,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +13,12 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 
 pub const WIDTH: Time = 300;
 pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500 };
-pub const POLICY: Policy = Policy { threshold: 3.0, retention: WIDTH + 900 };
 /// The clock that the future is measured from.
 pub const NOW: Time = 1_000_000;
+
+pub fn policy() -> Policy {
+    Policy { bucket_width: WIDTH, lateness: TIMING.lateness, ..Policy::default() }
+}
 
 /// One record: entity, time, and samples of metrics.
 #[derive(Clone, Debug)]
@@ -62,10 +65,10 @@ pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintanc
         let queue = worker.dataflow::<u64, _, _>(|scope| {
             let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
             let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut model_input));
-            let sampled = bucket_samples(events, reports, acquaintances, TIMING, Time::MIN);
-            let verdicts = score_buckets(sampled.buckets, models, POLICY);
+            let sampled = bucket_samples(events, reports, acquaintances, TIMING, Time::MIN, 0);
+            let scored = score_buckets(sampled.buckets, sampled.opens, sampled.horizons.clone(), models, policy());
             let horizons = sampled.horizons.map(|_| None);
-            let (durable, queue) = collect_epochs(verdicts.inner.map(|(verdict, _, sign)| Some((verdict, sign))).concat(horizons));
+            let (durable, queue) = collect_epochs(scored.verdicts.inner.map(|(verdict, _, sign)| Some((verdict, sign))).concat(horizons));
             durable.probe_with(&probe);
             queue
         });
@@ -80,7 +83,7 @@ pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintanc
         }
         for epoch in 0u64.. {
             if index == 0 && epoch == reading.models_epoch {
-                models.iter().for_each(|model| model_input.send(model.clone()));
+                models.iter().for_each(|(entity, series, model)| model_input.send((*entity, Fact::Model(*series, Arc::clone(model)))));
             }
             for partition in &partitions {
                 let batch = reading.batches[(epoch as usize + partition) % reading.batches.len()];
@@ -159,7 +162,7 @@ pub fn oracle(log: &Log, models: &Models) -> BTreeMap<(SeriesId, Time), Verdict>
             let bucket = Bucket { entity: entity(*number), metric: MetricId(*metric), start, aggregate };
             let models: Vec<Arc<Model>> =
                 models.iter().filter(|model| model.1 == bucket.series()).map(|model| Arc::clone(&model.2)).collect();
-            relation.insert((bucket.series(), start), judge(bucket, &models, &POLICY));
+            relation.insert((bucket.series(), start), judge(bucket, &models, false, &policy()));
         };
         buckets.iter().for_each(|(start, values)| say(*start, Some(aggregate(values))));
         let home = homes[number];

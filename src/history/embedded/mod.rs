@@ -3,6 +3,7 @@
 mod read;
 mod write;
 
+use super::statement::{Columns, Shape, Statement};
 use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time, Verdict};
@@ -215,7 +216,24 @@ impl History for Embedded {
     }
 
     fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError> {
-        self.run("reading a verdict", |connection| read::verdict(connection, series, start))
+        Ok(self.verdicts_of(series, start, start.saturating_add(1))?.pop())
+    }
+
+    fn verdicts_of(&mut self, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, HistoryError> {
+        self.run("reading the verdicts of a series", |connection| read::verdicts_of(connection, series, from, until))
+    }
+
+    fn select(&mut self, query: &Statement, shapes: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
+        self.run("answering a query", |connection| read::select(connection, query, shapes))
+    }
+
+    fn execute(&mut self, statements: &[Statement]) -> Result<u64, HistoryError> {
+        self.run("writing", |connection| {
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let touched = write::execute(&transaction, statements)?;
+            transaction.commit()?;
+            Ok(touched)
+        })
     }
 
     fn verdicts(&mut self, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), HistoryError> {

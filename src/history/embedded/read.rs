@@ -1,6 +1,7 @@
 //! What SQLite gives back.
 
 use super::Fault;
+use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
 use crate::series::SeriesName;
 use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
@@ -9,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The columns that [`anomaly_row`] reads. `->` gives the number's own text; `->>` would convert it.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details -> '$.actual_value', details -> '$.expected_value',
-    details -> '$.z_score', withdrawn_reason, revision";
+    details -> '$.z_score', status, withdrawn_reason, revision";
 
 /// A row of `anomalies` from the columns of [`ANOMALY`].
 pub(super) fn anomaly_row(columns: &Row<'_>) -> Result<anomaly::Row, Fault> {
     let number = |column: usize| -> Result<f64, Fault> {
-        Ok(anomaly::number(columns.get_ref(column)?.as_str_or_null().map_err(|error| error.to_string())?)?)
+        Ok(anomaly::number_of(columns.get_ref(column)?.as_str_or_null().map_err(|error| error.to_string())?)?)
     };
     Ok(anomaly::Row {
         series: row::series_of(columns.get(0)?),
@@ -23,8 +24,8 @@ pub(super) fn anomaly_row(columns: &Row<'_>) -> Result<anomaly::Row, Fault> {
         actual: number(3)?,
         expected: number(4)?,
         z_score: number(5)?,
-        withdrawn: columns.get(6)?,
-        revision: columns.get(7)?,
+        standing: anomaly::Standing::parse(&columns.get::<_, String>(6)?, columns.get(7)?)?,
+        revision: columns.get(8)?,
     })
 }
 
@@ -101,7 +102,7 @@ pub(super) fn training_rows(connection: &Connection, series: &[SeriesId], from: 
     for series in series.iter().copied().collect::<BTreeSet<_>>() {
         let mut rows = select.query((row::key(series), from, until))?;
         while let Some(columns) = rows.next()? {
-            let anomalous = columns.get_ref(2)?.as_str() == Ok(State::Anomalous.as_str());
+            let anomalous = columns.get_ref(2)?.as_str().ok().and_then(State::parse).is_some_and(State::is_deviant);
             training_rows.push(TrainingRow { series, start: columns.get(0)?, mean: columns.get(1)?, anomalous });
         }
     }
@@ -118,12 +119,39 @@ fn verdict_at(columns: &Row<'_>, first: usize, identity: (EntityId, MetricId)) -
     Ok(row::verdict(identity, columns.get(first)?, columns.get(first + 1)?, numbers, state)?)
 }
 
-pub(super) fn verdict(connection: &Connection, series: &SeriesName, start: Time) -> Result<Option<Verdict>, Fault> {
-    let mut select =
-        connection.prepare_cached(&format!("SELECT {} FROM buckets WHERE series_id = ? AND bucket_start = ?", row::COLUMNS))?;
-    let mut rows = select.query((row::key(series.id()), start))?;
+pub(super) fn verdicts_of(connection: &Connection, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, Fault> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {} FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ? ORDER BY bucket_start",
+        row::COLUMNS
+    ))?;
+    let mut rows = select.query((row::key(series.id()), from, until))?;
     let identity = (series.entity(), MetricId::of(&series.metric));
-    rows.next()?.map(|columns| verdict_at(columns, 1, identity)).transpose()
+    let mut verdicts = Vec::new();
+    while let Some(columns) = rows.next()? {
+        verdicts.push(verdict_at(columns, 1, identity)?);
+    }
+    Ok(verdicts)
+}
+
+/// Answers a query that both stores understand.
+pub(super) fn select(connection: &Connection, query: &Statement, shapes: &[Shape]) -> Result<Vec<Columns>, Fault> {
+    let mut select = connection.prepare_cached(&query.sql.replace('$', "?"))?;
+    let mut rows = select.query(rusqlite::params_from_iter(&query.values))?;
+    let mut answer = Vec::new();
+    while let Some(row) = rows.next()? {
+        let column = |(place, shape): (usize, &Shape)| -> Result<Value, Fault> {
+            Ok(match shape {
+                Shape::Integer => Value::Integer(row.get(place)?),
+                Shape::Number => Value::Number(row.get(place)?),
+                Shape::Time => Value::Time(row.get(place)?),
+                Shape::Text => Value::Text(row.get(place)?),
+                Shape::Flag => Value::Flag(row.get(place)?),
+            })
+        };
+        let columns = shapes.iter().enumerate().map(column).collect::<Result<Vec<_>, Fault>>()?;
+        answer.push(Columns(columns.into_iter()));
+    }
+    Ok(answer)
 }
 
 /// Series by series: `buckets` has no index over time alone, and each series' part is one range of the tree.
@@ -148,8 +176,8 @@ pub(super) fn anomalies(connection: &Connection, from: Time, until: Time) -> Res
     let mut rows = select.query((from, until))?;
     let mut anomalies = Vec::new();
     while let Some(columns) = rows.next()? {
-        let name = SeriesName { entity_type: columns.get(9)?, entity_id: columns.get(10)?, metric: columns.get(11)? };
-        anomalies.push(anomaly::told(name, &anomaly_row(columns)?, columns.get(8)?)?);
+        let name = SeriesName { entity_type: columns.get(10)?, entity_id: columns.get(11)?, metric: columns.get(12)? };
+        anomalies.push(anomaly::told(name, &anomaly_row(columns)?, columns.get(9)?)?);
     }
     Ok(anomalies)
 }

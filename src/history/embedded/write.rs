@@ -1,13 +1,14 @@
 //! One batch into SQLite, in one transaction.
 
 use super::Fault;
+use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, FENCED, anomaly, row};
+use crate::history::{Batch, FENCED, anomaly, incident, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<&str>) -> Result<(), Fault> {
@@ -22,10 +23,31 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     write_series(&transaction, batch)?;
     write_anomalies(&transaction, batch)?;
     write_buckets(&transaction, batch)?;
+    execute(&transaction, &anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
     write_progress(&transaction, batch)?;
     Ok(transaction.commit()?)
+}
+
+/// Runs statements that both stores understand; the number of rows that the last one touched.
+pub(super) fn execute(connection: &Connection, statements: &[Statement]) -> Result<u64, Fault> {
+    let mut touched = 0;
+    for statement in statements {
+        touched = connection.prepare_cached(&statement.sql.replace('$', "?"))?.execute(rusqlite::params_from_iter(&statement.values))?;
+    }
+    Ok(touched as u64)
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        match self {
+            Self::Integer(value) | Self::Time(value) => value.to_sql(),
+            Self::Number(value) => value.to_sql(),
+            Self::Text(value) => value.to_sql(),
+            Self::Flag(value) => value.to_sql(),
+        }
+    }
 }
 
 /// Makes `writer` the only one whose commits are taken.
@@ -74,11 +96,9 @@ fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fau
 
 /// The stored anomalies that share a start with a bucket of the batch: few, and found by the first column of their key.
 fn stored_anomalies(transaction: &Transaction<'_>, batch: &Batch) -> Result<HashMap<(SeriesId, Time), anomaly::Row>, Fault> {
-    let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old));
-    let starts: BTreeSet<Time> = verdicts.map(|verdict| verdict.bucket.start).collect();
     let mut select = transaction.prepare_cached(&format!("SELECT {} FROM anomalies WHERE timestamp = ?", super::read::ANOMALY))?;
     let mut stored = HashMap::new();
-    for start in starts {
+    for start in anomaly::starts(batch) {
         let mut rows = select.query([start])?;
         while let Some(columns) = rows.next()? {
             let row = super::read::anomaly_row(columns)?;
@@ -115,7 +135,7 @@ fn write_anomalies(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), F
             anomaly.anomaly_score(),
             anomaly.details(&name.metric),
             anomaly.status(),
-            anomaly.withdrawn,
+            anomaly.withdrawn_reason(),
             anomaly.revision,
             known_at,
         ])?;

@@ -4,6 +4,7 @@
 //! dynamically typed parameter per field; a field here is a length and its bytes.
 
 use crate::history::row;
+use crate::history::statement::Value;
 use dataflows::Time;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use std::error::Error;
@@ -52,6 +53,24 @@ impl ToSql for Instant {
 
     fn accepts(kind: &Type) -> bool {
         *kind == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}
+
+impl ToSql for Value {
+    fn to_sql(&self, kind: &Type, out: &mut postgres::types::private::BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Integer(value) => value.to_sql(kind, out),
+            Self::Number(value) => value.to_sql(kind, out),
+            Self::Time(value) => value.map(Instant).to_sql(kind, out),
+            Self::Text(value) => value.to_sql(kind, out),
+            Self::Flag(value) => value.to_sql(kind, out),
+        }
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        [Type::INT8, Type::FLOAT8, Type::TIMESTAMPTZ, Type::TEXT, Type::BOOL].contains(kind)
     }
 
     to_sql_checked!();

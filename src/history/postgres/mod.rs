@@ -5,6 +5,7 @@ mod copy;
 mod read;
 mod write;
 
+use super::statement::{self, Columns, Shape};
 use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
@@ -245,7 +246,19 @@ impl History for Postgres {
     }
 
     fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError> {
-        self.run("reading a verdict", |session| read::verdict(session, series, start))
+        Ok(self.verdicts_of(series, start, start.saturating_add(1))?.pop())
+    }
+
+    fn verdicts_of(&mut self, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, HistoryError> {
+        self.run("reading the verdicts of a series", |session| read::verdicts_of(session, series, from, until))
+    }
+
+    fn select(&mut self, query: &statement::Statement, shapes: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
+        self.run("answering a query", |session| read::select(session, query, shapes))
+    }
+
+    fn execute(&mut self, statements: &[statement::Statement]) -> Result<u64, HistoryError> {
+        self.run("writing", |session| write::execute_alone(session, statements))
     }
 
     fn verdicts(&mut self, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), HistoryError> {

@@ -2,6 +2,7 @@
 
 use super::copy::Instant;
 use super::{Fault, Session};
+use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
 use crate::series::SeriesName;
 use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
@@ -12,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The columns that [`anomaly_row`] reads. JSONB keeps a number's digits; they are read here.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details ->> 'actual_value', details ->> 'expected_value',
-    details ->> 'z_score', withdrawn_reason, revision";
+    details ->> 'z_score', status, withdrawn_reason, revision";
 
 /// A row of `anomalies` from the columns of [`ANOMALY`].
 pub(super) fn anomaly_row(columns: &Row) -> Result<anomaly::Row, Fault> {
-    let number = |column: usize| -> Result<f64, Fault> { Ok(anomaly::number(columns.try_get(column)?)?) };
+    let number = |column: usize| -> Result<f64, Fault> { Ok(anomaly::number_of(columns.try_get(column)?)?) };
     Ok(anomaly::Row {
         series: row::series_of(columns.try_get(0)?),
         start: columns.try_get::<_, Instant>(1)?.0,
@@ -24,8 +25,8 @@ pub(super) fn anomaly_row(columns: &Row) -> Result<anomaly::Row, Fault> {
         actual: number(3)?,
         expected: number(4)?,
         z_score: number(5)?,
-        withdrawn: columns.try_get(6)?,
-        revision: columns.try_get(7)?,
+        standing: anomaly::Standing::parse(columns.try_get(6)?, columns.try_get(7)?)?,
+        revision: columns.try_get(8)?,
     })
 }
 
@@ -100,7 +101,7 @@ pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Ti
             series: row::series_of(columns.try_get(0)?),
             start: columns.try_get::<_, Instant>(1)?.0,
             mean: columns.try_get(2)?,
-            anomalous: columns.try_get::<_, &str>(3)? == State::Anomalous.as_str(),
+            anomalous: State::parse(columns.try_get(3)?).is_some_and(State::is_deviant),
         });
     }
     // The server would order by the signed key.
@@ -118,11 +119,34 @@ fn verdict_at(columns: &Row, identity: (EntityId, MetricId)) -> Result<Verdict, 
     Ok(row::verdict(identity, start, columns.try_get(2)?, numbers, columns.try_get(10)?)?)
 }
 
-pub(super) fn verdict(session: &mut Session, series: &SeriesName, start: Time) -> Result<Option<Verdict>, Fault> {
-    let sql = format!("SELECT {} FROM buckets WHERE series_id = $1 AND bucket_start = $2", row::COLUMNS);
-    let rows = query(session, &sql, &[&row::key(series.id()), &Instant(start)])?;
+pub(super) fn verdicts_of(session: &mut Session, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM buckets WHERE series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 ORDER BY bucket_start",
+        row::COLUMNS
+    );
+    let rows = query(session, &sql, &[&row::key(series.id()), &Instant(from), &Instant(until)])?;
     let identity = (series.entity(), MetricId::of(&series.metric));
-    rows.first().map(|columns| verdict_at(columns, identity)).transpose()
+    rows.iter().map(|columns| verdict_at(columns, identity)).collect()
+}
+
+/// Answers a query that both stores understand.
+pub(super) fn select(session: &mut Session, statement: &Statement, shapes: &[Shape]) -> Result<Vec<Columns>, Fault> {
+    let parameters: Vec<&(dyn ToSql + Sync)> = statement.values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+    let mut answer = Vec::new();
+    for row in query(session, statement.sql, &parameters)? {
+        let column = |(place, shape): (usize, &Shape)| -> Result<Value, Fault> {
+            Ok(match shape {
+                Shape::Integer => Value::Integer(row.try_get(place)?),
+                Shape::Number => Value::Number(row.try_get(place)?),
+                Shape::Time => Value::Time(row.try_get::<_, Option<Instant>>(place)?.map(|instant| instant.0)),
+                Shape::Text => Value::Text(row.try_get(place)?),
+                Shape::Flag => Value::Flag(row.try_get(place)?),
+            })
+        };
+        let columns = shapes.iter().enumerate().map(column).collect::<Result<Vec<_>, Fault>>()?;
+        answer.push(Columns(columns.into_iter()));
+    }
+    Ok(answer)
 }
 
 /// Row by row as they come: a year of buckets need not fit in memory.
@@ -151,8 +175,8 @@ pub(super) fn anomalies(session: &mut Session, from: Time, until: Time) -> Resul
     );
     let mut anomalies = Vec::new();
     for columns in query(session, &sql, &[&Instant(from), &Instant(until)])? {
-        let name = SeriesName { entity_type: columns.try_get(9)?, entity_id: columns.try_get(10)?, metric: columns.try_get(11)? };
-        anomalies.push(anomaly::told(name, &anomaly_row(&columns)?, columns.try_get(8)?)?);
+        let name = SeriesName { entity_type: columns.try_get(10)?, entity_id: columns.try_get(11)?, metric: columns.try_get(12)? };
+        anomalies.push(anomaly::told(name, &anomaly_row(&columns)?, columns.try_get(9)?)?);
     }
     Ok(anomalies)
 }

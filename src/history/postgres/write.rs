@@ -2,12 +2,14 @@
 
 use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, read};
+use crate::history::statement::Statement;
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, FENCED, anomaly, row};
+use crate::history::{Batch, FENCED, anomaly, incident, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
 use postgres::Transaction;
+use postgres::types::ToSql;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -44,12 +46,32 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     write_series(&mut commit, batch)?;
     write_anomalies(&mut commit, batch)?;
     write_buckets(&mut commit, batch)?;
+    let statements: Vec<Statement> = anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).collect();
+    execute(&mut commit, &statements)?;
     for wide in &WIDES {
         write_raw(&mut commit, wide, batch)?;
     }
     write_dead_letters(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
     Ok(commit.transaction.commit()?)
+}
+
+/// Runs statements that both stores understand in a transaction of their own; the number of rows that the last one touched.
+pub(super) fn execute_alone(session: &mut Session, statements: &[Statement]) -> Result<u64, Fault> {
+    let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
+    let touched = execute(&mut commit, statements)?;
+    commit.transaction.commit()?;
+    Ok(touched)
+}
+
+fn execute(commit: &mut Commit<'_>, statements: &[Statement]) -> Result<u64, Fault> {
+    let mut touched = 0;
+    for statement in statements {
+        let prepared = commit.statements.get(&mut commit.transaction, statement.sql)?;
+        let parameters: Vec<&(dyn ToSql + Sync)> = statement.values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        touched = commit.transaction.execute(&prepared, &parameters)?;
+    }
+    Ok(touched)
 }
 
 /// Makes `writer` the only one whose commits are taken.
@@ -131,19 +153,15 @@ fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
 
 /// The stored anomalies of the batch's buckets.
 fn stored_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<HashMap<(SeriesId, Time), anomaly::Row>, Fault> {
-    let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old));
-    let mut starts: Vec<Time> = verdicts.map(|verdict| verdict.bucket.start).collect();
-    starts.sort_unstable();
-    starts.dedup();
     let sql = format!("SELECT {} FROM anomalies WHERE timestamp = ANY($1)", read::ANOMALY);
     let select = commit.statements.get(&mut commit.transaction, &sql)?;
-    let starts: Vec<Instant> = starts.into_iter().map(Instant).collect();
+    let starts: Vec<Instant> = anomaly::starts(batch).into_iter().map(Instant).collect();
     let rows = commit.transaction.query(&select, &[&starts])?;
     rows.iter().map(|columns| read::anomaly_row(columns).map(|row| ((row.series, row.start), row))).collect()
 }
 
 fn write_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.changes.is_empty() {
+    if batch.changes.is_empty() && batch.provisionals.is_empty() && batch.provisionals_withdrawn.is_empty() {
         return Ok(());
     }
     let changes = anomaly::changes(batch, &stored_anomalies(commit, batch)?);
@@ -166,7 +184,7 @@ fn write_anomalies(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> 
         rows.number(Some(anomaly.anomaly_score()));
         rows.json(&anomaly.details(&name.metric));
         rows.text(anomaly.status());
-        rows.text_or_null(anomaly.withdrawn.as_deref());
+        rows.text_or_null(anomaly.withdrawn_reason());
         rows.integer(anomaly.revision);
         rows.time(known_at);
     }

@@ -1,0 +1,265 @@
+//! Episodes: runs of evidence in one series, opened by several of few and closed with hysteresis.
+//!
+//! Plain state without timely; [`crate::scorer`] folds the verdicts of a series through it, in the order of event time.
+
+use crate::Time;
+use crate::identity::{EntityId, MetricId};
+use crate::number::Number;
+use crate::policy::{Limits, Policy};
+use crate::verdict::{Score, Severity, State, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// How far an episode or incident has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// It goes on.
+    Open,
+    /// It is over, but a late sample may still change that.
+    Closed,
+    /// Nothing can change it any more.
+    Settled,
+}
+
+/// The bucket that was furthest from what was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Peak {
+    /// The start of the bucket.
+    pub start: Time,
+    /// Its mean, in the metric's unit.
+    pub mean: Number,
+    /// Its arithmetic.
+    pub score: Score,
+}
+
+/// What tells episodes apart: a series and when the first evidence began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EpisodeId {
+    /// The start of the first bucket of evidence.
+    pub opened: Time,
+    /// The thing measured.
+    pub entity: EntityId,
+    /// What is measured.
+    pub metric: MetricId,
+}
+
+/// Evidence of one series that belongs together: anomalous and missing buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Episode {
+    /// Which.
+    pub id: EpisodeId,
+    /// The start of the last bucket of evidence.
+    pub last: Time,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Anomalous buckets.
+    pub anomalous: u32,
+    /// Missing buckets.
+    pub missing: u32,
+    /// That of its worst bucket; a missing one counts as high.
+    pub severity: Severity,
+    /// The furthest of its anomalous buckets; `None` where all are missing.
+    pub peak: Option<Peak>,
+}
+
+/// One anomalous or missing bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Evidence {
+    start: Time,
+    severity: Severity,
+    peak: Option<Peak>,
+}
+
+impl Evidence {
+    fn of(verdict: &Verdict, policy: &Policy) -> Option<Self> {
+        let start = verdict.bucket.start;
+        match (verdict.state, verdict.score, verdict.bucket.aggregate) {
+            (State::Missing, ..) => Some(Self { start, severity: Severity::High, peak: None }),
+            (State::Anomalous, Some(score), Some(aggregate)) => {
+                let severity = Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold);
+                Some(Self { start, severity, peak: Some(Peak { start, mean: aggregate.mean, score }) })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Episode {
+    fn open(verdict: &Verdict, evidence: &[Evidence]) -> Self {
+        let id = EpisodeId { opened: evidence[0].start, entity: verdict.bucket.entity, metric: verdict.bucket.metric };
+        let mut episode = Self { id, last: id.opened, stage: Stage::Open, anomalous: 0, missing: 0, severity: Severity::Low, peak: None };
+        evidence.iter().for_each(|evidence| episode.add(evidence));
+        episode
+    }
+
+    fn add(&mut self, evidence: &Evidence) {
+        self.last = self.last.max(evidence.start);
+        self.severity = self.severity.max(evidence.severity);
+        let Some(peak) = evidence.peak else {
+            self.missing += 1;
+            return;
+        };
+        self.anomalous += 1;
+        if self.peak.is_none_or(|known| peak.score.z_score.0.abs() > known.score.z_score.0.abs()) {
+            self.peak = Some(peak);
+        }
+    }
+}
+
+/// What is remembered of a series between two of its buckets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fold {
+    /// Evidence of the last buckets, while no episode is open.
+    recent: Vec<Evidence>,
+    open: Option<Box<Episode>>,
+    /// Calm buckets in a row, while an episode is open.
+    calm: u32,
+    /// The start of the last bucket that was more than nothing to remember.
+    latest: Time,
+}
+
+impl Fold {
+    /// The episode that is open.
+    pub fn open(&self) -> Option<&Episode> {
+        self.open.as_deref()
+    }
+
+    /// Whether there is nothing to remember.
+    pub fn is_trivial(&self) -> bool {
+        self.recent.is_empty() && self.open.is_none()
+    }
+
+    /// Takes the next bucket of the series; the episode that it closes, if any.
+    ///
+    /// An unscored bucket says nothing for or against; one that a silence covers is calm.
+    pub fn step(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
+        let start = verdict.bucket.start;
+        let abandoned = self.abandon(start, policy);
+        let oldest = start - policy.buckets(policy.episode.window);
+        self.recent.retain(|recent| recent.start > oldest);
+        self.latest = start;
+        match Evidence::of(verdict, policy) {
+            Some(evidence) => self.take(verdict, evidence, policy),
+            None => return abandoned.or_else(|| self.rest(verdict, policy)),
+        }
+        abandoned
+    }
+
+    /// Closes an episode whose series has not been heard of, not even as missing, for so long before `now` that nothing can come in between.
+    pub fn abandon(&mut self, now: Time, policy: &Policy) -> Option<Box<Episode>> {
+        if self.open.is_some() && now - self.latest > policy.settling() { self.close() } else { None }
+    }
+
+    fn take(&mut self, verdict: &Verdict, evidence: Evidence, policy: &Policy) {
+        self.calm = 0;
+        if let Some(episode) = &mut self.open {
+            episode.add(&evidence);
+            return;
+        }
+        self.recent.push(evidence);
+        if evidence.severity == Severity::Critical || self.recent.len() >= policy.episode.evidence_min as usize {
+            self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent))));
+        }
+    }
+
+    fn rest(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
+        if self.open.is_none() || matches!(verdict.state, State::Unscored(_)) {
+            return None;
+        }
+        let limits = policy.limits(verdict.bucket.metric);
+        let almost = Limits { threshold: policy.episode.calm_share * limits.threshold, ..*limits };
+        let is_almost = match (verdict.state, verdict.score, verdict.bucket.aggregate) {
+            (State::Normal, Some(score), Some(aggregate)) => almost.are_passed(aggregate.mean.0, score.expected.0, score.z_score.0),
+            _ => false,
+        };
+        self.calm = if is_almost { 0 } else { self.calm + 1 };
+        if self.calm >= policy.episode.calm_min { self.close() } else { None }
+    }
+
+    fn close(&mut self) -> Option<Box<Episode>> {
+        self.calm = 0;
+        let mut closed = self.open.take();
+        closed.iter_mut().for_each(|episode| episode.stage = Stage::Closed);
+        closed
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::verdict::{Aggregate, Bucket};
+
+    pub(crate) const WIDTH: Time = 300_000;
+
+    pub(crate) fn policy() -> Policy {
+        Policy { bucket_width: WIDTH, lateness: 12 * WIDTH, ..Policy::default() }
+    }
+
+    /// The verdict on the n-th bucket of a series; a NaN stands for a missing one.
+    pub(crate) fn verdict(n: i64, z_score: f64) -> Verdict {
+        let number = Number(z_score);
+        let aggregate = Aggregate { count: 60, mean: number, min: number, max: number, stddev: Number(1.0) };
+        let aggregate = (!z_score.is_nan()).then_some(aggregate);
+        let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: n * WIDTH, aggregate };
+        let state = match z_score.abs() {
+            z if z.is_nan() => State::Missing,
+            z if z > 3.0 => State::Anomalous,
+            _ => State::Normal,
+        };
+        Verdict { bucket, score: aggregate.map(|_| Score { expected: Number(0.0), sigma: Number(1.0), z_score: number }), state }
+    }
+
+    /// The episodes of a series: those that closed, then the one that is open.
+    fn episodes(z_scores: &[f64]) -> Vec<Episode> {
+        let (mut fold, mut episodes) = (Fold::default(), Vec::new());
+        for (n, z_score) in (0..).zip(z_scores) {
+            episodes.extend(fold.step(&verdict(n, *z_score), &policy()).map(|closed| *closed));
+        }
+        episodes.extend(fold.open().copied());
+        episodes
+    }
+
+    #[test]
+    fn two_of_three_open_an_episode_and_one_alone_does_not() {
+        assert_eq!(episodes(&[0.0, 3.5, 0.0, 0.0, 3.5, 0.0]), []);
+        let opened = episodes(&[0.0, 3.5, 0.0, -4.5, 0.0]);
+        assert_eq!((opened.len(), opened[0].id.opened, opened[0].last, opened[0].anomalous), (1, WIDTH, 3 * WIDTH, 2));
+        assert_eq!((opened[0].severity, opened[0].peak.unwrap().start, opened[0].stage), (Severity::High, 3 * WIDTH, Stage::Open));
+    }
+
+    #[test]
+    fn a_critical_bucket_opens_one_at_once_and_takes_the_evidence_before_it_along() {
+        assert_eq!(episodes(&[6.5])[0].anomalous, 1);
+        assert_eq!(episodes(&[3.1, 0.0, -9.0])[0].id.opened, 0);
+    }
+
+    #[test]
+    fn it_closes_after_three_calm_buckets_in_a_row_and_what_is_almost_anomalous_is_not_calm() {
+        let open = episodes(&[4.0, 4.0, 1.0, 1.0, 2.5, 1.0, 1.0]);
+        assert_eq!((open.len(), open[0].stage), (1, Stage::Open));
+        let closed = episodes(&[4.0, 4.0, 1.0, 1.0, 2.5, 1.0, 1.0, 1.0]);
+        assert_eq!((closed.len(), closed[0].stage, closed[0].last), (1, Stage::Closed, WIDTH));
+    }
+
+    #[test]
+    fn silence_is_evidence_without_a_peak() {
+        let silent = episodes(&[0.0, f64::NAN, f64::NAN, f64::NAN]);
+        assert_eq!((silent.len(), silent[0].missing, silent[0].peak, silent[0].severity), (1, 3, None, Severity::High));
+    }
+
+    #[test]
+    fn an_episode_of_a_series_that_is_heard_of_no_more_is_closed_however_late_that_is_noticed() {
+        let (mut fold, policy) = (Fold::default(), policy());
+        assert_eq!(fold.step(&verdict(0, 9.0), &policy), None);
+        let later = 1 + policy.settling() / WIDTH;
+        assert!(fold.clone().abandon(later * WIDTH, &policy).is_some_and(|closed| closed.stage == Stage::Closed));
+        assert!(fold.step(&verdict(later, 9.0), &policy).is_some_and(|closed| closed.last == 0));
+        assert_eq!(fold.open().unwrap().id.opened, later * WIDTH);
+    }
+
+    #[test]
+    fn a_lasting_shift_is_one_episode() {
+        let mut shifted = vec![0.0; 10];
+        shifted.extend([5.0; 2016]);
+        assert_eq!(episodes(&shifted).len(), 1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What makes a bucket an anomaly, anomalies an episode, and episodes an incident: numbers that an operator may set.
+
+use crate::Time;
+use crate::identity::MetricId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a deviation must exceed to be an anomaly: all three.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `|z_score|` must be above this.
+    pub threshold: f64,
+    /// `|mean - expected|` must be at least this, in the metric's unit.
+    pub minimum_absolute: f64,
+    /// `|mean - expected|` must be at least this share of `|expected|`: 0.1 is ten percent.
+    pub minimum_relative: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { threshold: 3.0, minimum_absolute: 0.0, minimum_relative: 0.0 }
+    }
+}
+
+impl Limits {
+    /// Whether a bucket with this mean is anomalous.
+    pub fn are_passed(&self, mean: f64, expected: f64, z_score: f64) -> bool {
+        let deviation = (mean - expected).abs();
+        z_score.abs() > self.threshold && deviation >= self.minimum_absolute && deviation >= self.minimum_relative * expected.abs()
+    }
+}
+
+/// When an episode opens and closes. Buckets are counted in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpisodePolicy {
+    /// It opens once so many of the last [`EpisodePolicy::window`] buckets were anomalous or missing, or at a critical one...
+    pub evidence_min: u32,
+    /// ...in so many buckets,
+    pub window: u32,
+    /// and closes once so many buckets in a row were calm:
+    pub calm_min: u32,
+    /// `|z_score|` at most this share of the threshold.
+    pub calm_share: f64,
+}
+
+impl Default for EpisodePolicy {
+    fn default() -> Self {
+        Self { evidence_min: 2, window: 3, calm_min: 3, calm_share: 2.0 / 3.0 }
+    }
+}
+
+/// Which episodes belong together. Buckets are counted in event time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncidentPolicy {
+    /// Episodes of one entity are one incident while no more than so many buckets without any lie between them.
+    pub gap: u32,
+    /// Entities whose incidents begin within so many buckets of one another may be hit by the same thing...
+    pub onset_window: u32,
+    /// ...if they are this share of their rack, zone or kind...
+    pub share: f64,
+    /// ...and at least so many.
+    pub entities_min: u32,
+}
+
+impl Default for IncidentPolicy {
+    fn default() -> Self {
+        Self { gap: 12, onset_window: 3, share: 1.0 / 3.0, entities_min: 3 }
+    }
+}
+
+/// Everything that a verdict and what follows from it depend on, besides the log and the models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The width of a bucket, in milliseconds.
+    pub bucket_width: Time,
+    /// How long after its watermark a sample may still revise a bucket, in milliseconds.
+    pub lateness: Time,
+    /// For metrics that `by_metric` does not name.
+    pub limits: Limits,
+    /// For single metrics.
+    pub by_metric: BTreeMap<MetricId, Limits>,
+    /// When an episode opens and closes.
+    pub episode: EpisodePolicy,
+    /// Which episodes belong together.
+    pub incident: IncidentPolicy,
+}
+
+impl Policy {
+    /// What the deviations of a metric must exceed.
+    pub fn limits(&self, metric: MetricId) -> &Limits {
+        self.by_metric.get(&metric).unwrap_or(&self.limits)
+    }
+
+    /// How long a verdict may change after the start of the series' latest bucket, in milliseconds.
+    pub fn retention(&self) -> Time {
+        self.bucket_width + self.lateness
+    }
+
+    /// So many buckets, in milliseconds.
+    pub fn buckets(&self, n: u32) -> Time {
+        Time::from(n) * self.bucket_width
+    }
+
+    /// How long after its last evidence an episode, and what it belongs to, may still change, in milliseconds: a sample as late as can be
+    /// may add evidence, which opens an episode some buckets later, which joins an incident over the longest gap.
+    pub fn settling(&self) -> Time {
+        let (episode, incident) = (&self.episode, &self.incident);
+        let buckets = episode.window + episode.calm_min + incident.gap.max(incident.onset_window) + 2;
+        self.lateness + self.buckets(buckets)
+    }
+}

@@ -1,0 +1,71 @@
+//! `tidewatch incidents`: what was wrong, worst last.
+
+use super::say;
+use crate::cli::{EMBEDDED, time};
+use crate::history::incident::{self, IncidentRow};
+use crate::history::{self};
+use crate::instant;
+use crate::number::number;
+use anyhow::Result;
+use clap::Args;
+use dataflows::Time;
+
+/// Which incidents.
+#[derive(Clone, Debug, Args)]
+pub struct IncidentsArgs {
+    /// Where verdicts are kept: embedded:PATH or postgres://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED)]
+    history: String,
+    /// Those that opened at or after this [default: all]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Time>,
+    /// ...and before this
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Time>,
+    /// Those that were withdrawn as well, with the reason
+    #[arg(long)]
+    withdrawn: bool,
+}
+
+/// Prints a line per incident, oldest first.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
+    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let rows = incident::incidents(&mut *history, arguments.from.unwrap_or(Time::MIN), arguments.to.unwrap_or(Time::MAX))?;
+    let shown = rows.iter().filter(|row| arguments.withdrawn || row.status != "withdrawn");
+    shown.for_each(|row| say(&line(row)));
+    Ok(())
+}
+
+fn line(row: &IncidentRow) -> String {
+    let peak = row.peak.as_ref().map_or_else(
+        || "no samples".to_string(),
+        |(entity, metric, _, [mean, expected, z_score])| {
+            format!("{entity} {metric} {} instead of {}, z {z_score:+.1}", number(*mean), number(*expected))
+        },
+    );
+    let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
+    format!(
+        "{}  {:<9} {:<8}  {}  {}, {} anomalous and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
+        instant::format(row.opened),
+        row.status,
+        row.severity,
+        reach(row),
+        row.metrics.join(", "),
+        row.anomalous,
+        row.missing,
+        row.id.0
+    )
+}
+
+fn reach(row: &IncidentRow) -> String {
+    let (kind, entities, peers) = (&row.entity_type, row.entities, row.peers);
+    match row.scope.as_str() {
+        "rack" => format!("{entities} of {peers} {kind}s of rack {}", row.rack),
+        "zone" => format!("{entities} of {peers} {kind}s of zone {}", row.zone),
+        "kind" => format!("{entities} of all {peers} {kind}s"),
+        _ => format!("{kind} {}", row.entity_id),
+    }
+}

@@ -1,0 +1,96 @@
+//! `tidewatch silence`: deviations that are expected.
+
+use super::say;
+use crate::cli::{EMBEDDED, time};
+use crate::history::silence::{self, SilenceRow};
+use crate::history::{self, History};
+use crate::instant;
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use dataflows::Time;
+use dataflows::silence::fits;
+
+/// What to do with silences.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Example: tidewatch silence add --entity 'srv-0*' --from 2026-01-19T10:00:00Z --to 2026-01-19T12:00:00Z --reason 'kernel upgrade'"
+)]
+pub struct SilenceArgs {
+    #[command(subcommand)]
+    action: Action,
+    /// Where verdicts are kept: embedded:PATH or postgres://…
+    #[arg(long, value_name = "URL", default_value = EMBEDDED, global = true)]
+    history: String,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    /// Declare one, for the future or the past
+    Add {
+        /// The entities by name; * stands for any text, ? for one character
+        #[arg(long, value_name = "PATTERN")]
+        entity: String,
+        /// Only this metric [default: all]
+        #[arg(long, value_name = "NAME")]
+        metric: Option<String>,
+        /// The first moment
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        from: Time,
+        /// The end, exclusive
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        to: Time,
+        /// Why, for those who come later
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// List those that hold
+    List,
+    /// End one by its number: what it covered and may still change is judged again
+    Remove {
+        /// The number that `silence list` shows
+        id: i64,
+    },
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// A history that cannot be read or written, a silence that covers nothing, or a number that is none.
+pub fn silence(arguments: &SilenceArgs) -> Result<()> {
+    let mut history = history::open(super::existing(&arguments.history)?)?;
+    match &arguments.action {
+        Action::Add { entity, metric, from, to, reason } => {
+            let row = SilenceRow { id: 0, entity: entity.clone(), metric: metric.clone(), from: *from, until: *to, reason: reason.clone() };
+            add(&mut *history, &row)
+        }
+        Action::List => {
+            silence::all(&mut *history)?.iter().for_each(|row| say(&line(row)));
+            Ok(())
+        }
+        Action::Remove { id } if silence::remove(&mut *history, *id)? => Ok(()),
+        Action::Remove { id } => bail!("there is no silence {id}: `tidewatch silence list` shows those that hold"),
+    }
+}
+
+fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
+    if row.from >= row.until {
+        bail!(
+            "the silence ends at {} before it begins at {}: --to must be later than --from",
+            instant::format(row.until),
+            instant::format(row.from)
+        );
+    }
+    let covered = history.series()?.iter().filter(|series| fits(&row.entity, &series.name.entity_id)).count();
+    let withdrawn = silence::add(history, row)?;
+    let id = silence::all(history)?.last().map_or(0, |row| row.id);
+    say(&format!("silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn"));
+    if covered == 0 {
+        tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");
+    }
+    Ok(())
+}
+
+fn line(row: &SilenceRow) -> String {
+    let metric = row.metric.as_deref().unwrap_or("all metrics");
+    format!("{:>4}  {} to {}  {}  {metric}  {}", row.id, instant::format(row.from), instant::format(row.until), row.entity, row.reason)
+}

@@ -1,0 +1,118 @@
+//! Silences in history: declared by an operator, obeyed by whatever run watches.
+
+use super::statement::{Columns, Shape, Statement, Value};
+use super::{History, HistoryError};
+use crate::instant;
+use dataflows::silence::fits;
+use dataflows::{MetricId, Silence, Time};
+
+/// A silence as an operator sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SilenceRow {
+    /// Its number; 0 where it was not stored yet.
+    pub id: i64,
+    /// Names of entities; `*` and `?` as in a shell.
+    pub entity: String,
+    /// The metric; `None`: all.
+    pub metric: Option<String>,
+    /// The first moment.
+    pub from: Time,
+    /// The end, exclusive.
+    pub until: Time,
+    /// Why, for those who come later.
+    pub reason: String,
+}
+
+impl SilenceRow {
+    /// The same, for the graph.
+    pub fn silence(&self) -> Silence {
+        let metric = self.metric.as_deref().map(MetricId::of);
+        Silence { id: self.id, entity: self.entity.clone(), metric, from: self.from, until: self.until }
+    }
+}
+
+/// The silences that were not removed, oldest first.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn all(history: &mut dyn History) -> Result<Vec<SilenceRow>, HistoryError> {
+    let sql = "SELECT silence_id, entity, metric, from_time, until_time, reason FROM silences WHERE removed_at IS NULL ORDER BY silence_id";
+    let shapes = [Shape::Integer, Shape::Text, Shape::Text, Shape::Time, Shape::Time, Shape::Text];
+    let read = |mut columns: Columns| SilenceRow {
+        id: columns.integer(),
+        entity: columns.text().unwrap_or_default(),
+        metric: columns.text(),
+        from: columns.time().unwrap_or(Time::MIN),
+        until: columns.time().unwrap_or(Time::MIN),
+        reason: columns.text().unwrap_or_default(),
+    };
+    Ok(history.select(&Statement { sql, values: Vec::new() }, &shapes)?.into_iter().map(read).collect())
+}
+
+/// Stores a silence. What it covers and is settled already is withdrawn here and now: anomalies, and the episodes and incidents that lie wholly
+/// inside it. What may still change is up to the run that watches. Returns how many incidents were withdrawn.
+///
+/// # Errors
+/// A history that cannot be read or written.
+pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, HistoryError> {
+    let now = Value::time(instant::now());
+    let sql = "INSERT INTO silences (entity, metric, from_time, until_time, reason, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    let values = vec![
+        silence.entity.as_str().into(),
+        silence.metric.as_deref().into(),
+        Value::time(silence.from),
+        Value::time(silence.until),
+        silence.reason.as_str().into(),
+        now.clone(),
+    ];
+    history.execute(&[Statement { sql, values }])?;
+    let mut statements = Vec::new();
+    for series in history.series()? {
+        let name = &series.name;
+        if fits(&silence.entity, &name.entity_id) && silence.metric.as_ref().is_none_or(|metric| *metric == name.metric) {
+            let key: Value = super::row::key(name.id()).into();
+            statements.extend(withdraw_settled(&key, silence, &now));
+        }
+    }
+    history.execute(&statements)?;
+    let reason = format!("a silence covers it: {}", silence.reason);
+    history.execute(&[Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now] }])
+}
+
+const WITHDRAW_INCIDENTS: &str =
+    "UPDATE incidents SET status = 'withdrawn', withdrawn_reason = $1, revision = revision + 1, revised_at = $2
+    WHERE settled AND status <> 'withdrawn'
+      AND NOT EXISTS (SELECT 1 FROM episodes WHERE episodes.incident_id = incidents.incident_id AND episodes.status <> 'withdrawn')";
+
+/// What a silence takes back of one series, where nothing else can change it any more.
+fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [Statement; 3] {
+    let span = || [series.clone(), Value::time(silence.from), Value::time(silence.until)];
+    let with = |more: &[Value]| span().into_iter().chain(more.iter().cloned()).collect();
+    let reason = Value::from(format!("a silence covers the bucket: {}", silence.reason).as_str());
+    [
+        Statement {
+            sql: "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = $4, revision = revision + 1, revised_at = $5
+                WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3 AND status = 'open'",
+            values: with(&[reason, now.clone()]),
+        },
+        Statement {
+            sql: "UPDATE buckets SET state = 'silenced'
+                WHERE series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'missing')",
+            values: with(&[]),
+        },
+        Statement {
+            sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4
+                WHERE series_id = $1 AND opened >= $2 AND last < $3 AND settled AND status <> 'withdrawn'",
+            values: with(&[now.clone()]),
+        },
+    ]
+}
+
+/// Ends a silence's being obeyed; `false` where there is none of this number. What was settled under it stays withdrawn.
+///
+/// # Errors
+/// A history that cannot be written.
+pub fn remove(history: &mut dyn History, id: i64) -> Result<bool, HistoryError> {
+    let sql = "UPDATE silences SET removed_at = $2 WHERE silence_id = $1 AND removed_at IS NULL";
+    Ok(history.execute(&[Statement { sql, values: vec![id.into(), Value::time(instant::now())] }])? > 0)
+}
