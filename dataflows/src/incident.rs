@@ -123,10 +123,12 @@ impl Incident {
         self.last = self.last.max(other.last);
         self.stage = self.stage.min(other.stage);
         self.severity = self.severity.max(other.severity);
-        let height = |incident: &Option<(EntityId, MetricId, Peak)>| incident.map_or(-1.0, |(_, _, peak)| peak.score.z_score.0.abs());
-        if height(&other.peak) > height(&self.peak) {
-            self.peak = other.peak;
-        }
+        self.peak = self.peak.into_iter().chain(other.peak).max_by(|one, other| {
+            let height = |peak: &(EntityId, MetricId, Peak)| peak.2.score.z_score.0.abs();
+            // Of two as high, the earlier one, so that the order of absorption does not matter.
+            let place = |peak: &(EntityId, MetricId, Peak)| (peak.2.start, peak.0, peak.1);
+            height(one).total_cmp(&height(other)).then_with(|| place(other).cmp(&place(one)))
+        });
         self.metrics.extend(other.metrics);
         self.metrics.sort_unstable();
         self.metrics.dedup();

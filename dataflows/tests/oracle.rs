@@ -2,9 +2,10 @@
 
 mod harness;
 
-use dataflows::{MetricId, Model, Seasonal, SeriesId, State};
-use harness::{Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
+use dataflows::{MetricId, Model, Seasonal, SeriesId, Silence, State};
+use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Entity, jitter, samples.
@@ -43,14 +44,14 @@ fn readings() -> impl Strategy<Value = Reading> {
 }
 
 /// Models of some series, with training that ended in the middle of the log.
-fn models() -> Models {
+fn models(entities: impl Iterator<Item = u64>) -> Models {
     let mut models = Models::new();
-    for number in (0..6).chain(10..16).chain(20..26) {
+    for number in entities.collect::<BTreeSet<_>>() {
         let owner = harness::entity(number);
-        for (trained_until, level) in [(90_000, 5.0), (102_000, 50.0)] {
+        for (metric, trained_until, level) in [(1, 90_000, 5.0), (1, 102_000, 50.0), (0, 90_000, 0.0)] {
             let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0]);
-            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 7.0, seasonal };
-            models.push((owner.0, SeriesId::of(owner, MetricId(1)), Arc::new(model)));
+            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal };
+            models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
     }
     // As the graph keeps them: newest training first.
@@ -58,27 +59,38 @@ fn models() -> Models {
     models
 }
 
+/// Now and then, a silence over a few buckets of some entities.
+fn silences() -> impl Strategy<Value = Option<Silence>> {
+    let silence = (prop_oneof![Just("*"), Just("10?"), Just("201")], 100_000i64..105_000, 0i64..5_000);
+    let silence =
+        silence.prop_map(|(entity, from, length)| Silence { id: 1, entity: entity.into(), metric: None, from, until: from + length });
+    prop::option::of(silence)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, .. ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, .. ProptestConfig::default() })]
 
     /// Any workers, any batches: always what the oracle says, bit for bit.
     #[test]
-    fn the_graph_says_what_the_oracle_says(log in logs(), reading in readings()) {
+    fn the_graph_says_what_the_oracle_says(log in logs(), reading in readings(), silence in silences()) {
         // A series in several partitions is judged by where its peers are at that moment; alone it is a function of the log.
         let log: Log = log.into_iter().enumerate().map(|(number, lines)| {
             lines.into_iter().map(|line| Line { entity: line.entity + 100 * number as u64, ..line }).collect()
         }).collect();
-        let models = models();
-        prop_assert_eq!(graph(&log, &models, &reading, &[]), oracle(&log, &models));
+        let facts = Facts { models: models(log.iter().flatten().map(|line| line.entity)), silences: silence.into_iter().collect() };
+        let (said, wanted) = (graph(&log, &facts, &reading, &[]), oracle(&log, &facts));
+        prop_assert_eq!(&said.verdicts, &wanted.verdicts);
+        prop_assert_eq!(&said.episodes, &wanted.episodes);
+        prop_assert_eq!(&said.incidents, &wanted.incidents);
     }
 
     /// Partitions that share entities: the aggregates and scores are the oracle's.
     #[test]
     fn shared_entities_are_merged_over_partitions(log in logs(), reading in readings()) {
-        let models = models();
-        let seen = |relation: std::collections::BTreeMap<_, dataflows::Verdict>| {
-            relation.into_iter().filter(|entry| entry.1.state != State::Missing).collect::<Vec<_>>()
+        let facts = Facts { models: models(log.iter().flatten().map(|line| line.entity)), silences: Vec::new() };
+        let seen = |relation: harness::Relation| {
+            relation.verdicts.into_iter().filter(|entry| entry.1.state != State::Missing).collect::<Vec<_>>()
         };
-        prop_assert_eq!(seen(graph(&log, &models, &reading, &[])), seen(oracle(&log, &models)));
+        prop_assert_eq!(seen(graph(&log, &facts, &reading, &[])), seen(oracle(&log, &facts)));
     }
 }

@@ -13,7 +13,7 @@ use dataflows::silence::fits;
 /// What to do with silences.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: tidewatch silence add --entity 'srv-0*' --from 2026-01-19T10:00:00Z --to 2026-01-19T12:00:00Z --reason 'kernel upgrade'"
+    after_help = "Example: tidewatch silence add --entity srv-0* --from 2026-01-19T10:00:00Z --to 2026-01-19T12:00:00Z --reason upgrade"
 )]
 pub struct SilenceArgs {
     #[command(subcommand)]

@@ -114,7 +114,7 @@ fn a_history_elsewhere_needs_no_folder_for_the_models() {
 fn a_source_without_records_is_a_run_without_verdicts() {
     let place = Place::new();
     place.write("empty.jsonl", "");
-    assert!(place.run("--source file:empty.jsonl").well().digest().ends_with("(0 buckets)"));
+    assert!(place.run("--source file:empty.jsonl").well().digest().ends_with("(0 buckets, 0 episodes, 0 incidents)"));
 }
 
 #[test]

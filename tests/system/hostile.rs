@@ -176,6 +176,6 @@ fn a_file_of_nothing_but_rubbish_ends_well() {
     .collect();
     place.write("rubbish", rubbish);
     let outcome = place.run("run --source file:rubbish").well();
-    assert!(outcome.digest().ends_with("(0 buckets)"), "{}", outcome.stdout);
+    assert!(outcome.digest().ends_with("(0 buckets, 0 episodes, 0 incidents)"), "{}", outcome.stdout);
     assert!(place.count("SELECT count(*) FROM dead_letters") > 1000);
 }

@@ -1,14 +1,17 @@
 //! Runs the graph over a small log, as the application does, and the oracle over the same log: two loops over a `BTreeMap`.
 
+pub mod incidents;
+
 use dataflows::scorer::judge;
 use dataflows::{
-    Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Event, Fact, MetricId, Model, Number, PartitionClock, Policy, Report,
-    SeriesId, Time, Timing, Verdict, bucket_samples, collect_epochs, score_buckets,
+    Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Episode, EpisodePolicy, Event, Fact, Incident, IncidentPolicy,
+    MetricId, Model, Number, PartitionClock, Placement, Policy, Report, SeriesId, Silence, Time, Timing, Verdict, bucket_samples,
+    collect_epochs, group_episodes, score_buckets,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concat, Input, Probe};
+use timely::dataflow::operators::{Concatenate, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 pub const WIDTH: Time = 300;
@@ -17,7 +20,34 @@ pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, l
 pub const NOW: Time = 1_000_000;
 
 pub fn policy() -> Policy {
-    Policy { bucket_width: WIDTH, lateness: TIMING.lateness, ..Policy::default() }
+    Policy {
+        bucket_width: WIDTH,
+        lateness: TIMING.lateness,
+        episode: EpisodePolicy { calm_min: 2, ..EpisodePolicy::default() },
+        incident: IncidentPolicy { gap: 4, onset_window: 1, entities_min: 2, ..IncidentPolicy::default() },
+        ..Policy::default()
+    }
+}
+
+/// Entities stand in racks of three, racks in zones of two.
+pub fn placement(number: u64) -> Placement {
+    let (zone, rack) = (format!("zone-{}", number % 6 / 3), format!("rack-{}", number % 3));
+    Placement { since: 0, entity: entity(number), entity_type: "server".into(), zone, rack }
+}
+
+/// What the graph ends with.
+#[derive(Debug, PartialEq)]
+pub struct Relation {
+    pub verdicts: BTreeMap<(SeriesId, Time), Verdict>,
+    pub episodes: BTreeSet<Episode>,
+    pub incidents: BTreeSet<Incident>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+enum Said {
+    Verdict(Verdict),
+    Episode(Episode),
+    Incident(Box<Incident>),
 }
 
 /// One record: entity, time, and samples of metrics.
@@ -41,8 +71,15 @@ pub struct Reading {
     pub workers: usize,
     /// Records of each partition per epoch, in turn.
     pub batches: Vec<usize>,
-    /// Models come in this epoch.
+    /// Models and silences come in this epoch.
     pub models_epoch: u64,
+}
+
+/// Everything besides the log.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub models: Models,
+    pub silences: Vec<Silence>,
 }
 
 fn event(line: &Line, partition: u32) -> Event {
@@ -54,21 +91,26 @@ fn event(line: &Line, partition: u32) -> Event {
 }
 
 /// The relation that the graph ends with: all changes added up.
-pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintance]) -> BTreeMap<(SeriesId, Time), Verdict> {
-    let net: Arc<Mutex<BTreeMap<Verdict, isize>>> = Arc::default();
-    let (log, models, reading, known, result) = (Arc::new(log.clone()), models.clone(), reading.clone(), known.to_vec(), Arc::clone(&net));
+pub fn graph(log: &Log, facts: &Facts, reading: &Reading, known: &[Acquaintance]) -> Relation {
+    let net: Arc<Mutex<BTreeMap<Said, isize>>> = Arc::default();
+    let (log, facts, reading, known, result) = (Arc::new(log.clone()), facts.clone(), reading.clone(), known.to_vec(), Arc::clone(&net));
+    let entities: BTreeSet<u64> = log.iter().flatten().map(|line| line.entity).collect();
     let guards = timely::execute(timely::Config::process(reading.workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
-        let (mut events, mut reports, mut acquaintances, mut model_input) =
-            (InputHandle::new(), InputHandle::new(), InputHandle::new(), InputHandle::new());
+        let (mut events, mut reports, mut acquaintances) = (InputHandle::new(), InputHandle::new(), InputHandle::new());
+        let (mut fact_input, mut placements) = (InputHandle::new(), InputHandle::new());
         let probe = ProbeHandle::new();
         let queue = worker.dataflow::<u64, _, _>(|scope| {
             let (events, reports) = (scope.input_from(&mut events), scope.input_from(&mut reports));
-            let (acquaintances, models) = (scope.input_from(&mut acquaintances), scope.input_from(&mut model_input));
+            let (acquaintances, facts) = (scope.input_from(&mut acquaintances), scope.input_from(&mut fact_input));
             let sampled = bucket_samples(events, reports, acquaintances, TIMING, Time::MIN, 0);
-            let scored = score_buckets(sampled.buckets, sampled.opens, sampled.horizons.clone(), models, policy());
+            let scored = score_buckets(sampled.buckets, sampled.opens, sampled.horizons.clone(), facts, policy());
             let horizons = sampled.horizons.map(|_| None);
-            let (durable, queue) = collect_epochs(scored.verdicts.inner.map(|(verdict, _, sign)| Some((verdict, sign))).concat(horizons));
+            let incidents = group_episodes(scored.episodes.clone(), scope.input_from(&mut placements), &policy());
+            let verdicts = scored.verdicts.inner.map(|(verdict, _, sign)| Some((Said::Verdict(verdict), sign)));
+            let episodes = scored.episodes.inner.map(|(episode, _, sign)| Some((Said::Episode(episode), sign)));
+            let incidents = incidents.inner.map(|(incident, _, sign)| Some((Said::Incident(Box::new(incident)), sign)));
+            let (durable, queue) = collect_epochs(scope.concatenate([verdicts, episodes, incidents, horizons]));
             durable.probe_with(&probe);
             queue
         });
@@ -77,13 +119,19 @@ pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintanc
         let mut places = vec![0; log.len()];
         if index == 0 {
             known.iter().for_each(|known| acquaintances.send(*known));
+            for number in &entities {
+                fact_input.send((entity(*number).0, Fact::Name(entity(*number), number.to_string())));
+                placements.send((placement(*number), 0, 1));
+            }
         }
         for partition in &partitions {
             reports.send(Report::Watermark { partition: *partition as u32, watermark: Time::MIN, activity: Activity::Active });
         }
         for epoch in 0u64.. {
             if index == 0 && epoch == reading.models_epoch {
-                models.iter().for_each(|(entity, series, model)| model_input.send((*entity, Fact::Model(*series, Arc::clone(model)))));
+                let models = facts.models.iter().map(|(entity, series, model)| (*entity, Fact::Model(*series, Arc::clone(model))));
+                let silences = (0..peers as u64).map(|peer| (peer, Fact::Silences(facts.silences.clone())));
+                models.chain(silences).for_each(|fact| fact_input.send(fact));
             }
             for partition in &partitions {
                 let batch = reading.batches[(epoch as usize + partition) % reading.batches.len()];
@@ -102,18 +150,19 @@ pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintanc
             events.advance_to(epoch + 1);
             reports.advance_to(epoch + 1);
             acquaintances.advance_to(epoch + 1);
-            model_input.advance_to(epoch + 1);
+            fact_input.advance_to(epoch + 1);
+            placements.advance_to(epoch + 1);
             worker.step();
             let ended = partitions.iter().all(|partition| places[*partition] == log[*partition].len());
             if ended && epoch >= reading.models_epoch {
                 break;
             }
         }
-        drop((events, reports, acquaintances, model_input));
+        drop((events, reports, acquaintances, fact_input, placements));
         while worker.step_or_park(Some(std::time::Duration::from_millis(1))) || !probe.done() {
             while let Some((epoch, changes)) = { queue.borrow_mut().take() } {
-                for (verdict, sign) in changes.into_iter().flatten() {
-                    *result.lock().unwrap().entry(verdict).or_default() += sign;
+                for (said, sign) in changes.into_iter().flatten() {
+                    *result.lock().unwrap().entry(said).or_default() += sign;
                 }
                 queue.borrow_mut().release(epoch);
             }
@@ -121,19 +170,24 @@ pub fn graph(log: &Log, models: &Models, reading: &Reading, known: &[Acquaintanc
     });
     guards.unwrap().join().into_iter().for_each(|outcome| outcome.unwrap());
     let net = net.lock().unwrap();
-    let mut relation = BTreeMap::new();
-    for (verdict, count) in net.iter().filter(|entry| *entry.1 != 0) {
-        assert_eq!(*count, 1, "a verdict is said once: {verdict:?}");
-        assert!(
-            relation.insert((verdict.bucket.series(), verdict.bucket.start), *verdict).is_none(),
-            "a bucket has one verdict: {verdict:?}"
-        );
+    let mut relation = Relation { verdicts: BTreeMap::new(), episodes: BTreeSet::new(), incidents: BTreeSet::new() };
+    for (said, count) in net.iter().filter(|entry| *entry.1 != 0) {
+        assert_eq!(*count, 1, "what is said is said once: {said:?}");
+        match said {
+            Said::Verdict(verdict) => {
+                let key = (verdict.bucket.series(), verdict.bucket.start);
+                assert!(relation.verdicts.insert(key, *verdict).is_none(), "a bucket has one verdict: {verdict:?}");
+            }
+            Said::Episode(episode) => _ = relation.episodes.insert(*episode),
+            Said::Incident(incident) => _ = relation.incidents.insert((**incident).clone()),
+        }
     }
     relation
 }
 
 /// The same from scratch: collect the samples that count, bucket by bucket, then look for silences.
-pub fn oracle(log: &Log, models: &Models) -> BTreeMap<(SeriesId, Time), Verdict> {
+pub fn oracle(log: &Log, facts: &Facts) -> Relation {
+    let Facts { models, silences } = facts;
     let mut samples: BTreeMap<(u64, u32), BTreeMap<Time, Vec<f64>>> = BTreeMap::new();
     let mut homes: BTreeMap<u64, usize> = BTreeMap::new();
     let mut alive: BTreeSet<(usize, Time)> = BTreeSet::new();
@@ -162,7 +216,8 @@ pub fn oracle(log: &Log, models: &Models) -> BTreeMap<(SeriesId, Time), Verdict>
             let bucket = Bucket { entity: entity(*number), metric: MetricId(*metric), start, aggregate };
             let models: Vec<Arc<Model>> =
                 models.iter().filter(|model| model.1 == bucket.series()).map(|model| Arc::clone(&model.2)).collect();
-            relation.insert((bucket.series(), start), judge(bucket, &models, false, &policy()));
+            let silenced = silences.iter().any(|silence| silence.covers(&number.to_string(), bucket.metric, start));
+            relation.insert((bucket.series(), start), judge(bucket, &models, silenced, &policy()));
         };
         buckets.iter().for_each(|(start, values)| say(*start, Some(aggregate(values))));
         let home = homes[number];
@@ -173,7 +228,10 @@ pub fn oracle(log: &Log, models: &Models) -> BTreeMap<(SeriesId, Time), Verdict>
             }
         }
     }
-    relation
+    let heard = ends.into_iter().max().unwrap_or(Time::MIN);
+    let entities: BTreeSet<u64> = log.iter().flatten().map(|line| line.entity).collect();
+    let placements: Vec<Placement> = entities.into_iter().map(placement).collect();
+    incidents::relation(relation, &placements, heard, &policy())
 }
 
 /// Test values are multiples of 1/4 and small, so that float sums of them are exact in any order.

@@ -1,0 +1,214 @@
+//! Episodes and incidents from scratch: what the definitions say, by looking at everything each time.
+
+use super::Relation;
+use dataflows::{
+    Episode, EpisodeId, Incident, IncidentId, Peak, Placement, Policy, Scope, SeriesId, Severity, Stage, State, Time, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The episodes and incidents of all verdicts. `heard` is how far event time has come.
+pub fn relation(verdicts: BTreeMap<(SeriesId, Time), Verdict>, placements: &[Placement], heard: Time, policy: &Policy) -> Relation {
+    let mut by_series: BTreeMap<SeriesId, Vec<Verdict>> = BTreeMap::new();
+    verdicts.iter().for_each(|((series, _), verdict)| by_series.entry(*series).or_default().push(*verdict));
+    let episodes: BTreeSet<Episode> = by_series.values().flat_map(|verdicts| episodes(verdicts, heard, policy)).collect();
+    let incidents = incidents(&episodes, placements, policy);
+    Relation { verdicts, episodes, incidents }
+}
+
+fn is_evidence(verdict: &Verdict) -> bool {
+    matches!(verdict.state, State::Anomalous | State::Missing)
+}
+
+fn severity(verdict: &Verdict) -> Severity {
+    verdict.score.filter(|_| verdict.state == State::Anomalous).map_or(Severity::High, |score| Severity::of(score.z_score.0, 3.0))
+}
+
+/// Walks along the buckets of one series and cuts it where the definitions say.
+fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> {
+    let window = Time::from(policy.episode.window) * policy.bucket_width;
+    let (mut found, mut place, mut free_from) = (Vec::new(), 0, Time::MIN);
+    while place < verdicts.len() {
+        let now = &verdicts[place];
+        let start = now.bucket.start;
+        let recent: Vec<&Verdict> = verdicts[..=place]
+            .iter()
+            .filter(|one| is_evidence(one) && one.bucket.start > start - window && one.bucket.start > free_from)
+            .collect();
+        let opens = is_evidence(now) && (recent.len() >= policy.episode.evidence_min as usize || severity(now) == Severity::Critical);
+        if !opens {
+            place += 1;
+            continue;
+        }
+        let (end, next, stage) = end(verdicts, place, policy);
+        let evidence: Vec<&Verdict> =
+            recent[..recent.len() - 1].iter().copied().chain(verdicts[place..end].iter().filter(|one| is_evidence(one))).collect();
+        let last = evidence[evidence.len() - 1].bucket.start;
+        let latest = verdicts[..end].last().map_or(start, |one| one.bucket.start);
+        let stage = match stage {
+            Stage::Open if heard - policy.bucket_width - policy.lateness - latest > policy.settling() => Stage::Closed,
+            stage => stage,
+        };
+        let settled = stage == Stage::Closed && last + policy.bucket_width + policy.settling() <= heard;
+        found.push(episode(&evidence, if settled { Stage::Settled } else { stage }));
+        free_from = verdicts[end - 1].bucket.start;
+        place = next;
+    }
+    found
+}
+
+/// Where the episode that opens at `place` ends: behind its last bucket, where to go on, and whether it closed.
+fn end(verdicts: &[Verdict], place: usize, policy: &Policy) -> (usize, usize, Stage) {
+    let mut calm = 0;
+    for (n, verdict) in verdicts.iter().enumerate().skip(place + 1) {
+        if verdict.bucket.start - verdicts[n - 1].bucket.start > policy.settling() {
+            return (n, n, Stage::Closed);
+        }
+        let loud = verdict.score.is_some_and(|score| score.z_score.0.abs() > 3.0 * policy.episode.calm_share);
+        match verdict.state {
+            State::Unscored(_) => {}
+            State::Anomalous | State::Missing => calm = 0,
+            State::Normal if loud => calm = 0,
+            State::Normal | State::Silenced => calm += 1,
+        }
+        if calm == policy.episode.calm_min {
+            return (n + 1, n + 1, Stage::Closed);
+        }
+    }
+    (verdicts.len(), verdicts.len(), Stage::Open)
+}
+
+fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
+    let first = evidence[0].bucket;
+    let mut peak: Option<Peak> = None;
+    for verdict in evidence.iter().filter(|verdict| verdict.state == State::Anomalous) {
+        let (score, mean) = (verdict.score.unwrap(), verdict.bucket.aggregate.unwrap().mean);
+        if peak.is_none_or(|peak| score.z_score.0.abs() > peak.score.z_score.0.abs()) {
+            peak = Some(Peak { start: verdict.bucket.start, mean, score });
+        }
+    }
+    let missing = evidence.iter().filter(|verdict| verdict.state == State::Missing).count() as u32;
+    Episode {
+        id: EpisodeId { opened: first.start, entity: first.entity, metric: first.metric },
+        last: evidence[evidence.len() - 1].bucket.start,
+        stage,
+        anomalous: evidence.len() as u32 - missing,
+        missing,
+        severity: evidence.iter().map(|verdict| severity(verdict)).max().unwrap(),
+        peak,
+    }
+}
+
+/// Sets of episodes that are merged until nothing fits together any more: within entities, then racks, zones and kinds.
+fn incidents(episodes: &BTreeSet<Episode>, placements: &[Placement], policy: &Policy) -> BTreeSet<Incident> {
+    let width = policy.bucket_width;
+    let mut sets: Vec<(Scope, u32, Vec<Episode>)> = episodes.iter().map(|episode| (Scope::Entity, 1, vec![*episode])).collect();
+    let gap = Time::from(policy.incident.gap) * width;
+    merge_while(&mut sets, |one, other| {
+        let (early, late) = if opened(one) <= opened(other) { (one, other) } else { (other, one) };
+        let last = early.iter().map(|episode| episode.last).max().unwrap();
+        early[0].id.entity == late[0].id.entity && (early.iter().any(|episode| episode.stage == Stage::Open) || opened(late) - last <= gap)
+    });
+    for scope in [Scope::Rack, Scope::Zone, Scope::Kind] {
+        let places: BTreeSet<(String, String)> = placements.iter().map(|placement| place(scope, placement)).collect();
+        for place_of in &places {
+            roll_up(scope, place_of, &mut sets, placements, policy);
+        }
+    }
+    sets.into_iter().map(|(scope, peers, set)| incident(scope, peers, &set, placements)).collect()
+}
+
+fn opened(set: &[Episode]) -> Time {
+    set.iter().map(|episode| episode.id.opened).min().unwrap()
+}
+
+fn merge_while(sets: &mut Vec<(Scope, u32, Vec<Episode>)>, fit: impl Fn(&[Episode], &[Episode]) -> bool) {
+    loop {
+        let pairs = (0..sets.len()).flat_map(|one| (one + 1..sets.len()).map(move |other| (one, other)));
+        let Some((one, other)) = pairs.into_iter().find(|(one, other)| fit(&sets[*one].2, &sets[*other].2)) else { return };
+        let absorbed = sets.remove(other);
+        sets[one].2.extend(absorbed.2);
+    }
+}
+
+fn place(scope: Scope, placement: &Placement) -> (String, String) {
+    match scope {
+        Scope::Entity | Scope::Kind => (String::new(), String::new()),
+        Scope::Zone => (placement.zone.clone(), String::new()),
+        Scope::Rack => (placement.zone.clone(), placement.rack.clone()),
+    }
+}
+
+fn placement_of<'a>(set: &[Episode], placements: &'a [Placement]) -> &'a Placement {
+    let first = set.iter().min().unwrap();
+    placements.iter().find(|placement| placement.entity == first.id.entity).unwrap()
+}
+
+fn entities(set: &[Episode]) -> BTreeSet<u64> {
+    set.iter().map(|episode| episode.id.entity.0).collect()
+}
+
+fn roll_up(scope: Scope, at: &(String, String), sets: &mut Vec<(Scope, u32, Vec<Episode>)>, placements: &[Placement], policy: &Policy) {
+    let window = Time::from(policy.incident.onset_window) * policy.bucket_width;
+    let peers = placements.iter().filter(|placement| place(scope, placement) == *at).count() as u32;
+    let (mut mine, others): (Vec<_>, Vec<_>) = sets.drain(..).partition(|set| place(scope, placement_of(&set.2, placements)) == *at);
+    *sets = others;
+    mine.sort_by_key(|set| (opened(&set.2), set.2.iter().map(|episode| episode.id).min()));
+    let seeds: BTreeSet<usize> = (0..mine.len())
+        .flat_map(|first| {
+            let until = opened(&mine[first].2) + window;
+            let group: Vec<usize> = (first..mine.len()).filter(|n| opened(&mine[*n].2) <= until).collect();
+            let hit: u32 = group.iter().map(|n| entities(&mine[*n].2).len() as u32).sum();
+            let parts: BTreeSet<String> = group
+                .iter()
+                .map(|n| placement_of(&mine[*n].2, placements))
+                .map(|placement| match scope {
+                    Scope::Zone => placement.rack.clone(),
+                    _ => placement.zone.clone(),
+                })
+                .collect();
+            let spread = scope == Scope::Rack || parts.len() > 1;
+            let enough = hit >= policy.incident.entities_min && f64::from(hit) >= policy.incident.share * f64::from(peers);
+            if spread && enough { group } else { Vec::new() }
+        })
+        .collect();
+    let mut group: Option<(u32, Time, Vec<Episode>)> = None;
+    for (n, (old, count, set)) in mine.into_iter().enumerate() {
+        let (from, hit) = (opened(&set), entities(&set).len() as u32);
+        if let Some((entities, latest, whole)) = group.as_mut().filter(|group| from <= group.1 + window) {
+            (*entities, *latest) = (*entities + hit, from);
+            whole.extend(set);
+        } else if seeds.contains(&n) {
+            sets.extend(group.take().map(|(entities, _, whole)| (scope, peers.max(entities), whole)));
+            group = Some((hit, from, set));
+        } else {
+            sets.push((old, count, set));
+        }
+    }
+    sets.extend(group.map(|(entities, _, whole)| (scope, peers.max(entities), whole)));
+}
+
+fn incident(scope: Scope, peers: u32, set: &[Episode], placements: &[Placement]) -> Incident {
+    let mut set = set.to_vec();
+    set.sort();
+    let mut peaks: Vec<_> = set.iter().filter_map(|episode| Some((episode.id.entity, episode.id.metric, episode.peak?))).collect();
+    peaks.sort_by_key(|(entity, metric, peak)| (peak.start, *entity, *metric));
+    let highest = peaks.iter().map(|(_, _, peak)| peak.score.z_score.0.abs()).fold(0.0, f64::max);
+    let peak = peaks.into_iter().find(|(_, _, peak)| peak.score.z_score.0.abs() >= highest);
+    let metrics: BTreeSet<_> = set.iter().map(|episode| episode.id.metric).collect();
+    Incident {
+        id: IncidentId::of(&set[0].id),
+        scope,
+        place: placement_of(&set, placements).clone(),
+        opened: opened(&set),
+        last: set.iter().map(|episode| episode.last).max().unwrap(),
+        stage: set.iter().map(|episode| episode.stage).min().unwrap(),
+        severity: set.iter().map(|episode| episode.severity).max().unwrap(),
+        peak,
+        entities: entities(&set).len() as u32,
+        peers,
+        metrics: metrics.into_iter().collect(),
+        anomalous: set.iter().map(|episode| episode.anomalous).sum(),
+        missing: set.iter().map(|episode| episode.missing).sum(),
+        episodes: set.iter().map(|episode| episode.id).collect(),
+    }
+}
