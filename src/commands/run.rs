@@ -232,7 +232,6 @@ impl WorkerArgs {
             bail!("-p {} is not one of {} processes: they are numbered from 0", self.process, self.processes);
         }
         let communication = if self.processes > 1 {
-            telemetry::SEVERAL_PROCESSES.store(true, Ordering::Relaxed);
             CommunicationConfig::Cluster {
                 threads,
                 process: usize::from(self.process),

@@ -7,6 +7,7 @@ mod failures;
 mod files;
 mod hostile;
 mod main_job;
+mod processes;
 mod restart;
 
 mod support;

@@ -60,6 +60,11 @@ pub(super) fn claim(session: &mut Session, source: &str, bucket_width: Time, wri
     row::check_width(known, bucket_width).map_err(Fault::Data)
 }
 
+/// The mark of the process whose commits are taken.
+pub(super) fn holder(session: &mut Session, source: &str) -> Result<String, Fault> {
+    Ok(session.client.query_one("SELECT writer FROM sources WHERE source = $1", &[&row::text(source)])?.try_get(0)?)
+}
+
 impl Commit<'_> {
     /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
     fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
