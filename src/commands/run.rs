@@ -211,7 +211,7 @@ pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::
 }
 
 /// A URL without what may be a password in it.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
             let _ = parsed.set_password(Some("***"));

@@ -3,6 +3,7 @@
 use crate::support::{Database, Process, Services, log_of, redis_database, relation, services, tidewatch};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
+use tidewatch::source::kafka::producer::KafkaLog;
 
 /// Kills, shared by the two processes.
 const KILLS: u64 = 20;
@@ -96,10 +97,12 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(services: &'a Services, name: &str, number: u8) -> Self {
         let address = format!("kafka://{}/{name}-{}", services.kafka, std::process::id());
+        // Asking for the topic makes it.
+        KafkaLog::open(&address).unwrap();
         Self { database: Database::create(&services.postgres, name), services, address, models: redis_database(&services.redis, number) }
     }
 
-    /// A producer that goes on for as long as the test does: five minutes a second.
+    /// A producer that goes on for as long as the test does: two minutes a second.
     fn producer(&self) -> Process {
         let flags =
             ["--preset", "dev", "--seed", "7", "--start", "2026-01-19T00:00:00Z", "--for", "6h", "--speed", "120", "--backfill", "2h"];

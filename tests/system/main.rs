@@ -2,6 +2,7 @@
 
 mod command_line;
 mod configuration;
+mod digests;
 mod direction;
 mod failures;
 mod files;

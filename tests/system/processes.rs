@@ -21,7 +21,7 @@ fn start(place: &Place, line: &str, process: u8) -> Running {
 }
 
 /// Starts process 1, then process 0, and waits for both; the digest that process 0 ends with.
-fn together(place: &Place, line: &str) -> String {
+pub fn together(place: &Place, line: &str) -> String {
     hostfile(place);
     let (second, first) = (start(place, line, 1), start(place, line, 0));
     let digest = first.finish().well().digest();
