@@ -3,5 +3,6 @@
 mod kills;
 mod processes;
 mod real_series;
+mod silence;
 mod simulated;
 mod support;

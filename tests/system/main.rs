@@ -10,5 +10,6 @@ mod hostile;
 mod main_job;
 mod processes;
 mod restart;
+mod silence;
 
 mod support;

@@ -211,6 +211,8 @@ fn watch(session: &mut Session, watched: bool) -> Result<(), Fault> {
     if session.watched != watched {
         session.watched = watched;
         let value = if watched { SILENCE } else { "0" };
+        // The process may stand still inside a transaction as well as between two.
+        session.client.batch_execute(&format!("SET idle_in_transaction_session_timeout = '{value}'"))?;
         match session.client.batch_execute(&format!("SET idle_session_timeout = '{value}'")) {
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
             outcome => outcome?,

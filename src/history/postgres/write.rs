@@ -20,6 +20,9 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_dead_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;";
 
+/// Far beyond what a statement of a commit takes.
+const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
+
 /// A transaction and the statements of its connection.
 struct Commit<'a> {
     transaction: Transaction<'a>,
@@ -34,6 +37,8 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     }
     let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
     if let Some(writer) = writer {
+        // A process that freezes in the middle of a COPY is waited for by its statement, which no limit on idleness ends.
+        commit.transaction.batch_execute(STATEMENT_LIMIT)?;
         // Locked until the end of the transaction: whoever claims the source meanwhile waits for this commit, and then reads what it wrote.
         let select = commit.statements.get(&mut commit.transaction, "SELECT writer FROM sources WHERE source = $1 FOR UPDATE")?;
         let holder: String = commit.transaction.query_one(&select, &[&row::text(&batch.source)])?.try_get(0)?;
