@@ -3,7 +3,7 @@
 mod sink;
 
 use crate::instant;
-use crate::source::simulate::{self, Injection, Options, PARTITIONS, Pace, Simulator, write_truth};
+use crate::source::simulate::{self, Injection, Options, Outage, PARTITIONS, Pace, Simulator, write_truth};
 use crate::source::{Poll, Reader, Source};
 use anyhow::{Context, Result};
 use dataflows::Time;
@@ -43,13 +43,17 @@ pub struct SimulationArgs {
     /// The pace of the simulated clock: 1 is real time, 60 a minute a second, max waits for nothing
     #[arg(long, value_name = "SPEED", default_value = "1")]
     pub speed: Pace,
+    /// Lets an entity, or * for all, say nothing for a while, like srv-003@2026-01-19T10:00:00Z/20m; several behind commas
+    #[arg(long, value_name = "ENTITY@TIME/DURATION", value_delimiter = ',')]
+    pub outage: Vec<Outage>,
 }
 
 impl SimulationArgs {
     /// The simulator's options; without a start it is `now`.
     pub fn options(&self, now: Time) -> Options {
         let start = self.start.unwrap_or(now);
-        Options { seed: self.seed, start, backfill: self.backfill, interval: self.interval, live: self.live, pace: self.speed }
+        let outages = self.outage.clone();
+        Options { seed: self.seed, start, backfill: self.backfill, interval: self.interval, live: self.live, pace: self.speed, outages }
     }
 }
 

@@ -8,8 +8,11 @@ use tracing_subscriber::EnvFilter;
 /// The exit code after a fault of the program itself (`EX_SOFTWARE` of sysexits.h).
 const EXIT_FAULT: i32 = 70;
 
-/// Set where a run has several processes: timely's answer to the end of one is a panic in the others.
-pub static SEVERAL_PROCESSES: AtomicBool = AtomicBool::new(false);
+/// The exit code after the end of another process of the run (`EX_TEMPFAIL`): starting all of them again is what helps.
+const EXIT_LEFT_ALONE: i32 = 75;
+
+/// What timely's threads panic with when the process at the other end of their connection is gone.
+const LOST: &str = "timely communication error: ";
 
 /// Logs go to standard error, from `info` on; `TIDEWATCH_LOG=debug` or `TIDEWATCH_LOG=tidewatch::run=trace` says otherwise.
 pub fn start() {
@@ -20,18 +23,34 @@ pub fn start() {
 }
 
 /// A panic in one worker would leave the others waiting for ever for what it held: the process ends instead, and a restart goes on from the last commit.
+///
+/// Of several panics the first one speaks: the others follow from it.
 pub fn exit_on_panic() {
     let print = std::panic::take_hook();
+    let falling = AtomicBool::new(false);
     std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
-        let cause = if SEVERAL_PROCESSES.load(Ordering::Relaxed) {
-            "another process of this run may have ended; start all of them again"
+        while falling.swap(true, Ordering::Relaxed) {
+            std::thread::park();
+        }
+        let safe = "what was committed is safe, and a restart goes on from there";
+        let code = if let Some(lost) = lost(panic.payload_as_str()) {
+            let _ = writeln!(std::io::stderr(), "error: {lost}; start all of them again: {safe}");
+            EXIT_LEFT_ALONE
         } else {
-            "this is a fault of tidewatch"
+            print(panic);
+            let _ = writeln!(std::io::stderr(), "error: this is a fault of tidewatch; {safe}");
+            EXIT_FAULT
         };
-        let _ = writeln!(std::io::stderr(), "error: {cause}; what was committed is safe, and a restart goes on from there");
-        std::process::exit(EXIT_FAULT);
+        std::process::exit(code);
     }));
+}
+
+/// Which process of the run is gone, where a panic says so. Timely names its threads after the process at the other end: `timely:recv-1`.
+fn lost(message: Option<&str>) -> Option<String> {
+    let cause = message?.strip_prefix(LOST)?;
+    let thread = std::thread::current();
+    let process = thread.name().and_then(|name| name.rsplit_once('-')).map_or("?", |parts| parts.1);
+    Some(format!("process {process} of this run has ended or cannot be reached ({cause})"))
 }
 
 /// Prints an error and its causes on one line.

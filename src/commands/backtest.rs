@@ -44,11 +44,17 @@ pub struct BacktestArgs {
     /// How far back training looks
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
+    /// Keeps the buckets and verdicts there, for `digest` and others: embedded:PATH or postgres://… [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    history: Option<String>,
     #[command(flatten)]
     detection: DetectionArgs,
     #[command(flatten)]
     workers: WorkerArgs,
 }
+
+/// Where a pass leaves what nobody asked to keep.
+const NOWHERE: &str = "embedded::memory:";
 
 /// A file to run over.
 enum Input {
@@ -88,16 +94,20 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
         bail!("output '{place}' cannot be written: there is no such folder, or it is one");
     }
-    let pass = |models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
-        let mut history = history::open("embedded::memory:")?;
-        history.migrate()?;
+    // Before minutes of work are done.
+    let kept = arguments.history.as_deref().unwrap_or(NOWHERE);
+    if open(kept)?.sources()?.contains(&input.source().identity()) {
+        bail!("history '{}' holds this input already: name another place for the verdicts of this backtest", super::run::shown(kept));
+    }
+    let pass = |place: &str, models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
+        let mut history = open(place)?;
         aggregate(arguments, &input, kinds.clone(), &mut *history, models, what, &stop)?;
         Ok(history)
     };
-    let mut before = pass(None, "aggregating")?;
+    let mut before = pass(NOWHERE, None, "aggregating")?;
     let trained = fit(arguments, &mut *before)?;
     drop(before);
-    let mut scored = pass(Some(Box::new(Memory::new(trained))), "scoring")?;
+    let mut scored = pass(kept, Some(Box::new(Memory::new(trained))), "scoring")?;
     warn_of_refusals(arguments, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
@@ -116,6 +126,13 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     }
     .with_context(|| format!("output '{place}' cannot be written"))?;
     out.flush().with_context(|| format!("output '{place}' cannot be written"))
+}
+
+/// Opens a history with its tables.
+fn open(url: &str) -> Result<Box<dyn History>> {
+    let mut history = history::open(url)?;
+    history.migrate()?;
+    Ok(history)
 }
 
 /// Runs the graph over the whole input.

@@ -214,7 +214,7 @@ pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::
 }
 
 /// A URL without what may be a password in it.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) if parsed.password().is_some() => {
             let _ = parsed.set_password(Some("***"));
@@ -235,7 +235,6 @@ impl WorkerArgs {
             bail!("-p {} is not one of {} processes: they are numbered from 0", self.process, self.processes);
         }
         let communication = if self.processes > 1 {
-            telemetry::SEVERAL_PROCESSES.store(true, Ordering::Relaxed);
             CommunicationConfig::Cluster {
                 threads,
                 process: usize::from(self.process),

@@ -189,6 +189,23 @@ pub trait History: Send {
     /// has lost the right, since another one took over, finds every further commit refused.
     fn claim(&mut self, source: &str, bucket_width: Time) -> Result<bool, HistoryError>;
 
+    /// Says that the process which has claimed a source is still there. Where the store can tell, a process that has said so or committed once, and then
+    /// is not heard of for five seconds, has lost the right to commit to the next one that asks: it may be frozen, or cut off.
+    ///
+    /// # Errors
+    /// Another process has the right now, or the store is away.
+    fn stay(&mut self) -> Result<(), HistoryError> {
+        Ok(())
+    }
+
+    /// Says that nothing is to be heard for a while, and that this means nothing.
+    ///
+    /// # Errors
+    /// The store is away.
+    fn rest(&mut self) -> Result<(), HistoryError> {
+        Ok(())
+    }
+
     /// Applies one batch in one transaction. Applying the same batch again changes nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError>;
 

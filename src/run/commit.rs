@@ -115,6 +115,25 @@ impl<'a> Committer<'a> {
         })
     }
 
+    /// Says that this process is still there, while there is nothing to commit.
+    ///
+    /// # Errors
+    /// Another process has taken over. That the store is away is no error: there is nothing to be stored.
+    pub fn stay(&mut self) -> Result<(), HistoryError> {
+        match self.history.stay() {
+            Err(HistoryError::Operation { transient: true, place, problem, .. }) => {
+                tracing::debug!(%place, %problem, "history is away");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
+    pub fn rest(&mut self) {
+        let _ = self.history.rest();
+    }
+
     /// Waits, or returns early when the run is to stop.
     fn sleep(&self, wait: Duration) {
         let until = Instant::now() + wait;

@@ -4,6 +4,7 @@ mod commit;
 mod feed;
 mod intake;
 mod ledger;
+mod meeting;
 mod names;
 mod output;
 mod share;
@@ -24,6 +25,8 @@ use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
 use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing};
 use feed::Feed;
+use meeting::{Joined, MeetingError};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -37,6 +40,8 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 
 /// The committing thread looks this often whether silences were declared or removed.
 const SILENCES: Duration = Duration::from_secs(2);
+/// A process that has nothing to commit says this often that it is still there.
+const PRESENCE: Duration = Duration::from_secs(1);
 
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -109,6 +114,9 @@ pub enum RunError {
     /// Two processes must not commit what comes of one log.
     #[error("'{0}' is being watched by another process that writes to this history: stop that one, or give --standby to wait for its end")]
     Claimed(String),
+    /// The processes of the run did not come together.
+    #[error(transparent)]
+    Meeting(#[from] MeetingError),
     /// Timely could not start its workers.
     #[error("cannot start the workers: {0}")]
     Workers(String),
@@ -118,6 +126,20 @@ pub enum RunError {
     /// The committing thread gave up; its own error says why.
     #[error("the committing thread ended")]
     CommitterEnded,
+}
+
+impl Job {
+    /// What all processes of a run must have been given alike, for they build one graph and deal one log.
+    fn purpose(&self, timely: &timely::Config) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let flags = (&self.timing, &self.policy, self.log_continues, self.until_end, self.raw, self.idle_timeout);
+        let given = (env!("CARGO_PKG_VERSION"), self.source.identity(), &self.kinds, flags);
+        format!("{given:?}").hash(&mut hasher);
+        if let timely::CommunicationConfig::Cluster { threads, addresses, .. } = &timely.communication {
+            (threads, addresses.len()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
 }
 
 /// Runs a job to its end, or until `stop` is set; everything that was read is durable when it returns.
@@ -139,6 +161,8 @@ pub fn run(
     if commits(&timely) {
         claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
     }
+    // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
+    let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };
     let position = history.position(&job.source.identity(), Time::MIN)?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
@@ -170,13 +194,16 @@ pub fn run(
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
             loop {
-                match commit_receiver.recv_timeout(SILENCES) {
+                match commit_receiver.recv_timeout(PRESENCE) {
                     Ok((epoch, outputs)) => {
                         let retired = committer.commit(outputs)?;
                         let _ = news_sender.send(News::Durable(epoch, retired));
                     }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => committer.stay()?,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        committer.rest();
+                        return Ok(());
+                    }
                 }
                 if let Some(silences) = committer.silences() {
                     let _ = news_sender.send(News::Silences(silences));
@@ -187,7 +214,7 @@ pub fn run(
             let (job, over) = (&job, &over);
             scope.spawn(move || discover(job, &discovered, over));
         }
-        let outcome = work(timely, common);
+        let outcome = work(joined, timely.worker, common);
         over.store(true, Ordering::Relaxed);
         committing.join().expect("a panic has ended the process")?;
         outcome
@@ -254,31 +281,17 @@ pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &m
         }
         std::thread::sleep(if standby { TAKE_OVER } else { LINGERING / 10 });
     }
+    if told {
+        tracing::info!(%source, "the other process has let go; this one takes over");
+    }
     Ok(())
 }
 
-/// Timely waits for the other processes of a run without an end; a person who wants to stop need not.
-fn leave_on_stop(met: &Arc<AtomicBool>, stop: &Arc<AtomicBool>) {
-    let (met, stop) = (Arc::clone(met), Arc::clone(stop));
-    std::thread::spawn(move || {
-        while !met.load(Ordering::Relaxed) {
-            if stop.load(Ordering::Relaxed) {
-                tracing::info!("stopped while waiting for the other processes");
-                std::process::exit(0);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
-}
-
 /// Starts the workers and waits for them.
-fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
+fn work((builders, connections): Joined, config: timely::WorkerConfig, common: Common) -> Result<(), RunError> {
     let common = Arc::new(common);
     let inside = Arc::clone(&common);
-    let met = Arc::new(AtomicBool::new(!matches!(timely.communication, timely::CommunicationConfig::Cluster { .. })));
-    leave_on_stop(&met, &common.stop);
-    let guards = timely::execute(timely, move |worker| {
-        met.store(true, Ordering::Relaxed);
+    let guards = timely::execute::execute_from(builders, Box::new(()), config, move |worker| {
         let outcome = worker::run(worker, &inside);
         if outcome.is_err() {
             // The others would wait for ever for what this worker's graph still holds.
@@ -295,5 +308,10 @@ fn work(timely: timely::Config, common: Common) -> Result<(), RunError> {
     // That a worker was left alone says nothing of why; another one's error does.
     let (abandoned, told): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|outcome| matches!(outcome, Err(RunError::Abandoned)));
     let told: Result<(), RunError> = told.into_iter().collect();
-    told.and_then(|()| abandoned.into_iter().filter(|_| !stopped).collect())
+    let outcome = told.and_then(|()| abandoned.into_iter().filter(|_| !stopped).collect());
+    if outcome.is_err() {
+        // To close them in good order would wait for the others, which wait for what the workers here still held. They see this process end.
+        std::mem::forget(connections);
+    }
+    outcome
 }

@@ -16,6 +16,7 @@ mod entity;
 mod fleet;
 mod hash;
 mod noise;
+mod outage;
 mod preset;
 mod reader;
 mod render;
@@ -27,6 +28,7 @@ mod truth;
 mod world;
 
 pub use clock::Pace;
+pub use outage::Outage;
 pub use truth::{Injection, write_truth};
 
 use crate::instant;
@@ -64,13 +66,15 @@ pub struct Options {
     pub live: Option<Duration>,
     /// How fast simulated time passes in the live part.
     pub pace: Pace,
+    /// Who says nothing for a while.
+    pub outages: Vec<Outage>,
 }
 
 impl Options {
     /// Seed 7, fourteen days before `start`, then every five seconds in real time without end.
     pub fn at(start: Time) -> Self {
         let day = Duration::from_secs(86_400);
-        Self { seed: 7, start, backfill: 14 * day, interval: Duration::from_secs(5), live: None, pace: Pace::Real }
+        Self { seed: 7, start, backfill: 14 * day, interval: Duration::from_secs(5), live: None, pace: Pace::Real, outages: Vec::new() }
     }
 }
 
@@ -90,15 +94,20 @@ pub fn open(preset: &str, options: &Options) -> Result<Simulator, SourceError> {
     let milliseconds = |duration: Duration| duration.as_millis() as i64;
     let live = options.live.map(milliseconds);
     let timeline = Timeline::new(options.start, milliseconds(options.backfill), milliseconds(options.interval), live);
+    let world = World { outages: options.outages.clone(), ..World::new(found, options.seed, timeline.clone()) };
+    if let Some(outage) = options.outages.iter().find(|outage| !world.fleet.iter().any(|entity| outage.is_of(&entity.id))) {
+        return invalid(&format!("there is no '{}' that could stop; write an entity of the preset, such as srv-001, or *", outage.entity));
+    }
+    let outages: String = options.outages.iter().map(|outage| format!("&outage={outage}")).collect();
     let identity = format!(
-        "simulate:{preset}?seed={}&start={}&backfill={}s&interval={}ms",
+        "simulate:{preset}?seed={}&start={}&backfill={}s&interval={}ms{outages}",
         options.seed,
         instant::format(timeline.start),
         options.backfill.as_secs(),
         timeline.interval
     );
     let clock = Arc::new(Clock::new(timeline.start, options.pace));
-    Ok(Simulator { world: Arc::new(World::new(found, options.seed, timeline)), clock, part: Part::All, identity })
+    Ok(Simulator { world: Arc::new(world), clock, part: Part::All, identity })
 }
 
 /// How much of the log is shown.
@@ -150,7 +159,7 @@ impl Simulator {
         if self.part == Part::Backfill { Some(self.start()) } else { self.world.timeline.end() }
     }
 
-    /// How many records there are in all partitions; `None` when there is no end.
+    /// How many records there are in all partitions, those that an outage leaves out included; `None` when there is no end.
     pub fn records(&self) -> Option<u64> {
         let timeline = &self.world.timeline;
         let ticks = if self.part == Part::Backfill { Some(timeline.backfill) } else { timeline.total };

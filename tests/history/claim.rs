@@ -53,3 +53,28 @@ fn a_process_whose_connection_broke_waits_until_it_may_commit_again() {
     }
     assert!(!store.again().claim(SOURCE, WIDTH).unwrap(), "it holds the lock again");
 }
+
+/// Failed once: the session of a frozen process stayed, and its lock with it.
+#[test]
+fn a_process_that_was_heard_of_and_falls_silent_loses_its_right_unless_it_rests() {
+    let (Some(mut silent), Some(mut resting)) = (postgres_store(), postgres_store()) else { return };
+    for store in [&mut silent, &mut resting] {
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap());
+        store.history.stay().unwrap();
+        store.history.stay().unwrap();
+    }
+    resting.history.rest().unwrap();
+    let mut second = silent.again();
+    assert!(!second.claim(SOURCE, WIDTH).unwrap(), "it was heard of a moment ago");
+    let taken = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        second.claim(SOURCE, WIDTH).unwrap()
+    });
+    assert!(taken, "five seconds are over");
+    // The first operation may find out no more than that the connection is gone.
+    let errors: Vec<HistoryError> = (0..2).filter_map(|_| silent.history.stay().err()).collect();
+    assert!(errors.iter().any(|error| error.to_string().contains("taken over")), "{errors:?}");
+    let error = silent.history.commit(&batch(vec![appear(scored("srv-001", START, 90.0))])).unwrap_err();
+    assert!(error.to_string().contains("taken over"), "{error}");
+    assert!(!resting.again().claim(SOURCE, WIDTH).unwrap(), "who rests is not asked");
+}

@@ -1,28 +1,17 @@
 //! Killed at any moment, started again: the same final relation, on Kafka and PostgreSQL.
 
-use crate::support::{Database, redis_database, services, tidewatch};
-use dataflows::Verdict;
+use crate::support::{Database, log_of, redis_database, relation, services, tidewatch};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tidewatch::history;
 
 const KILLS: u64 = 20;
-
-fn relation(url: &str) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    history::open(url).unwrap().verdicts(i64::MIN, i64::MAX, &mut |verdict| verdicts.push(verdict)).unwrap();
-    verdicts.sort();
-    verdicts
-}
 
 #[test]
 fn twenty_kills_change_nothing() {
     let Some(services) = services() else { return };
     let (calm, shaken) = (Database::create(&services.postgres, "calm"), Database::create(&services.postgres, "shaken"));
     let models = redis_database(&services.redis, 7);
-    let address = format!("kafka://{}/kills-{}", services.kafka, std::process::id());
-    let pinned = ["--preset", "dev", "--seed", "7", "--start", "2026-01-19T00:00:00Z", "--for", "2h", "--speed", "max", "--backfill", "3d"];
-    tidewatch(&[&["generate", "--to", &address], pinned.as_slice()].concat());
+    let address = log_of(&services, "kills", "2h", "3d");
     let run = |history: &str| {
         let flags =
             ["--source", &address, "--models", &models, "--until-end", "--commit-interval", "20ms", "-w", "2", "--history", history];

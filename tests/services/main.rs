@@ -1,6 +1,9 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
 mod kills;
+mod order;
+mod processes;
 mod real_series;
+mod silence;
 mod simulated;
 mod support;

@@ -1,7 +1,12 @@
 //! Addresses of services, a database per test, and the binary run from outside.
 
+use dataflows::Verdict;
+use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tidewatch::history;
 
 /// The services that the tests of this folder need.
 pub struct Services {
@@ -58,6 +63,19 @@ impl Database {
         url.set_path(&self.name);
         url.to_string()
     }
+
+    /// The one number that a query gives.
+    pub fn number(&self, query: &str) -> i64 {
+        postgres::Client::connect(&self.url(), postgres::NoTls).unwrap().query_one(query, &[]).map_or(0, |row| row.get(0))
+    }
+
+    /// The one text that a query gives.
+    pub fn text(&self, query: &str) -> String {
+        postgres::Client::connect(&self.url(), postgres::NoTls)
+            .unwrap()
+            .query_one(query, &[])
+            .map_or_else(|_| String::new(), |row| row.get(0))
+    }
 }
 
 impl Drop for Database {
@@ -84,4 +102,90 @@ pub fn tidewatch(arguments: &[&str]) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "tidewatch {arguments:?}\n{stdout}\n{stderr}");
     stdout
+}
+
+/// Writes two simulated hours, or another span, after some days of backfill into a topic of its own; the topic's address.
+pub fn log_of(services: &Services, name: &str, live: &str, backfill: &str) -> String {
+    let address = format!("kafka://{}/{name}-{}", services.kafka, std::process::id());
+    let pinned =
+        ["--preset", "dev", "--seed", "7", "--start", "2026-01-19T00:00:00Z", "--speed", "max", "--for", live, "--backfill", backfill];
+    tidewatch(&[&["generate", "--to", &address], pinned.as_slice()].concat());
+    address
+}
+
+/// All verdicts of a history, in order.
+pub fn relation(url: &str) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    history::open(url).unwrap().verdicts(i64::MIN, i64::MAX, &mut |verdict| verdicts.push(verdict)).unwrap();
+    verdicts.sort();
+    verdicts
+}
+
+/// The binary at work. One that is let go is killed, so that a failing test leaves nothing behind.
+pub struct Process {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Process {
+    pub fn start(arguments: Vec<String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
+        Self { child, folder }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The exit code of a process that has ended; `None` after a signal, and while it runs.
+    pub fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().and_then(|status| status.code())
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by its name: `STOP`.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    /// What stands on standard error so far.
+    pub fn said(&self) -> String {
+        self.read("stderr")
+    }
+
+    /// Waits until standard error holds `text`; `false` where the process ended without it, or takes a minute.
+    pub fn says(&mut self, text: &str) -> bool {
+        let since = Instant::now();
+        while self.is_running() && !self.said().contains(text) && since.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.said().contains(text)
+    }
+
+    /// Waits for the end: exit code, standard output, standard error.
+    pub fn finish(mut self) -> (Option<i32>, String, String) {
+        let since = Instant::now();
+        while self.is_running() {
+            assert!(since.elapsed() < Duration::from_secs(120), "it hangs: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (self.code(), self.read("stdout"), self.said())
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(name)).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }

@@ -2,11 +2,16 @@
 
 mod command_line;
 mod configuration;
+mod deployment;
+mod digests;
 mod direction;
 mod failures;
 mod files;
 mod hostile;
 mod main_job;
+mod namespaces;
+mod processes;
 mod restart;
+mod silence;
 
 mod support;

@@ -1,22 +1,21 @@
-//! Runs that are stopped, killed or shared among processes come to what an undisturbed run comes to.
+//! Runs that are stopped or killed come to what an undisturbed run comes to.
 
-use crate::support::{Place, Running};
+use crate::support::Place;
 use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Three days are enough to train on, and soon read.
-const LOG: &str = "--source simulate:dev --seed 7 --start 2026-01-19T13:35:00Z --backfill 3d --for 2h";
+pub const LOG: &str = "--source simulate:dev --seed 7 --start 2026-01-19T13:35:00Z --backfill 3d --for 2h";
 
 /// What an undisturbed run comes to.
-fn digest() -> &'static str {
+pub fn digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
     DIGEST.get_or_init(|| Place::new().run(&format!("{LOG} --speed max")).well().digest())
 }
 
 /// A number in 0..1 that is another one each time.
-fn chance() -> f64 {
+pub fn chance() -> f64 {
     f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap()) / f64::from(u32::MAX)
 }
 
@@ -68,6 +67,11 @@ fn killed(moments: &[(&str, Duration)], workers: u8) {
     }
     let outcome = place.run(&format!("-w {workers} {LOG} --speed max")).well();
     assert_eq!(outcome.digest(), digest(), "{story:#?}");
+    assert_accounted_for(&place, &story);
+}
+
+/// Each event of [`LOG`] is stored once, and each anomalous bucket has its anomaly.
+pub fn assert_accounted_for(place: &Place, story: &[String]) {
     let raw = place.count("SELECT (SELECT count(*) FROM server_metrics) + (SELECT count(*) FROM application_metrics)");
     assert_eq!(raw, 38 * (3 * 288 + 1440), "each event is stored once; {story:#?}");
     let (open, told) = ("SELECT count(*) FROM anomalies WHERE status = 'open'", "SELECT count(*) FROM buckets WHERE state = 'anomalous'");
@@ -84,52 +88,4 @@ fn a_run_that_is_killed_during_backfill_and_training_comes_to_the_same() {
 fn a_run_that_is_killed_while_it_watches_comes_to_the_same() {
     let within = Duration::from_millis;
     killed(&[(" watching ", within(2000)), (" watching ", within(1000)), (" watching ", within(100)), (" watching ", within(1000))], 1);
-}
-
-/// A host file with two free addresses.
-fn hostfile(place: &Place) {
-    let listeners: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let lines: String = listeners.iter().map(|listener| format!("{}\n", listener.local_addr().unwrap())).collect();
-    place.write("hosts", lines);
-}
-
-/// Starts process 1, then process 0, and waits for both; the digest that process 0 ends with.
-fn together(place: &Place, line: &str) -> String {
-    hostfile(place);
-    let start = |process: u8| -> Running { place.call(&format!("{line} -n 2 -p {process} --hostfile hosts")).start() };
-    let (second, first) = (start(1), start(0));
-    let digest = first.finish().well().digest();
-    let second = second.finish().well();
-    assert!(!second.stdout.contains("digest: ") && !second.stderr.contains("trained"), "one process trains and sums up: {second:?}");
-    digest
-}
-
-#[test]
-fn two_processes_come_to_what_one_comes_to() {
-    let place = Place::new();
-    assert_eq!(together(&place, &format!("-w 2 {LOG} --speed max")), digest());
-    assert_eq!(place.run("models list").well().stdout.lines().last(), Some("220 models, generation 1"));
-}
-
-#[test]
-fn two_processes_share_two_files() {
-    let place = Place::new();
-    for (name, seed) in [("a.jsonl", 1), ("b.jsonl", 2)] {
-        place
-            .run(&format!("generate --to file:{name} --seed {seed} --backfill 2h --for 5m --speed max --start 2026-01-19T00:00:00Z"))
-            .well();
-    }
-    let alone = place.run("run --source file:a.jsonl,b.jsonl --history embedded:alone.db").well();
-    // Failed in one of six starts: SQLite waits for no lock where two processes set up one new file, and the first gave up.
-    for round in 0..4 {
-        let stores = format!("--history embedded:shared-{round}.db --models embedded:shared-{round}.db");
-        assert_eq!(together(&place, &format!("run --source file:a.jsonl,b.jsonl {stores}")), alone.digest());
-    }
-}
-
-#[test]
-fn processes_that_would_each_simulate_a_log_of_their_own_are_refused() {
-    let started = Instant::now();
-    Place::new().run("-n 2 -p 0").error(&["2 processes", "--start TIME"]);
-    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -71,6 +71,24 @@ impl Call {
         self
     }
 
+    /// The same, as the argument of another command: `ip netns exec NAME`.
+    pub fn within(mut self, line: &str) -> Self {
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.command.get_current_dir().unwrap()).stdin(Stdio::null());
+        command.stdout(File::create(self.said.path().join("stdout")).unwrap());
+        command.stderr(File::create(self.said.path().join("stderr")).unwrap());
+        self.command = command;
+        self
+    }
+
     pub fn stdin(mut self, path: &Path) -> Self {
         self.command.stdin(File::open(path).unwrap());
         self
@@ -132,6 +150,10 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(sent.success());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub fn kill(&mut self) {

@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 use super::statement::{self, Columns, Shape};
-use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
+use super::{Anomaly, Batch, FENCED, History, HistoryError, Position, Series, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
 use dataflows::{SeriesId, Time, Verdict};
@@ -16,6 +16,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Held while migrating: two processes that start together must not both create the tables. An arbitrary number.
 const MIGRATION_LOCK: i64 = 0x7469_6465_7761_7463;
+
+/// The server ends the session of a claimed source that is silent for so long, and with it the lock: the process may be frozen. Servers before
+/// release 14 know no such limit; there a frozen process must be killed before another takes over.
+const SILENCE: &str = "5s";
 
 /// A server. A connection that broke is opened again by the next operation.
 pub(super) struct Postgres {
@@ -38,6 +42,8 @@ struct Session {
     staged: bool,
     /// Whether this session holds the lock of the claim.
     locked: bool,
+    /// Whether the server was asked to end the session when it is silent.
+    watched: bool,
 }
 
 /// Statements by their text, prepared once per connection.
@@ -101,7 +107,9 @@ impl Postgres {
         // A session whose connection is known to be closed is not worth a failed operation.
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
-            _ => Session { client: self.address.connect()?, statements: Statements::default(), staged: false, locked: false },
+            _ => {
+                Session { client: self.address.connect()?, statements: Statements::default(), staged: false, locked: false, watched: false }
+            }
         };
         Ok(self.session.insert(session))
     }
@@ -187,6 +195,33 @@ fn lock(session: &mut Session, source: &str) -> Result<bool, Fault> {
     Ok(session.locked)
 }
 
+/// Makes sure that the right to commit is held, taking it again where the last session was lost.
+fn hold(session: &mut Session, claim: &Claim) -> Result<(), Fault> {
+    if session.locked || lock(session, &claim.source)? {
+        return Ok(());
+    }
+    // The server may not have noticed yet that our own last session is gone; or somebody else has come.
+    if write::holder(session, &claim.source)? == claim.writer {
+        return Err(Fault::Busy("another session may commit for this source"));
+    }
+    Err(FENCED.to_string().into())
+}
+
+/// Asks the server to end this session when it is silent, or not to.
+fn watch(session: &mut Session, watched: bool) -> Result<(), Fault> {
+    if session.watched != watched {
+        session.watched = watched;
+        let value = if watched { SILENCE } else { "0" };
+        // The process may stand still inside a transaction as well as between two.
+        session.client.batch_execute(&format!("SET idle_in_transaction_session_timeout = '{value}'"))?;
+        match session.client.batch_execute(&format!("SET idle_session_timeout = '{value}'")) {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
 fn migrate(session: &mut Session, schema: Option<&str>) -> Result<Vec<String>, Fault> {
     let client = &mut session.client;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])?;
@@ -214,14 +249,27 @@ impl History for Postgres {
         Ok(true)
     }
 
+    fn stay(&mut self) -> Result<(), HistoryError> {
+        let Some(claim) = self.claimed.take() else { return Ok(()) };
+        let outcome = self.run("keeping the right to commit", |session| {
+            hold(session, &claim)?;
+            watch(session, true)?;
+            Ok(session.client.batch_execute("")?)
+        });
+        self.claimed = Some(claim);
+        outcome
+    }
+
+    fn rest(&mut self) -> Result<(), HistoryError> {
+        self.run("keeping the right to commit", |session| watch(session, false))
+    }
+
     fn commit(&mut self, batch: &Batch) -> Result<(), HistoryError> {
         let claim = self.claimed.take();
         let outcome = self.run("committing a batch", |session| {
-            if let Some(claim) = claim.as_ref().filter(|_| !session.locked)
-                && !lock(session, &claim.source)?
-            {
-                // The server may not have noticed yet that our own last session is gone.
-                return Err(Fault::Busy("another session may commit for this source"));
+            if let Some(claim) = &claim {
+                hold(session, claim)?;
+                watch(session, true)?;
             }
             write::commit(session, batch, claim.as_ref().map(|claim| claim.writer.as_str()))
         });

@@ -22,6 +22,9 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_dead_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;";
 
+/// Far beyond what a statement of a commit takes.
+const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
+
 /// A transaction and the statements of its connection.
 struct Commit<'a> {
     transaction: Transaction<'a>,
@@ -36,6 +39,8 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     }
     let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
     if let Some(writer) = writer {
+        // A process that freezes in the middle of a COPY is waited for by its statement, which no limit on idleness ends.
+        commit.transaction.batch_execute(STATEMENT_LIMIT)?;
         // Locked until the end of the transaction: whoever claims the source meanwhile waits for this commit, and then reads what it wrote.
         let select = commit.statements.get(&mut commit.transaction, "SELECT writer FROM sources WHERE source = $1 FOR UPDATE")?;
         let holder: String = commit.transaction.query_one(&select, &[&row::text(&batch.source)])?.try_get(0)?;
@@ -80,6 +85,11 @@ pub(super) fn claim(session: &mut Session, source: &str, bucket_width: Time, wri
     session.client.execute(sql, &[&row::text(source), &bucket_width, &writer])?;
     let known = session.client.query_one("SELECT bucket_width FROM sources WHERE source = $1", &[&row::text(source)])?.try_get(0)?;
     row::check_width(known, bucket_width).map_err(Fault::Data)
+}
+
+/// The mark of the process whose commits are taken.
+pub(super) fn holder(session: &mut Session, source: &str) -> Result<String, Fault> {
+    Ok(session.client.query_one("SELECT writer FROM sources WHERE source = $1", &[&row::text(source)])?.try_get(0)?)
 }
 
 impl Commit<'_> {

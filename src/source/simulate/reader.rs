@@ -48,10 +48,9 @@ impl SimulatedReader {
             (Part::All, Some(now)) => (timeline.due(now), timeline.total),
         }
     }
-}
 
-impl Reader for SimulatedReader {
-    fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+    /// Looks at the next records of a partition, and hands over those that no outage takes.
+    fn turn(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
         let (due, total) = self.due();
         let Some(place) = self.places.get_mut(partition as usize).and_then(Option::as_mut) else {
             return Err(no_such(&format!("partition {partition} was not opened by this reader")));
@@ -64,18 +63,33 @@ impl Reader for SimulatedReader {
             return Ok(if ended { Poll::Ended } else { Poll::Idle });
         }
         self.clock.reach(self.world.timeline.time((offset + count - 1) / width as i64));
+        let mut taken = 0;
         for offset in offset..offset + count {
             let member = &mut place.members[place.next];
+            if self.world.is_out(member.entity, place.tick) {
+                (place.tick, place.next) = following(place);
+                continue;
+            }
+            taken += 1;
             let values = self.world.values(member.entity, place.tick, &mut member.cursor);
             let time = self.time_text.of(self.world.timeline.time(place.tick));
             member.template.render(time, &values, &mut self.buffer);
-            place.next += 1;
-            if place.next == width {
-                (place.tick, place.next) = (place.tick + 1, 0);
-            }
+            (place.tick, place.next) = following(place);
             take(Record { offset, next_offset: offset + 1, bytes: &self.buffer, arrived_at: None });
         }
-        Ok(Poll::Read(count as usize))
+        Ok(Poll::Read(taken))
+    }
+}
+
+impl Reader for SimulatedReader {
+    fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+        loop {
+            let poll = self.turn(partition, most, take)?;
+            // All of them may have been left out: what follows may be there.
+            if poll != Poll::Read(0) {
+                return Ok(poll);
+            }
+        }
     }
 
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
@@ -88,6 +102,11 @@ impl Reader for SimulatedReader {
         *place = Some(Place { tick: offset / width, next: (offset % width) as usize, members });
         Ok(())
     }
+}
+
+/// The tick and the turn after those of a place.
+fn following(place: &Place) -> (i64, usize) {
+    if place.next + 1 == place.members.len() { (place.tick + 1, 0) } else { (place.tick, place.next + 1) }
 }
 
 fn no_such(problem: &str) -> SourceError {

@@ -2,18 +2,19 @@
 
 use super::anomaly::{self, Anomaly};
 use super::effect::{self, Effect, Envelope};
-use super::entity::{BUCKET_MS, EntityType};
+use super::entity::{BUCKET_MS, Entity, EntityType};
+use super::outage::Outage;
 use super::world::World;
 use crate::instant;
 use dataflows::Time;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// An injected anomaly in one metric that it is about. A kind that is about two metrics makes two of them.
+/// An injected anomaly in one metric that it is about. A kind that is about two metrics makes two of them, an outage one for each metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Injection {
     /// `cpu_spike`, `memory_leak`, `temperature_high`, `power_surge`, `network_saturation`, `disk_io_bottleneck`, `latency_spike` or
-    /// `error_burst`.
+    /// `error_burst`; or `outage`, which shifts nothing, so that its magnitude and sigmas are 0.
     pub kind: &'static str,
     /// `server` or `application`.
     pub entity_type: &'static str,
@@ -65,7 +66,24 @@ impl World {
             .map(|(entity, anomaly)| (anomaly.start, entity, anomaly))
             .collect();
         begun.sort_by_key(|(start, entity, _)| (*start, *entity));
-        begun.iter().flat_map(|(_, entity, anomaly)| self.injections(*entity, anomaly)).collect()
+        let mut injections: Vec<Injection> = begun.iter().flat_map(|(_, entity, anomaly)| self.injections(*entity, anomaly)).collect();
+        injections.extend(self.silences(from, until));
+        // Stable: what was in order stays so.
+        injections.sort_by_key(|injection| injection.start);
+        injections
+    }
+
+    /// The outages that begin in `from..until`, one by metric of who is silent.
+    fn silences(&self, from: Time, until: Time) -> Vec<Injection> {
+        let begun = self.outages.iter().filter(|outage| (from..until).contains(&outage.start));
+        let mut silences = Vec::new();
+        for outage in begun {
+            for entity in self.fleet.iter().filter(|entity| outage.is_of(&entity.id)) {
+                let metrics = entity.entity_type.metrics().iter();
+                silences.extend(metrics.map(|metric| silence(outage, entity, metric)));
+            }
+        }
+        silences
     }
 
     fn injections(&self, index: usize, anomaly: &Anomaly) -> Vec<Injection> {
@@ -102,6 +120,21 @@ impl World {
             effect::hosted(service, anomaly, self.samples).into_iter().map(name)
         });
         own.chain(elsewhere).collect()
+    }
+}
+
+/// An outage in one metric.
+fn silence(outage: &Outage, entity: &Entity, metric: &'static str) -> Injection {
+    Injection {
+        kind: "outage",
+        entity_type: entity.entity_type.name(),
+        entity_id: entity.id.clone(),
+        metric,
+        start: outage.start,
+        end: outage.end,
+        magnitude: 0.0,
+        sigmas: 0.0,
+        side_effects: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use super::effect::{self, Effect};
 use super::entity::{BUCKET_MS, Entity, EntityType, Knot, WIDTH};
 use super::fleet;
 use super::hash::{draw, normal};
+use super::outage::Outage;
 use super::preset::Preset;
 use super::timeline::Timeline;
 use dataflows::Time;
@@ -22,6 +23,8 @@ pub(super) struct World {
     pub(super) samples: f64,
     /// Leaves all anomalies out, so that a test can see what they do.
     pub(super) quiet: bool,
+    /// Who says nothing for a while.
+    pub(super) outages: Vec<Outage>,
 }
 
 /// Where one entity is being read: what holds for a bucket is computed once, which changes the speed and nothing else.
@@ -37,7 +40,13 @@ impl World {
     /// The world of a preset and a seed.
     pub(super) fn new(preset: &'static Preset, seed: u64, timeline: Timeline) -> Self {
         let samples = timeline.samples();
-        Self { preset, fleet: fleet::build(preset, seed), timeline, samples, quiet: false }
+        Self { preset, fleet: fleet::build(preset, seed), timeline, samples, quiet: false, outages: Vec::new() }
+    }
+
+    /// Whether an entity has no record at a tick.
+    pub(super) fn is_out(&self, entity: usize, tick: i64) -> bool {
+        // Most worlds have no outage: this is asked of every record.
+        !self.outages.is_empty() && self.outages.iter().any(|outage| outage.takes(&self.fleet[entity].id, self.timeline.time(tick)))
     }
 
     /// The metrics of an entity at a tick, in the order of its type; what it has no metric for is 0.

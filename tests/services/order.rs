@@ -1,0 +1,82 @@
+//! The order in which partitions are produced and interleaved changes nothing.
+
+use crate::support::{Database, redis_database, services, tidewatch};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::time::Duration;
+use tidewatch::source::kafka::producer::KafkaLog;
+
+/// Of a topic that the broker makes by itself.
+const PARTITIONS: usize = 4;
+
+/// The partition of a record: one for all records of an entity.
+fn partition_of(line: &str) -> usize {
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    let name = event["server_id"].as_str().or(event["service_name"].as_str()).unwrap();
+    name.bytes().map(usize::from).sum::<usize>() % PARTITIONS
+}
+
+/// Makes a topic and produces to it, each record to the partition that is asked for.
+fn produce<'a>(brokers: &str, topic: &str, records: impl Iterator<Item = (usize, &'a str)>) -> String {
+    let address = format!("kafka://{brokers}/{topic}");
+    KafkaLog::open(&address).unwrap();
+    // A record that is sent again must not come behind the one after it.
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).set("enable.idempotence", "true").create().unwrap();
+    for (partition, line) in records {
+        let mut record = BaseRecord::<str, str>::to(topic).partition(i32::try_from(partition).unwrap()).payload(line);
+        while let Err((_, refused)) = producer.send(record) {
+            producer.poll(Duration::from_millis(10));
+            record = refused;
+        }
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+    address
+}
+
+#[test]
+fn partitions_that_are_produced_in_another_order_give_the_same_digest() {
+    let Some(services) = services() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log.jsonl").display().to_string();
+    let pinned = ["--start", "2026-01-19T00:00:00Z", "--backfill", "3d", "--for", "1h", "--speed", "max", "--to"];
+    tidewatch(&[["generate"].as_slice(), &pinned, &[&format!("file:{file}")]].concat());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<(usize, &str)> = text.lines().map(|line| (partition_of(line), line)).collect();
+    // Records that come late, in each partition by its own rule: the order within a partition is part of the log.
+    let mut by_partition: Vec<Vec<&str>> =
+        (0..PARTITIONS).map(|one| lines.iter().filter(|line| line.0 == one).map(|line| line.1).collect()).collect();
+    for (partition, own) in by_partition.iter_mut().enumerate() {
+        for place in (partition + 50..own.len() - 800).step_by(211) {
+            let late = own.remove(place);
+            own.insert(place + 700, late);
+        }
+    }
+    let name = |order: &str| format!("order-{order}-{}", std::process::id());
+    let all = |order: [usize; PARTITIONS]| order.map(|partition| by_partition[partition].iter().map(move |line| (partition, *line)));
+    let in_turn =
+        (0..lines.len()).flat_map(|place| by_partition.iter().enumerate().filter_map(move |(one, own)| Some((one, *own.get(place)?))));
+    let topics = [
+        produce(&services.kafka, &name("turn"), in_turn),
+        produce(&services.kafka, &name("up"), all([0, 1, 2, 3]).into_iter().flatten()),
+        produce(&services.kafka, &name("down"), all([3, 2, 1, 0]).into_iter().flatten()),
+    ];
+    let models = redis_database(&services.redis, 1);
+    let training = Database::create(&services.postgres, "order_training");
+    let run = |address: &str, database: &Database, workers: &str| {
+        let flags = ["run", "--source", address, "--history", &database.url(), "--models", &models, "--until-end", "-w", workers];
+        tidewatch(&flags).lines().last().unwrap_or_default().to_owned()
+    };
+    run(&topics[0], &training, "2");
+    tidewatch(&["train", "--history", &training.url(), "--models", &models, "--until", "2026-01-19T00:00:00Z"]);
+    let mut digests = Vec::new();
+    for (topic, workers) in topics.iter().zip(["1", "2", "4"]) {
+        let database = Database::create(&services.postgres, &format!("order_{workers}"));
+        digests.push(run(topic, &database, workers));
+        assert!(database.number("SELECT count(*) FROM buckets WHERE z_score IS NOT NULL") > 2_000);
+        assert!(
+            database.number("SELECT count(*) FROM dead_letters WHERE reason = 'too_late'") > 50,
+            "some are too late in each partition's own order"
+        );
+    }
+    assert!(digests[0].starts_with("digest: ") && digests.iter().all(|digest| *digest == digests[0]), "{digests:#?}");
+}
