@@ -3,7 +3,7 @@
 use super::names::Directory;
 use super::output::{Output, RawSamples};
 use super::statistics::Statistics;
-use super::{Job, Observer};
+use super::{Job, Observer, Part};
 use crate::history::{Batch, Change, History, HistoryError, Position};
 use crate::source::Partition;
 use dataflows::{SeriesId, State, Time, Verdict};
@@ -68,15 +68,22 @@ impl<'a> Committer<'a> {
             match self.history.commit(&batch) {
                 Ok(()) => break,
                 Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
-                    tracing::warn!(%place, %problem, retry_in = ?wait, "history is away; nothing is lost, detection waits");
+                    self.statistics.health.note(Part::History, 0, Some(&format!("{place}: {problem}")));
                     self.sleep(wait);
                     wait = (wait * 2).min(RETRY.1);
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.statistics.health.note(Part::History, 0, None);
         self.announce(&batch);
         Ok(())
+    }
+
+    /// Asks whether history is there while there is nothing to commit.
+    pub fn look(&mut self) {
+        let problem = self.history.sources().err().map(|error| error.to_string());
+        self.statistics.health.note(Part::History, 0, problem.as_deref());
     }
 
     /// Waits, or returns early when the run is to stop.

@@ -2,6 +2,7 @@
 
 mod commit;
 mod feed;
+mod health;
 mod intake;
 mod names;
 mod output;
@@ -10,6 +11,7 @@ mod statistics;
 mod stretch;
 mod worker;
 
+pub use health::{Absence, Health, Part, Stage};
 pub use statistics::Statistics;
 
 use crate::history::{Change, History, HistoryError};
@@ -18,6 +20,7 @@ use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
+use crossbeam_channel::RecvTimeoutError;
 use dataflows::{Policy, Time, Timing};
 use feed::Feed;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +33,9 @@ const LINGERING: Duration = Duration::from_secs(2);
 
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(30);
+
+/// History is looked at this often while there is nothing to commit.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -138,16 +144,22 @@ pub fn run(
         models: Mutex::new(Some(trained)),
         commits: Mutex::new(Some((commit_sender, done))),
     };
+    statistics.health.begin(threads(&timely));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
-            for (epoch, outputs) in commit_receiver {
-                committer.commit(outputs)?;
-                let _ = done_sender.send(epoch);
+            loop {
+                match commit_receiver.recv_timeout(LOOK) {
+                    Ok((epoch, outputs)) => {
+                        committer.commit(outputs)?;
+                        let _ = done_sender.send(epoch);
+                    }
+                    Err(RecvTimeoutError::Timeout) => committer.look(),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
             }
-            Ok(())
         });
         if !job.until_end {
             let (job, over) = (&job, &over);
@@ -178,6 +190,15 @@ fn discover(job: &Job, discovered: &Mutex<Vec<Partition>>, over: &AtomicBool) {
 /// Whether worker 0, and with it the committing, is in this process.
 fn commits(timely: &timely::Config) -> bool {
     !matches!(timely.communication, timely::CommunicationConfig::Cluster { process: 1.., .. })
+}
+
+/// The workers of this process.
+fn threads(timely: &timely::Config) -> usize {
+    use timely::CommunicationConfig as Communication;
+    match &timely.communication {
+        Communication::Thread => 1,
+        Communication::Process(threads) | Communication::ProcessBinary(threads) | Communication::Cluster { threads, .. } => *threads,
+    }
 }
 
 /// Takes the right to commit, waiting for it as long as another process lives if that was asked for.

@@ -80,7 +80,8 @@ pub fn redis_database(server: &str, number: u8) -> String {
 
 /// Runs the binary to its end; what it printed must be a success.
 pub fn tidewatch(arguments: &[&str]) -> String {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_tidewatch")).args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_tidewatch")).args(arguments).env("TIDEWATCH_NO_PAGE", "1").output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "tidewatch {arguments:?}\n{stdout}\n{stderr}");
     stdout

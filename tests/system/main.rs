@@ -8,5 +8,6 @@ mod files;
 mod hostile;
 mod main_job;
 mod restart;
+mod serve;
 
 mod support;
