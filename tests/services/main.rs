@@ -4,3 +4,4 @@ mod kills;
 mod real_series;
 mod simulated;
 mod support;
+mod trust;

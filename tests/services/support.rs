@@ -11,7 +11,7 @@ pub struct Services {
 }
 
 /// The value of a variable. Where it is not set the test is skipped aloud, or fails when `CI=true`.
-fn variable(name: &str, what: &str) -> Option<String> {
+pub fn variable(name: &str, what: &str) -> Option<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} is not set: {what} is missing, and CI=true makes that a failure");

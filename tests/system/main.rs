@@ -3,11 +3,13 @@
 mod command_line;
 mod configuration;
 mod direction;
+mod disk;
 mod failures;
 mod files;
 mod hostile;
 mod main_job;
 mod restart;
+mod secrets;
 mod serve;
 
 mod support;

@@ -24,6 +24,8 @@ const TOPIC_SHIFT: u32 = 16;
 
 /// The client's name for the password of a user.
 const PASSWORD: &str = "sasl.password";
+/// What a URL with a user before its brokers is told: the client would take all of it for a host, and show it.
+pub(super) const USER: &str = "user and password are parameters of Kafka: write ?sasl.username=USER&password_file=FILE";
 /// What the client is told before the URL's own parameters.
 const SETTINGS: [(&str, &str); 8] = [
     ("group.id", "tidewatch"),
@@ -68,6 +70,9 @@ impl KafkaTopics {
         let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
         if brokers.is_empty() || topics.iter().any(String::is_empty) {
             return Err(wrong(shape));
+        }
+        if brokers.contains('@') {
+            return Err(wrong(USER));
         }
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);

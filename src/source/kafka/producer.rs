@@ -1,7 +1,7 @@
 //! Writing records to a Kafka topic, keyed, in order, each of them once.
 
 use super::word::Word;
-use super::{configure, refusal, refused};
+use super::{USER, configure, refusal, refused};
 use crate::secret::Flag;
 use crate::source::SourceError;
 use rdkafka::client::ClientContext;
@@ -102,6 +102,9 @@ impl KafkaLog {
     pub fn open(url: &str) -> Result<Self, SourceError> {
         let wrong = |problem: String| SourceError::url(url, problem);
         let address = Address::parse(url).ok_or_else(|| wrong("write kafka://HOST:PORT/TOPIC, with one topic".into()))?;
+        if address.brokers.contains('@') {
+            return Err(wrong(USER.into()));
+        }
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &address.brokers).set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         for (name, value) in SETTINGS {
@@ -237,6 +240,7 @@ mod tests {
             ("kafka://localhost:9092", "write kafka://HOST:PORT/TOPIC"),
             ("kafka:///metrics", "write kafka://HOST:PORT/TOPIC"),
             ("kafka://localhost:9092/a,b", "one topic"),
+            ("kafka://me:secret@localhost:9092/a", "sasl.username"),
             ("kafka://localhost:9092/a?colour=red", "colour"),
         ] {
             let error = KafkaLog::open(url).err().expect(url).to_string();

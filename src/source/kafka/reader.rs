@@ -203,3 +203,33 @@ impl Reader for KafkaReader {
         self.assign()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::kafka::KafkaTopics;
+    use rdkafka::mocking::MockCluster;
+
+    /// The client says once that an end is reached. A quiet partition whose broker had been away would count as unread for ever.
+    #[test]
+    fn a_quiet_partition_is_away_with_its_broker_and_at_its_end_again_afterwards() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("quiet", 1, 1).unwrap();
+        let topics = KafkaTopics::open(&format!("kafka://{}/quiet", cluster.bootstrap_servers()), false).unwrap();
+        let partition = topics.partitions().unwrap().remove(0);
+        let mut reader = topics.open(&[(partition.clone(), None)]).unwrap();
+        let mut until = |wanted: Poll, is_away: bool| {
+            let since = Instant::now();
+            while reader.poll(partition.id, 10, &mut |_| {}).unwrap() != wanted || reader.absence().is_some() != is_away {
+                assert!(since.elapsed() < Duration::from_secs(60), "never {wanted:?}: {:?}", reader.absence());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        until(Poll::Idle, false);
+        cluster.broker_down(1).unwrap();
+        until(Poll::Waiting, true);
+        cluster.broker_up(1).unwrap();
+        until(Poll::Idle, false);
+    }
+}

@@ -25,6 +25,10 @@ impl Word {
 
     /// Takes note of an error. That all brokers are down follows on the error of the last one, which says why.
     pub(super) fn hear(&self, error: &KafkaError, reason: &str) {
+        // That a partition has no more for now is told in the same way.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let mut heard = self.heard();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) if heard.reason.is_some() => {}
