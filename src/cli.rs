@@ -105,7 +105,10 @@ pub struct RunArgs {
     /// Stores no raw events, only buckets
     #[arg(long)]
     pub no_raw: bool,
-    /// Serves no page (this version has none)
+    /// Answers /livez and /readyz at this address [default: 127.0.0.1:8080 where it is free, of several processes the first]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Starts no web server
     #[arg(long)]
     pub no_page: bool,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]

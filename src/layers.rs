@@ -5,6 +5,7 @@
 
 use crate::cli;
 use crate::kind::{KindTable, Kinds};
+use crate::secret::Flag;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Command;
 use serde::Deserialize;
@@ -78,7 +79,9 @@ fn check_environment() -> Result<()> {
     }
     let top = cli::command();
     let flags = std::iter::once(&top).chain(top.get_subcommands()).flat_map(Command::get_arguments).filter_map(clap::Arg::get_long);
-    let known: BTreeSet<String> = flags.map(|flag| cli::variable(flag).replacen("TIDEWATCH_", "", 1)).collect();
+    let secrets = Flag::ALL.into_iter().flat_map(|flag| [flag.variable().to_owned(), flag.file_variable()]);
+    let variables = flags.map(cli::variable).chain(secrets);
+    let known: BTreeSet<String> = variables.map(|variable| variable.replacen("TIDEWATCH_", "", 1)).collect();
     for name in ours.into_iter().filter(|name| !known.contains(*name)) {
         let likeness = |flag: &String| strsim::normalized_damerau_levenshtein(name, flag);
         let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));

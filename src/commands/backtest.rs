@@ -97,7 +97,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     // Before minutes of work are done.
     let kept = arguments.history.as_deref().unwrap_or(NOWHERE);
     if open(kept)?.sources()?.contains(&input.source().identity()) {
-        bail!("history '{}' holds this input already: name another place for the verdicts of this backtest", super::run::shown(kept));
+        bail!("history '{}' holds this input already: name another place for the verdicts of this backtest", crate::secret::redacted(kept));
     }
     let pass = |place: &str, models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
         let mut history = open(place)?;

@@ -7,11 +7,13 @@ use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Job, Statistics, Unobserved};
+use crate::secret::redacted;
+use crate::serve::Server;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
 use crate::source::{Source, SourceError};
-use crate::{history, models, run as runner, telemetry, train};
+use crate::{history, models, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
 use indicatif::HumanCount;
@@ -31,22 +33,36 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     // What is wrong with the command line is said before minutes of work are done.
     arguments.workers.config()?;
+    let statistics = Arc::new(Statistics::default());
+    let _server = serve(arguments, &statistics)?;
     match arguments.source.split_once(':') {
-        Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
-        Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, &stop),
-        Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, &stop),
+        Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &statistics, &stop),
+        Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, (&statistics, &stop)),
+        Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, (&statistics, &stop)),
         Some(("kafka", _)) => {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
-            log(arguments, Arc::new(topics), arguments.until_end, kinds, &stop)
+            log(arguments, Arc::new(topics), arguments.until_end, kinds, (&statistics, &stop))
         }
         _ => Err(SourceError::url(&arguments.source, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
     }
 }
 
-fn log(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+/// The web server, unless it is not wanted. Where several processes share a machine and their flags, one address is enough.
+fn serve(arguments: &RunArgs, statistics: &Arc<Statistics>) -> Result<Option<Server>> {
+    let wanted = !arguments.no_page && (arguments.listen.is_some() || arguments.workers.process == 0);
+    Ok(if wanted { serve::start(arguments.listen.as_deref(), statistics)? } else { None })
+}
+
+fn log(
+    arguments: &RunArgs,
+    source: Arc<dyn Source>,
+    until_end: bool,
+    kinds: Kinds,
+    (statistics, stop): (&Arc<Statistics>, &Arc<AtomicBool>),
+) -> Result<()> {
     // What Kafka holds now is not its end: the log goes on, and its open buckets stay open. A file's end is the end.
     let log_continues = arguments.source.starts_with("kafka") && until_end;
-    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, stop)?;
+    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, statistics, stop)?;
     if until_end { conclude(arguments, stop) } else { Ok(()) }
 }
 
@@ -143,26 +159,25 @@ pub fn run_quietly(
 }
 
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
-pub fn watch(arguments: &RunArgs, job: Job, stop: &Arc<AtomicBool>) -> Result<()> {
+pub fn watch(arguments: &RunArgs, job: Job, statistics: &Arc<Statistics>, stop: &Arc<AtomicBool>) -> Result<()> {
     let started = Instant::now();
     let mut history = open_history(arguments)?;
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;
-    let (console, statistics, over) = (Console::default(), Arc::new(Statistics::default()), AtomicBool::new(false));
-    tracing::info!(source = %job.source.identity(), history = %shown(&arguments.history), models = %shown(&arguments.models), "watching");
+    let (console, over) = (Console::default(), AtomicBool::new(false));
+    tracing::info!(source = %job.source.identity(), history = %redacted(&arguments.history), models = %redacted(&arguments.models), "watching");
     let outcome = std::thread::scope(|scope| {
-        scope.spawn(|| console.watch(&statistics, &over));
+        scope.spawn(|| console.watch(statistics, &over));
         if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
             let over = &over;
-            let statistics = &statistics;
             scope.spawn(move || retrain(arguments, every, statistics, over));
         }
-        let outcome = runner::run(job, timely, &mut *history, Some(models), &statistics, &console, stop);
+        let outcome = runner::run(job, timely, &mut *history, Some(models), statistics, &console, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     });
     outcome?;
-    sum_up(&statistics, started);
+    sum_up(statistics, started);
     Ok(())
 }
 
@@ -211,17 +226,6 @@ pub fn train_once(arguments: &RunArgs, until: dataflows::Time) -> Result<train::
     let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
     let request = arguments.detection.request(until, crate::instant::now())?;
     Ok(train::train(&mut *history, &mut *models, &request, &mut train::command::progress_bar())?)
-}
-
-/// A URL without what may be a password in it.
-pub fn shown(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            let _ = parsed.set_password(Some("***"));
-            parsed.to_string()
-        }
-        _ => url.split_once('?').map_or(url, |parts| parts.0).to_string(),
-    }
 }
 
 impl WorkerArgs {

@@ -6,7 +6,7 @@ use crate::cli::{RunArgs, milliseconds};
 use crate::generate::SimulationArgs;
 use crate::history::{Anomaly, History, Position};
 use crate::kind::Kinds;
-use crate::run::Job;
+use crate::run::{Job, Statistics};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
 use crate::train::Request;
@@ -29,7 +29,7 @@ const SIGMAS: f64 = 5.0;
 ///
 /// # Errors
 /// See [`super::run::run`].
-pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Statistics>, stop: &Arc<AtomicBool>) -> Result<()> {
     // Better now than after the backfill.
     Request::period_of(milliseconds(arguments.detection.bucket))?;
     models::open(&arguments.models)?.generation()?;
@@ -63,7 +63,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, stop: &Arc<AtomicBoo
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
     let paced = arguments.simulation.speed != Pace::Max;
     let look_every = paced.then_some(arguments.detection.commit_interval);
-    watch(&arguments, Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) }, stop)?;
+    watch(&arguments, Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) }, statistics, stop)?;
     if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {
         return Ok(());
     }

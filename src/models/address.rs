@@ -1,21 +1,45 @@
-//! URLs as they may be shown.
+//! A `redis://` URL: which of its parameters are ours, where its password is, and whose certificates it believes.
 
-/// The URL with `***` in place of the password and of what looks like one; only the scheme of what is not a URL but holds an `@`.
-pub(super) fn redacted(url: &str) -> String {
-    match url::Url::parse(url) {
-        Ok(mut parsed) if parsed.has_host() => {
-            if parsed.password().is_some() {
-                // Cannot fail: the URL has a host.
-                let _ = parsed.set_password(Some("***"));
+use crate::secret::{Flag, PASSWORD_FILE};
+use url::Url;
+
+/// A server, and how to be sure of it.
+pub(super) struct Address {
+    /// The URL with its password and without our parameters.
+    pub url: String,
+    /// The authorities to believe, as PEM, where they are not those of the system.
+    pub roots: Option<Vec<u8>>,
+}
+
+impl Address {
+    /// Reads a URL. What is not one is left for the client library to refuse.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or certificates where nothing is encrypted.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Ok(mut url) = Url::parse(text) else { return Ok(Self { url: text.into(), roots: None }) };
+        let (mut roots, mut file, mut rest) = (None, None, Vec::new());
+        for (name, value) in url.query_pairs().into_owned() {
+            match name.as_str() {
+                "sslrootcert" => roots = Some(value),
+                PASSWORD_FILE => file = Some(value),
+                _ => rest.push((name, value)),
             }
-            let secret = parsed.query().is_some_and(|query| query.to_lowercase().contains("pass"));
-            if secret {
-                parsed.set_query(Some("***"));
-            }
-            parsed.to_string()
         }
-        _ if url.contains('@') => format!("{}:***", url.split(':').next().unwrap_or_default()),
-        _ => url.into(),
+        url.set_query(None);
+        if !rest.is_empty() {
+            url.query_pairs_mut().extend_pairs(rest);
+        }
+        if url.password().is_none()
+            && let Some(password) = Flag::Models.password(file.as_deref())?
+        {
+            url.set_password(Some(&password)).map_err(|()| "there is no host to send the password to".to_owned())?;
+        }
+        if roots.is_some() && url.scheme() != "rediss" {
+            return Err("sslrootcert says whose certificates to believe, but only rediss:// asks for one".into());
+        }
+        let read = |path: String| std::fs::read(&path).map_err(|error| format!("sslrootcert {path}: {error}"));
+        Ok(Self { url: url.into(), roots: roots.map(read).transpose()? })
     }
 }
 
@@ -24,13 +48,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_never_shown() {
-        assert_eq!(redacted("redis://me:secret@host:6379/3"), "redis://me:***@host:6379/3");
-        assert_eq!(redacted("redis://:secret@host"), "redis://:***@host");
-        assert_eq!(redacted("redis://host/0"), "redis://host/0");
-        assert_eq!(redacted("postgres://host/db?user=me&password=secret"), "postgres://host/db?***");
-        assert_eq!(redacted("redis:secret@host"), "redis:***");
-        assert_eq!(redacted("redis://me:se cret@ho st"), "redis:***");
-        assert_eq!(redacted("embedded:tidewatch.db"), "embedded:tidewatch.db");
+    fn our_parameters_are_taken_out_and_the_password_put_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "se/cr@et\n").unwrap();
+        let file = path.display();
+        let url = |text: &str| Address::parse(text).map(|address| (address.url, address.roots));
+        assert_eq!(url(&format!("redis://me@host/3?password_file={file}")).unwrap().0, "redis://me:se%2Fcr%40et@host/3");
+        assert_eq!(
+            url(&format!("redis://me:other@host?protocol=resp3&password_file={file}")).unwrap().0,
+            "redis://me:other@host?protocol=resp3"
+        );
+        assert_eq!(url(&format!("rediss://host/0?sslrootcert={file}")).unwrap(), ("rediss://host/0".into(), Some(b"se/cr@et\n".to_vec())));
+        assert!(url(&format!("redis://host?sslrootcert={file}")).unwrap_err().contains("rediss://"));
+        assert!(url("rediss://host?sslrootcert=/nowhere.pem").unwrap_err().contains("/nowhere.pem"));
     }
 }

@@ -11,6 +11,7 @@ mod redis;
 mod samples;
 mod store;
 
+use crate::secret::redacted;
 use crate::series::SeriesName;
 use dataflows::Model;
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,7 @@ const SCHEMES: &str = "write embedded:PATH, redis://HOST:PORT/DB or rediss://HOS
 
 /// Opens the store that `url` names. A password is shown in no error.
 pub fn open(url: &str) -> Result<Box<dyn Models>, ModelsError> {
-    let wrong = |problem: String| ModelsError::Url { url: address::redacted(url), problem };
+    let wrong = |problem: String| ModelsError::Url { url: redacted(url), problem };
     match url.split_once(':') {
         Some(("embedded", "")) => Err(wrong("the path is missing: write embedded:PATH".into())),
         Some(("embedded", path)) => Ok(Box::new(embedded::Embedded::open(path)?)),

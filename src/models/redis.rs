@@ -1,14 +1,20 @@
 //! Models in Redis. The only file that knows the redis crate.
 
+use super::address::Address;
 use super::store::{self, CHUNK_MODELS, GENERATION, NEWEST, PREVIOUS, Stored};
-use super::{Models, ModelsError, Trained, address};
+use super::{Models, ModelsError, Trained};
+use crate::secret::redacted;
 use crate::series::SeriesName;
-use ::redis::{Client, Connection, FromRedisValue, Pipeline, RedisError, cmd, pipe};
+use ::redis::{Client, Connection, FromRedisValue, Pipeline, RedisError, TlsCertificates, cmd, pipe};
+use crossbeam_channel::{Receiver, bounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long to wait for a connection: two of these and a detector's poll is late, not lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for the greetings after that, TLS included.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait for an answer. A chunk of 300 models takes milliseconds; this is for a server that hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,15 +27,22 @@ pub(super) struct Redis {
     place: String,
     client: Client,
     connection: Option<Connection>,
+    /// A connection that is still being made.
+    attempt: Option<Receiver<Result<Connection, RedisError>>>,
 }
 
 impl Redis {
     /// Connects to `redis://…` or, with TLS, `rediss://…`.
     pub(super) fn open(url: &str) -> Result<Self, ModelsError> {
-        let place = address::redacted(url);
-        let client = Client::open(url)
-            .map_err(|error| ModelsError::Url { url: place.clone(), problem: format!("{error}; write redis://HOST:PORT/DB") })?;
-        let mut redis = Self { place, client, connection: None };
+        let place = redacted(url);
+        let wrong = |problem: String| ModelsError::Url { url: place.clone(), problem };
+        let address = Address::parse(url).map_err(wrong)?;
+        let client = match address.roots {
+            Some(roots) => Client::build_with_tls(address.url, TlsCertificates { client_tls: None, root_cert: Some(roots) }),
+            None => Client::open(address.url),
+        };
+        let client = client.map_err(|error| wrong(format!("{error}; write redis://HOST:PORT/DB")))?;
+        let mut redis = Self { place, client, connection: None, attempt: None };
         redis.connect()?;
         Ok(redis)
     }
@@ -38,16 +51,20 @@ impl Redis {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let connect = || {
-            let connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-            connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-            Ok(connection)
-        };
-        connect().map_err(|error: RedisError| ModelsError::Connect {
-            place: self.place.clone(),
-            problem: format!("{error}; is Redis running there, and are user and password right?"),
-        })
+        let refuse = |problem: String| ModelsError::Connect { place: self.place.clone(), problem };
+        // The client's own timeout ends where the greetings begin: with a server that takes a connection and says nothing, it waits for ever.
+        // So it waits on a thread, and there is one such thread at most.
+        let attempt = self.attempt.take().unwrap_or_else(|| attempt(self.client.clone()));
+        match attempt.recv_timeout(GREETING_TIMEOUT) {
+            Ok(outcome) => outcome.map_err(|error| refuse(format!("{error}; {}", advice(&error)))),
+            Err(_) => {
+                let problem =
+                    "it takes the connection and does not answer; is it Redis, and does it speak TLS exactly where the URL says rediss://?";
+                let error = refuse(problem.into());
+                self.attempt = Some(attempt);
+                Err(error)
+            }
+        }
     }
 
     /// Runs one operation; its connection is kept unless it broke.
@@ -63,6 +80,31 @@ impl Redis {
             problem: error.to_string(),
             transient: transient(&error),
         })
+    }
+}
+
+/// Begins to make a connection.
+fn attempt(client: Client) -> Receiver<Result<Connection, RedisError>> {
+    let (sender, receiver) = bounded(1);
+    std::thread::spawn(move || {
+        let connect = || {
+            let connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+            connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+            Ok(connection)
+        };
+        let _ = sender.send(connect());
+    });
+    receiver
+}
+
+/// What to do where there is no connection.
+fn advice(error: &RedisError) -> &'static str {
+    let text = error.to_string();
+    if text.contains("certificate") || text.contains("SSL") {
+        "check sslrootcert and the host's name, and that the port speaks TLS"
+    } else {
+        "is Redis running there, and are user and password right?"
     }
 }
 

@@ -4,7 +4,7 @@ use super::ledger::Ledger;
 use super::names::Directory;
 use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
-use super::{Job, Observer, Restored, SILENCES};
+use super::{Job, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, Change, History, HistoryError, Position};
@@ -90,13 +90,14 @@ impl<'a> Committer<'a> {
             match self.history.commit(&batch) {
                 Ok(()) => break,
                 Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
-                    tracing::warn!(%place, %problem, retry_in = ?wait, "history is away; nothing is lost, detection waits");
+                    self.statistics.health.note(Part::History, 0, Some(&format!("{place}: {problem}")));
                     self.sleep(wait);
                     wait = (wait * 2).min(RETRY.1);
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.statistics.health.note(Part::History, 0, None);
         self.announce(&batch);
         told.tell(self.observer);
         Ok(told.retired)
@@ -121,11 +122,14 @@ impl<'a> Committer<'a> {
     /// Another process has taken over. That the store is away is no error: there is nothing to be stored.
     pub fn stay(&mut self) -> Result<(), HistoryError> {
         match self.history.stay() {
-            Err(HistoryError::Operation { transient: true, place, problem, .. }) => {
-                tracing::debug!(%place, %problem, "history is away");
+            Err(error @ HistoryError::Operation { transient: true, .. }) => {
+                self.statistics.health.note(Part::History, 0, Some(&error.to_string()));
                 Ok(())
             }
-            outcome => outcome,
+            outcome => {
+                self.statistics.health.note(Part::History, 0, None);
+                outcome
+            }
         }
     }
 

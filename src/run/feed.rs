@@ -1,6 +1,6 @@
 //! Models on their way from their store to the graph.
 
-use super::{Job, Statistics};
+use super::{Job, Part, Statistics};
 use crate::models::{Models, ModelsError, Trained};
 use dataflows::Time;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,6 @@ impl<'scope> Feed<'scope> {
         let mut generation = models.generation()?;
         self.hand_over(&mut *models, generation)?;
         scope.spawn(move || {
-            let mut away = false;
             let mut looked_at = Instant::now();
             while !self.over.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(20).min(self.job.models_interval));
@@ -61,12 +60,8 @@ impl<'scope> Feed<'scope> {
                     }
                     Ok(())
                 });
-                match &outcome {
-                    Err(error) if !away => tracing::warn!(%error, "the models are away; detection goes on with the last ones"),
-                    Ok(()) if away => tracing::info!("the models are back"),
-                    _ => {}
-                }
-                away = outcome.is_err();
+                let problem = outcome.err().map(|error| error.to_string());
+                self.statistics.health.note(Part::Models, 0, problem.as_deref());
             }
         });
         Ok(())

@@ -2,6 +2,7 @@
 
 mod commit;
 mod feed;
+mod health;
 mod intake;
 mod ledger;
 mod meeting;
@@ -12,6 +13,7 @@ mod statistics;
 mod stretch;
 mod worker;
 
+pub use health::{Absence, Health, Part, Stage};
 pub use statistics::Statistics;
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
@@ -188,6 +190,7 @@ pub fn run(
         models: Mutex::new(Some(trained)),
         commits: Mutex::new(Some((commit_sender, news))),
     };
+    statistics.health.begin(threads(&timely));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
@@ -261,6 +264,15 @@ fn discover(job: &Job, discovered: &Mutex<Vec<Partition>>, over: &AtomicBool) {
 /// Whether worker 0, and with it the committing, is in this process.
 fn commits(timely: &timely::Config) -> bool {
     !matches!(timely.communication, timely::CommunicationConfig::Cluster { process: 1.., .. })
+}
+
+/// The workers of this process.
+fn threads(timely: &timely::Config) -> usize {
+    use timely::CommunicationConfig as Communication;
+    match &timely.communication {
+        Communication::Thread => 1,
+        Communication::Process(threads) | Communication::ProcessBinary(threads) | Communication::Cluster { threads, .. } => *threads,
+    }
 }
 
 /// Takes the right to commit, waiting for it as long as another process lives if that was asked for.

@@ -82,6 +82,11 @@ impl<'a> Share<'a> {
         self.stretches.iter().any(Stretch::is_restoring)
     }
 
+    /// Why the log cannot be reached just now, where it is so.
+    pub fn absence(&self) -> Option<String> {
+        self.reader.absence()
+    }
+
     /// Whether every partition was read to its end.
     pub fn is_ended(&self) -> bool {
         self.stretches.iter().all(|stretch| stretch.activity == Activity::Ended)

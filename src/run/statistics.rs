@@ -1,5 +1,6 @@
-//! What a run counts, for the status line and the summary.
+//! What a run counts, for the status line, the summary and the server.
 
+use super::health::Health;
 use dataflows::Time;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -19,7 +20,7 @@ impl Counter {
     }
 }
 
-/// The counters of one run in one process.
+/// The counters of one run in one process, and what it cannot reach.
 #[derive(Debug)]
 pub struct Statistics {
     /// Records read.
@@ -42,6 +43,8 @@ pub struct Statistics {
     pub behind: Counter,
     /// The generation of the models in use.
     pub generation: AtomicU64,
+    /// What is away.
+    pub health: Health,
     horizon: AtomicI64,
 }
 
@@ -58,6 +61,7 @@ impl Default for Statistics {
             commits: Counter::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
+            health: Health::default(),
             horizon: AtomicI64::new(Time::MIN),
         }
     }

@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::share::{Front, Outlets, Share};
 use super::statistics::Statistics;
-use super::{Job, RunError};
+use super::{Job, Part, RunError};
 use crate::history::Position;
 use crate::history::incident::{EntityPlacement, Unsettled};
 use crate::models::Trained;
@@ -249,6 +249,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut epoch: Epoch = 0;
     let mut in_flight: VecDeque<(Epoch, u64)> = VecDeque::new();
     let mut trouble: Option<Instant> = None;
+    let (health, mut caught_up) = (&common.statistics.health, false);
     loop {
         if common.abandoned.load(Ordering::Relaxed) {
             return Err(RunError::Abandoned);
@@ -257,6 +258,10 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             // What was read again is stored already.
             common.abandoned.store(true, Ordering::Relaxed);
             return Err(RunError::Abandoned);
+        }
+        if !caught_up && !share.is_restoring() {
+            caught_up = true;
+            health.caught_up();
         }
         let now_epoch = common.epoch();
         if now_epoch > epoch && !share.is_restoring() {
@@ -277,9 +282,12 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
             let horizon = ends.horizon.get();
             match ends.with_outlets(|outlets| share.read(horizon, outlets)) {
-                Ok(count) => (read, trouble) = (count, None),
+                Ok(count) => {
+                    (read, trouble) = (count, None);
+                    health.note(Part::Source, index, share.absence().as_deref());
+                }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "the source is away; detection goes on when it is back");
+                    health.note(Part::Source, index, Some(&error.to_string()));
                     trouble = Some(Instant::now());
                 }
                 Err(error) => return Err(error.into()),

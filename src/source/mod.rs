@@ -9,6 +9,7 @@ pub mod kafka;
 pub mod simulate;
 pub mod table;
 
+use crate::secret::redacted;
 use dataflows::Time;
 
 /// One part of a log, read in order by one worker.
@@ -77,6 +78,12 @@ pub trait Reader {
     /// The place and the cause where the log cannot be read; polling again is allowed.
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError>;
 
+    /// Why the log, or a part of it, cannot be reached just now; `None` while it can, and for a log that is not reached through a network. Polling
+    /// goes on all the same: the log is back when it is back.
+    fn absence(&self) -> Option<String> {
+        None
+    }
+
     /// Adds a partition that appeared after [`Source::open`].
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError>;
 }
@@ -134,32 +141,5 @@ impl SourceError {
     /// Whether reading again later may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Kafka { transient: true, .. })
-    }
-}
-
-/// A URL as it may be shown: `kafka://me:***@host/topic?***`. The parameters of a client hold passwords as often as not.
-fn redacted(url: &str) -> String {
-    let (address, parameters) = url.split_once('?').map_or((url, ""), |parts| (parts.0, "?***"));
-    match address.rsplit_once('@') {
-        Some((user, host)) => {
-            let scheme = user.find("://").map_or(0, |place| place + 3);
-            let end = user[scheme..].find(':').map_or(user.len(), |place| scheme + place);
-            let password = if end < user.len() { ":***" } else { "" };
-            format!("{}{password}@{host}{parameters}", &user[..end])
-        }
-        None => format!("{address}{parameters}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_in_a_url_is_never_shown() {
-        assert_eq!(redacted("ftp://me:secret@host/x"), "ftp://me:***@host/x");
-        assert_eq!(redacted("kafka://me@host/x"), "kafka://me@host/x");
-        assert_eq!(redacted("kafka://host:9092/x?sasl.password=secret"), "kafka://host:9092/x?***");
-        assert_eq!(redacted("file:a,b.jsonl"), "file:a,b.jsonl");
     }
 }

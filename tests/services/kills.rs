@@ -28,6 +28,7 @@ fn twenty_kills_change_nothing() {
     for kill in 0..KILLS {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidewatch"))
             .args(run(&shaken.url()))
+            .env("TIDEWATCH_NO_PAGE", "1")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

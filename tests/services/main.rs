@@ -7,3 +7,4 @@ mod real_series;
 mod silence;
 mod simulated;
 mod support;
+mod trust;

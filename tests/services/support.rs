@@ -16,7 +16,7 @@ pub struct Services {
 }
 
 /// The value of a variable. Where it is not set the test is skipped aloud, or fails when `CI=true`.
-fn variable(name: &str, what: &str) -> Option<String> {
+pub fn variable(name: &str, what: &str) -> Option<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} is not set: {what} is missing, and CI=true makes that a failure");
@@ -98,7 +98,8 @@ pub fn redis_database(server: &str, number: u8) -> String {
 
 /// Runs the binary to its end; what it printed must be a success.
 pub fn tidewatch(arguments: &[&str]) -> String {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_tidewatch")).args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_tidewatch")).args(arguments).env("TIDEWATCH_NO_PAGE", "1").output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "tidewatch {arguments:?}\n{stdout}\n{stderr}");
     stdout

@@ -71,18 +71,21 @@ fn the_graphs_depend_on_nothing_but_the_allow_list() {
 fn folders_that_meet_in_run_and_train_do_not_know_one_another() {
     let folders = ["source", "history", "models", "notify"];
     for from in folders.iter().filter(|folder| root().join("src").join(folder).is_dir()) {
-        for to in folders.iter().chain(&["run", "commands", "cli", "console", "generate", "train"]).filter(|to| *to != from) {
+        for to in folders.iter().chain(&["run", "commands", "cli", "console", "generate", "serve", "train"]).filter(|to| *to != from) {
             assert_eq!(strangers(&format!("src/{from}"), &format!("crate::{to}"), &[]), Vec::<String>::new(), "{from} knows {to}");
         }
         // `use crate::{history, …}` would say the same in other words.
         assert_eq!(strangers(&format!("src/{from}"), "crate::{", &[]), Vec::<String>::new(), "write one path a line in src/{from}");
     }
     assert_eq!(strangers("src/run", "crate::commands", &[]), Vec::<String>::new(), "run knows the commands");
+    assert_eq!(strangers("src/run", "crate::serve", &[]), Vec::<String>::new(), "run knows who asks it");
 }
 
 #[test]
 fn a_client_library_is_named_in_one_place() {
-    let homes: [(&str, &[&str]); 9] = [
+    let homes: [(&str, &[&str]); 11] = [
+        ("axum", &["src/serve/"]),
+        ("tokio", &["src/serve/"]),
         ("rdkafka", &["src/source/kafka"]),
         ("postgres", &["src/history/postgres/", "src/history/migration.rs"]),
         ("postgres_openssl", &["src/history/postgres/"]),

@@ -5,13 +5,16 @@ mod configuration;
 mod deployment;
 mod digests;
 mod direction;
+mod disk;
 mod failures;
 mod files;
 mod hostile;
 mod main_job;
+mod missing;
 mod namespaces;
 mod processes;
 mod restart;
-mod silence;
+mod secrets;
+mod serve;
 
 mod support;

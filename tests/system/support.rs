@@ -41,6 +41,8 @@ impl Place {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEWATCH_")) {
             command.env_remove(name);
         }
+        // Tests run side by side, and the usual address is one.
+        command.env("TIDEWATCH_NO_PAGE", "1");
         let said = tempfile::tempdir().unwrap();
         command.stdout(File::create(said.path().join("stdout")).unwrap());
         command.stderr(File::create(said.path().join("stderr")).unwrap());

@@ -149,7 +149,12 @@ fn sentence(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "choose another path; this file is left as it is",
         Some(ErrorCode::DatabaseCorrupt) => "restore it from a copy, or choose another path and read the log again",
-        Some(ErrorCode::DiskFull) => "free some space; nothing of this commit was stored",
+        Some(ErrorCode::DiskFull) => {
+            "free some space on its disk and start again: nothing of this commit was stored, and the log is read on from the last one"
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            "see whether its disk is full or failing and start again: the log is read on from the last commit"
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             "check that the file and its folder may be written, or choose another path"
         }
@@ -162,7 +167,8 @@ fn sentence(error: &rusqlite::Error) -> String {
 
 fn is_transient(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull))
+    // Not a full disk: it is no service that comes back, and whoever must make room is better told at once than kept waiting.
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 impl History for Embedded {
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_says_so_and_may_be_tried_again() {
+    fn a_full_disk_is_an_error_that_says_so_and_stores_nothing() {
         let mut history = Embedded::open(":memory:").unwrap();
         history.migrate().unwrap();
         history.connection.pragma_update(None, "max_page_count", 40).unwrap();
@@ -290,7 +296,7 @@ mod tests {
         });
         let batch = Batch { source: "s".into(), dead_letters: letters.collect(), ..Batch::default() };
         let error = history.commit(&batch).unwrap_err();
-        assert!(matches!(error, HistoryError::Operation { transient: true, .. }));
+        assert!(matches!(error, HistoryError::Operation { transient: false, .. }));
         assert!(error.to_string().contains("free some space"), "{error}");
         assert_eq!(history.dead_letters().unwrap(), BTreeMap::new());
     }

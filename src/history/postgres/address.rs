@@ -4,6 +4,7 @@
 //! meaning that libpq's documentation gives them (PostgreSQL, chapter "SSL Support").
 
 use crate::history::HistoryError;
+use crate::secret::{Flag, PASSWORD_FILE};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres::config::SslMode;
 use postgres_openssl::MakeTlsConnector;
@@ -50,7 +51,7 @@ impl Address {
         let place = place(text);
         let refuse = |problem: String| HistoryError::Url { url: place.clone(), problem };
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
-        let (mut proof, mut root, mut schema) = (Proof::Prefer, None, None);
+        let (mut proof, mut root, mut schema, mut password_file) = (Proof::Prefer, None, None, None);
         let mut rest = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let decoded = url::form_urlencoded::parse(parameter.as_bytes()).next();
@@ -58,6 +59,7 @@ impl Address {
             match name.as_str() {
                 "sslmode" => proof = proof_of(&value).map_err(refuse)?,
                 "sslrootcert" => root = (value != "system").then(|| PathBuf::from(value)),
+                PASSWORD_FILE => password_file = Some(value),
                 "schema" => schema = Some(schema_of(value).map_err(refuse)?),
                 _ => rest.push(parameter),
             }
@@ -69,6 +71,11 @@ impl Address {
         })?;
         if config.get_hosts().is_empty() {
             return Err(refuse("no host: write postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_string()));
+        }
+        if config.get_password().is_none()
+            && let Some(password) = Flag::History.password(password_file.as_deref()).map_err(refuse)?
+        {
+            config.password(password);
         }
         if proof == Proof::Require && root.is_some() {
             proof = Proof::VerifyCa;

@@ -2,20 +2,30 @@
 
 pub mod producer;
 mod reader;
+mod word;
 
 use super::{Partition, Reader, Source, SourceError};
+use crate::secret::{Flag, PASSWORD_FILE};
 use dataflows::Time;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 use reader::KafkaReader;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use word::Word;
 
 /// How long brokers may take to answer a question before the run has begun.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A question is asked again this often, to look in between whether the answer is no.
+const QUESTION: Duration = Duration::from_secs(2);
 /// A partition's number within the source: the topic's place in the URL above, Kafka's number below.
 const TOPIC_SHIFT: u32 = 16;
 
+/// The client's name for the password of a user.
+const PASSWORD: &str = "sasl.password";
+/// What a URL with a user before its brokers is told: the client would take all of it for a host, and show it.
+pub(super) const USER: &str = "user and password are parameters of Kafka: write ?sasl.username=USER&password_file=FILE";
 /// What the client is told before the URL's own parameters.
 const SETTINGS: [(&str, &str); 8] = [
     ("group.id", "tidewatch"),
@@ -42,12 +52,13 @@ pub struct KafkaTopics {
     cluster: String,
     topics: Vec<String>,
     until_end: bool,
-    asking: BaseConsumer,
+    asking: BaseConsumer<Word>,
+    word: Word,
 }
 
 impl KafkaTopics {
-    /// Finds `kafka://HOST:PORT,…/TOPIC,…`; parameters after a `?` go to librdkafka as they are (`?security.protocol=ssl`). With `until_end`,
-    /// each partition ends where its log ended when it was opened.
+    /// Finds `kafka://HOST:PORT,…/TOPIC,…`; parameters after a `?` go to librdkafka as they are (`?security.protocol=ssl`), but for
+    /// `password_file`, which names the file of its `sasl.password`. With `until_end`, each partition ends where its log ended when it was opened.
     ///
     /// # Errors
     /// An address that does not answer within ten seconds, or a topic that is not there.
@@ -60,17 +71,19 @@ impl KafkaTopics {
         if brokers.is_empty() || topics.iter().any(String::is_empty) {
             return Err(wrong(shape));
         }
+        if brokers.contains('@') {
+            return Err(wrong(USER));
+        }
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);
         SETTINGS.iter().for_each(|(name, value)| {
             config.set(*name, *value);
         });
-        for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
-            config.set(name, value);
-        }
+        configure(&mut config, parameters, Flag::Source).map_err(|problem| wrong(&problem))?;
         config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
-        let asking: BaseConsumer = config.create().map_err(|error| wrong(&refusal(&error)))?;
-        let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking };
+        let word = Word::default();
+        let asking = config.create_with_context(word.clone()).map_err(|error| wrong(&refusal(&error)))?;
+        let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking, word };
         found.partitions()?;
         let unnamed = || found.error("", "the cluster does not tell its id, under which progress is stored".into(), true);
         found.cluster = found.asking.client().fetch_cluster_id(ANSWER).ok_or_else(unnamed)?;
@@ -85,6 +98,27 @@ impl KafkaTopics {
     fn topic(&self, partition: &Partition) -> (&str, i32) {
         #[allow(clippy::cast_possible_wrap)] // 16 bits
         (&self.topics[(partition.id >> TOPIC_SHIFT) as usize], (partition.id & ((1 << TOPIC_SHIFT) - 1)) as i32)
+    }
+
+    /// What the cluster says of a topic. A broker that lets nobody in is not asked for the whole time.
+    fn metadata(&self, topic: &str) -> Result<Metadata, SourceError> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let error = match self.asking.fetch_metadata(Some(topic), QUESTION) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => error,
+            };
+            // Nobody polls this consumer otherwise, and what it has to say waits for that.
+            while self.asking.poll(Duration::ZERO).is_some() {}
+            if let Some(refusal) = self.word.refusal() {
+                return Err(self.error("", refused(&refusal), false));
+            }
+            if Instant::now() >= deadline {
+                let reason = self.word.reason().unwrap_or_else(|| error.to_string());
+                let problem = format!("no broker answers ({reason}); is Kafka running there, and does the address fit its listeners?");
+                return Err(self.error("", problem, true));
+            }
+        }
     }
 
     /// The first offset of a partition, and the one behind its last.
@@ -103,6 +137,29 @@ pub(super) fn refusal(error: &KafkaError) -> String {
     }
 }
 
+/// Hands a URL's parameters to the client, and the password from where it is kept.
+pub(super) fn configure(config: &mut ClientConfig, parameters: &str, flag: Flag) -> Result<(), String> {
+    let mut file = None;
+    for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
+        if name == PASSWORD_FILE {
+            file = Some(value.into_owned());
+        } else {
+            config.set(name, value);
+        }
+    }
+    if config.get(PASSWORD).is_none()
+        && let Some(password) = flag.password(file.as_deref())?
+    {
+        config.set(PASSWORD, password);
+    }
+    Ok(())
+}
+
+/// What a broker that lets nobody in is reported as.
+pub(super) fn refused(reason: &str) -> String {
+    format!("{reason}: check ssl.ca.location, the host's name, sasl.mechanism, sasl.username and sasl.password after the '?' of the URL")
+}
+
 impl Source for KafkaTopics {
     fn identity(&self) -> String {
         format!("kafka:{}/{}", self.cluster, self.topics.join(","))
@@ -111,13 +168,7 @@ impl Source for KafkaTopics {
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
         let mut partitions = Vec::new();
         for (place, topic) in self.topics.iter().enumerate() {
-            let metadata = self.asking.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
-                self.error(
-                    "",
-                    format!("no broker answers ({error}); is Kafka running there, and does the address fit its listeners?"),
-                    true,
-                )
-            })?;
+            let metadata = self.metadata(topic)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic).filter(|found| found.error().is_none());
             let Some(found) = found.filter(|found| !found.partitions().is_empty()) else {
                 let problem = format!("topic '{topic}' does not exist; create it, or start its producer first");
@@ -132,8 +183,9 @@ impl Source for KafkaTopics {
     }
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
-        let consumer: BaseConsumer = self.config.create().map_err(|error| self.error("", error.to_string(), false))?;
-        let mut reader = KafkaReader::new(consumer, self.topics.clone(), self.brokers.clone());
+        let word = Word::default();
+        let consumer = self.config.create_with_context(word.clone()).map_err(|error| self.error("", error.to_string(), false))?;
+        let mut reader = KafkaReader::new(consumer, word, self.topics.clone(), self.brokers.clone());
         for (partition, offset) in partitions {
             let (low, end) = self.bounds(partition)?;
             if let Some(offset) = offset.filter(|offset| *offset < low) {

@@ -1,17 +1,26 @@
 //! Writing records to a Kafka topic, keyed, in order, each of them once.
 
-use super::refusal;
+use super::word::Word;
+use super::{USER, configure, refusal, refused};
+use crate::secret::Flag;
 use crate::source::SourceError;
 use rdkafka::client::ClientContext;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long brokers and topic may take to answer at the beginning.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A question is asked again this often, to look in between whether the answer is no.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// Events that wait after a question, at most: a handful of errors.
+const ERRORS: usize = 16;
 
 /// How long a record may take to be delivered, with all retries: longer than a broker's restart, shorter than a person's patience.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,9 +54,16 @@ pub struct KafkaLog {
 #[derive(Clone, Default)]
 struct Deliveries {
     failure: Arc<Mutex<Option<String>>>,
+    word: Word,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.word.hear(&error, reason);
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
@@ -60,20 +76,19 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// A URL's parts: brokers, topic, settings.
+/// A URL's parts.
 struct Address {
     brokers: String,
     topic: String,
-    settings: Vec<(String, String)>,
+    parameters: String,
 }
 
 impl Address {
     fn parse(url: &str) -> Option<Self> {
         let (address, query) = url.strip_prefix("kafka://")?.split_once('?').unwrap_or((url.strip_prefix("kafka://")?, ""));
         let (brokers, topic) = address.split_once('/')?;
-        let settings = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let sound = !brokers.is_empty() && !topic.is_empty() && !topic.contains(['/', ',']);
-        sound.then(|| Self { brokers: brokers.to_owned(), topic: topic.to_owned(), settings })
+        sound.then(|| Self { brokers: brokers.to_owned(), topic: topic.to_owned(), parameters: query.to_owned() })
     }
 }
 
@@ -87,14 +102,15 @@ impl KafkaLog {
     pub fn open(url: &str) -> Result<Self, SourceError> {
         let wrong = |problem: String| SourceError::url(url, problem);
         let address = Address::parse(url).ok_or_else(|| wrong("write kafka://HOST:PORT/TOPIC, with one topic".into()))?;
+        if address.brokers.contains('@') {
+            return Err(wrong(USER.into()));
+        }
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &address.brokers).set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         for (name, value) in SETTINGS {
             config.set(name, value);
         }
-        for (name, value) in &address.settings {
-            config.set(name, value);
-        }
+        configure(&mut config, &address.parameters, Flag::To).map_err(wrong)?;
         let producer = config.create_with_context(Deliveries::default()).map_err(|error| wrong(refusal(&error)))?;
         let place = format!("{}/{}", address.brokers, address.topic);
         let log = Self { producer, place, topic: address.topic, since_poll: 0 };
@@ -106,10 +122,21 @@ impl KafkaLog {
     fn wait_for_topic(&self) -> Result<(), SourceError> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
-            let unreachable = |error: KafkaError| self.error(format!("no broker answers ({error}); is Kafka running there?"));
-            let metadata = self.producer.client().fetch_metadata(Some(&self.topic), CONNECT_TIMEOUT).map_err(unreachable)?;
-            if metadata.topics().iter().any(|topic| topic.error().is_none() && !topic.partitions().is_empty()) {
+            let answer = self.producer.client().fetch_metadata(Some(&self.topic), QUESTION);
+            let found =
+                |metadata: &Metadata| metadata.topics().iter().any(|topic| topic.error().is_none() && !topic.partitions().is_empty());
+            if answer.as_ref().is_ok_and(found) {
                 return Ok(());
+            }
+            // One event a call.
+            (0..ERRORS).for_each(|_| self.producer.poll(Duration::ZERO));
+            let word = &self.producer.context().word;
+            if let Some(refusal) = word.refusal() {
+                return Err(self.error(refused(&refusal)));
+            }
+            if let Some(error) = answer.err().filter(|_| Instant::now() >= deadline) {
+                let reason = word.reason().unwrap_or_else(|| error.to_string());
+                return Err(self.error(format!("no broker answers ({reason}); is Kafka running there?")));
             }
             if Instant::now() >= deadline {
                 let topic = &self.topic;
@@ -213,6 +240,7 @@ mod tests {
             ("kafka://localhost:9092", "write kafka://HOST:PORT/TOPIC"),
             ("kafka:///metrics", "write kafka://HOST:PORT/TOPIC"),
             ("kafka://localhost:9092/a,b", "one topic"),
+            ("kafka://me:secret@localhost:9092/a", "sasl.username"),
             ("kafka://localhost:9092/a?colour=red", "colour"),
         ] {
             let error = KafkaLog::open(url).err().expect(url).to_string();

@@ -1,16 +1,22 @@
 //! One worker's partitions of a Kafka cluster, each with a queue of its own.
 
+use super::word::Word;
 use super::{TOPIC_SHIFT, id_of};
 use crate::source::{Partition, Poll, Reader, Record, SourceError};
 use dataflows::Time;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// After a broker's error a partition that stays silent for this long is away: its leader's place is being taken, or nobody takes it.
+const GRACE: Duration = Duration::from_secs(3);
+/// Partitions are assigned anew at most this often.
+const RENEWAL: Duration = Duration::from_secs(10);
 
 /// Where one partition is being read.
 struct Place {
@@ -22,11 +28,20 @@ struct Place {
     at_end: bool,
     /// Records that came before the partition had a queue of its own: offset, arrival, bytes.
     early: VecDeque<(i64, Option<Time>, Vec<u8>)>,
+    /// Whether nothing has come since the last error of a broker.
+    doubted: bool,
+    /// Since when it was asked in vain while doubted.
+    silent_since: Option<Instant>,
 }
 
 impl Place {
     fn new(partition: &Partition, next: Option<i64>) -> Self {
-        Self { name: partition.name.clone(), next, end: None, at_end: false, early: VecDeque::new() }
+        Self { name: partition.name.clone(), next, end: None, at_end: false, early: VecDeque::new(), doubted: false, silent_since: None }
+    }
+
+    /// The broker has said something of this partition.
+    fn is_heard(&mut self) {
+        (self.doubted, self.silent_since) = (false, None);
     }
 
     /// Hands a record over, unless it was handed over before: after a reset the broker begins anew.
@@ -45,39 +60,25 @@ fn arrival(message: &BorrowedMessage<'_>) -> Option<Time> {
     if let Timestamp::LogAppendTime(time) = message.timestamp() { Some(time) } else { None }
 }
 
-/// Whether the brokers are away. The client library tries again by itself and says so often; once is enough for a person.
-#[derive(Default)]
-struct Trouble(bool);
-
-impl Trouble {
-    fn note(&mut self, brokers: &str, error: &KafkaError) {
-        if !std::mem::replace(&mut self.0, true) {
-            tracing::warn!(%brokers, %error, "Kafka is away; nothing is lost, reading goes on when it is back");
-        }
-    }
-
-    fn is_over(&mut self, brokers: &str) {
-        if std::mem::take(&mut self.0) {
-            tracing::info!(%brokers, "Kafka is back");
-        }
-    }
-}
-
 /// The partitions of one worker.
 pub(super) struct KafkaReader {
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<BaseConsumer<Word>>,
+    word: Word,
     names: Vec<String>,
     brokers: String,
     assignment: BTreeMap<u32, Place>,
-    queues: HashMap<u32, PartitionQueue<DefaultConsumerContext>>,
-    trouble: Trouble,
+    queues: HashMap<u32, PartitionQueue<Word>>,
+    /// Whether all brokers are away, as far as is known.
+    all_down: bool,
+    /// Whether partitions are to be assigned anew, and when that was done last.
+    renewal: (bool, Option<Instant>),
 }
 
 impl KafkaReader {
     /// A reader of no partitions yet.
-    pub(super) fn new(consumer: BaseConsumer, topics: Vec<String>, brokers: String) -> Self {
-        let (assignment, queues) = (BTreeMap::new(), HashMap::new());
-        Self { consumer: Arc::new(consumer), names: topics, brokers, assignment, queues, trouble: Trouble::default() }
+    pub(super) fn new(consumer: BaseConsumer<Word>, word: Word, topics: Vec<String>, brokers: String) -> Self {
+        let (assignment, queues, renewal) = (BTreeMap::new(), HashMap::new(), (false, None));
+        Self { consumer: Arc::new(consumer), word, names: topics, brokers, assignment, queues, all_down: false, renewal }
     }
 
     /// Takes up a partition, to be assigned: from an offset or its beginning, to an end or for ever.
@@ -117,12 +118,23 @@ impl KafkaReader {
                 }
                 Err(KafkaError::PartitionEOF(_)) => {}
                 Err(error) => {
-                    self.trouble.note(&self.brokers, &error);
+                    self.all_down |= error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+                    // The client says once that an end is reached; assigned anew, it says so again once the broker has answered again.
+                    self.renewal.0 |= self.assignment.values().any(|place| place.at_end);
                     // Whoever is away may hold more.
-                    self.assignment.values_mut().for_each(|place| place.at_end = false);
+                    self.assignment.values_mut().for_each(|place| (place.at_end, place.doubted) = (false, true));
                 }
             }
         }
+    }
+
+    /// Assigns the partitions anew where that is due.
+    fn renew(&mut self) -> Result<(), SourceError> {
+        if self.renewal.0 && self.renewal.1.is_none_or(|last| last.elapsed() > RENEWAL) {
+            self.renewal = (false, Some(Instant::now()));
+            self.assign()?;
+        }
+        Ok(())
     }
 
     fn topic(&self, id: u32) -> (&str, i32) {
@@ -138,7 +150,8 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
         self.serve();
-        let Self { assignment, queues, trouble, brokers, .. } = self;
+        self.renew()?;
+        let Self { assignment, queues, word, all_down, .. } = self;
         let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get(&partition)) else { return Ok(Poll::Ended) };
         let mut count = 0;
         while let Some((offset, arrived_at, bytes)) = place.early.pop_front() {
@@ -149,19 +162,24 @@ impl Reader for KafkaReader {
                 None => break,
                 Some(Ok(message)) => {
                     count += place.hand_over(message.offset(), arrival(&message), message.payload().unwrap_or_default(), take);
-                    trouble.is_over(brokers);
+                    place.is_heard();
+                    *all_down = false;
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     // Behind the last record there may be offsets that no record has: transaction markers, or what compaction took.
                     place.next = place.next.max(place.end);
                     place.at_end = true;
-                    trouble.is_over(brokers);
+                    place.is_heard();
+                    *all_down = false;
                 }
                 Some(Err(error)) => {
-                    trouble.note(brokers, &error);
-                    place.at_end = false;
+                    word.hear(&error, &format!("{}: {error}", place.name));
+                    (place.at_end, place.doubted) = (false, true);
                 }
             }
+        }
+        if count == 0 && place.doubted {
+            place.silent_since.get_or_insert_with(Instant::now);
         }
         let ended = place.end.is_some_and(|end| place.next.unwrap_or(0) >= end);
         Ok(match count {
@@ -172,8 +190,46 @@ impl Reader for KafkaReader {
         })
     }
 
+    fn absence(&self) -> Option<String> {
+        let silent = |place: &Place| place.silent_since.is_some_and(|since| since.elapsed() > GRACE);
+        (self.all_down || self.assignment.values().any(silent)).then(|| {
+            let reason = self.word.reason().unwrap_or_else(|| "no broker answers".into());
+            format!("kafka {}: {reason}", self.brokers)
+        })
+    }
+
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
         self.expect(partition, offset, None);
         self.assign()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+    use crate::source::kafka::KafkaTopics;
+    use rdkafka::mocking::MockCluster;
+
+    /// The client says once that an end is reached. A quiet partition whose broker had been away would count as unread for ever.
+    #[test]
+    fn a_quiet_partition_is_away_with_its_broker_and_at_its_end_again_afterwards() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("quiet", 1, 1).unwrap();
+        let topics = KafkaTopics::open(&format!("kafka://{}/quiet", cluster.bootstrap_servers()), false).unwrap();
+        let partition = topics.partitions().unwrap().remove(0);
+        let mut reader = topics.open(&[(partition.clone(), None)]).unwrap();
+        let mut until = |wanted: Poll, is_away: bool| {
+            let since = Instant::now();
+            while reader.poll(partition.id, 10, &mut |_| {}).unwrap() != wanted || reader.absence().is_some() != is_away {
+                assert!(since.elapsed() < Duration::from_secs(60), "never {wanted:?}: {:?}", reader.absence());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        until(Poll::Idle, false);
+        cluster.broker_down(1).unwrap();
+        until(Poll::Waiting, true);
+        cluster.broker_up(1).unwrap();
+        until(Poll::Idle, false);
     }
 }
