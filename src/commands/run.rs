@@ -100,7 +100,8 @@ pub fn open_history(arguments: &RunArgs) -> Result<Box<dyn History>> {
 pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
     let job = arguments.detection.job(source, kinds);
     // What comes from the past in one go is final before anybody could look at it.
-    let look_every = (!until_end).then_some(arguments.detection.commit_interval);
+    let is_live = !until_end || arguments.source == "file:-";
+    let look_every = is_live.then_some(arguments.detection.commit_interval);
     Job { until_end, standby: arguments.standby, raw: !arguments.no_raw, look_every, ..job }
 }
 

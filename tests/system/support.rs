@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -54,6 +54,18 @@ impl Place {
         rusqlite::Connection::open(self.path("tidewatch-data/tidewatch.db")).unwrap()
     }
 
+    /// Waits until a query gives at least one; `false` where it does not for a long time.
+    pub fn comes_to_hold(&self, query: &str) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < LIMIT / 4 {
+            if self.count(query) > 0 {
+                return true;
+            }
+            std::thread::sleep(10 * LOOK);
+        }
+        false
+    }
+
     /// The number that a query gives.
     pub fn count(&self, query: &str) -> i64 {
         self.database().query_row(query, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{query}: {error}"))
@@ -103,6 +115,16 @@ impl Call {
 
     pub fn finish(self) -> Outcome {
         self.start().finish()
+    }
+}
+
+impl Call {
+    /// Starts it with a pipe as its standard input, which stays open until it is dropped.
+    pub fn piped(mut self) -> (Running, ChildStdin) {
+        self.command.stdin(Stdio::piped());
+        let mut running = self.start();
+        let pipe = running.child.stdin.take().unwrap();
+        (running, pipe)
     }
 }
 
