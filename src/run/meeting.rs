@@ -247,14 +247,15 @@ mod tests {
         listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
     }
 
-    fn meet(
-        process: usize,
-        addresses: &[String],
-        purpose: u64,
-        stop: &Arc<AtomicBool>,
-    ) -> std::thread::JoinHandle<Result<bool, MeetingError>> {
+    /// The connections of a process, which a running one keeps; none if it was stopped before all were there.
+    type Met = Result<Option<Vec<Option<TcpStream>>>, MeetingError>;
+
+    fn meet(process: usize, addresses: &[String], purpose: u64, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Met> {
         let (addresses, stop) = (addresses.to_vec(), Arc::clone(stop));
-        std::thread::spawn(move || Meeting::open(process, &addresses, purpose, &stop)?.meet(&stop))
+        std::thread::spawn(move || {
+            let mut meeting = Meeting::open(process, &addresses, purpose, &stop)?;
+            Ok(meeting.meet(&stop)?.then_some(meeting.peers))
+        })
     }
 
     #[test]
@@ -269,9 +270,8 @@ mod tests {
         };
         somebody.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         let middle = meet(1, &addresses, 7, &stop);
-        for process in [first, middle, last] {
-            assert!(process.join().unwrap().unwrap());
-        }
+        let met = [first, middle, last].map(|process| process.join().unwrap().unwrap().unwrap());
+        assert!(met.iter().all(|peers| peers.iter().flatten().count() == 2));
     }
 
     #[test]
@@ -281,8 +281,8 @@ mod tests {
         let error = meet(1, &addresses, 8, &stop).join().unwrap().unwrap_err();
         assert!(matches!(error, MeetingError::Stranger { process: 0, .. }), "{error}");
         // The right one is still welcome.
-        assert!(meet(1, &addresses, 7, &stop).join().unwrap().unwrap());
-        assert!(first.join().unwrap().unwrap());
+        let second = meet(1, &addresses, 7, &stop);
+        assert!(first.join().unwrap().unwrap().is_some() && second.join().unwrap().unwrap().is_some());
     }
 
     #[test]
@@ -292,11 +292,11 @@ mod tests {
         let second = meet(1, &addresses, 7, &gone);
         std::thread::sleep(4 * LOOK);
         gone.store(true, Ordering::Relaxed);
-        assert!(!second.join().unwrap().unwrap());
+        assert!(second.join().unwrap().unwrap().is_none());
         let third = meet(2, &addresses, 7, &stop);
         std::thread::sleep(4 * LOOK);
         assert!(!first.is_finished() && !third.is_finished(), "the second is not there");
         stop.store(true, Ordering::Relaxed);
-        assert!(!first.join().unwrap().unwrap() && !third.join().unwrap().unwrap());
+        assert!(first.join().unwrap().unwrap().is_none() && third.join().unwrap().unwrap().is_none());
     }
 }

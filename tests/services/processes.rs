@@ -90,16 +90,23 @@ fn twenty_kills_of_two_processes_change_nothing() {
 struct Watch<'a> {
     database: Database,
     services: &'a Services,
+    name: &'static str,
     address: String,
     models: String,
 }
 
 impl<'a> Watch<'a> {
-    fn new(services: &'a Services, name: &str, number: u8) -> Self {
+    fn new(services: &'a Services, name: &'static str, number: u8) -> Self {
         let address = format!("kafka://{}/{name}-{}", services.kafka, std::process::id());
         // Asking for the topic makes it.
         KafkaLog::open(&address).unwrap();
-        Self { database: Database::create(&services.postgres, name), services, address, models: redis_database(&services.redis, number) }
+        Self {
+            database: Database::create(&services.postgres, name),
+            services,
+            name,
+            address,
+            models: redis_database(&services.redis, number),
+        }
     }
 
     /// A producer that goes on for as long as the test does: two minutes a second.
@@ -150,7 +157,7 @@ impl<'a> Watch<'a> {
     /// Ends all that goes on; what is stored must be what one process makes of the same log.
     fn compare(&self, mut processes: Vec<Process>) {
         processes.iter_mut().for_each(Process::kill);
-        let alone = Database::create(&self.services.postgres, "alone_again");
+        let alone = Database::create(&self.services.postgres, &format!("{}_alone", self.name));
         for database in [&self.database, &alone] {
             tidewatch(&[
                 "run",
