@@ -4,7 +4,8 @@ use crate::support::Place;
 use serde_json::Value;
 use std::io::Write;
 
-const SIMULATION: &str = "generate --preset dev --seed 7 --start 2026-01-19T00:00:00Z --backfill 3d --for 30m --speed max --to file:log.jsonl";
+const SIMULATION: &str =
+    "generate --preset dev --seed 7 --start 2026-01-19T00:00:00Z --backfill 3d --for 30m --speed max --to file:log.jsonl";
 
 /// The time of a record, in seconds after the start of the live part.
 fn seconds(record: &Value) -> i64 {
@@ -56,7 +57,11 @@ fn a_spike_of_eight_sigma_shows_within_fifteen_seconds_of_event_time() {
     assert!(run.says(" watching "));
     let outcome = run.finish().well();
     assert!(outcome.stdout.contains("(so far)"), "{}", outcome.stdout);
-    assert_eq!(place.count("SELECT count(*) FROM anomalies WHERE status = 'provisional'"), 0, "the end of its bucket makes each sure or none");
+    assert_eq!(
+        place.count("SELECT count(*) FROM anomalies WHERE status = 'provisional'"),
+        0,
+        "the end of its bucket makes each sure or none"
+    );
     let sure = "SELECT count(*) FROM anomalies WHERE entity_id = 'srv-003' AND status = 'open' AND details ->> '$.metric_name' = 'cpu_usage_percent'";
     assert!(place.count(sure) >= 3, "{}", outcome.stdout);
     // Others look anomalous for a moment as well; a few are the price, a flood would not be.
