@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tidewatch::history::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow};
+use tidewatch::history::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models};
 use tidewatch::series::SeriesName;
@@ -58,7 +58,10 @@ impl History for Rows {
     fn anomalies(&mut self, _: i64, _: i64) -> Result<Vec<Anomaly>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn letters(&mut self, _: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
 }

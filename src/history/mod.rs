@@ -5,6 +5,7 @@
 
 mod anomaly;
 mod embedded;
+mod ledger;
 mod migration;
 mod postgres;
 mod row;
@@ -12,6 +13,7 @@ mod wide;
 
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Severity, Time, Verdict};
+pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,6 +105,8 @@ pub struct Batch {
     pub progress: Vec<Progress>,
     /// Buckets that end at or before `horizon - lateness` change no more; `None`: unchanged since the last commit.
     pub horizon: Option<Time>,
+    /// Who is known, and what became of the records.
+    pub ledger: Ledger,
 }
 
 /// Where a source stood at the last commit.
@@ -116,6 +120,10 @@ pub struct Position {
     pub refused: BTreeMap<String, BTreeSet<i64>>,
     /// The last bucket in which a series had samples, for the series that had some at or after the `since` asked for.
     pub last_seen: Vec<(Series, Time)>,
+    /// The series that each partition knows, and those that left it at or after its `replay_offset`.
+    pub stays: Vec<Stay>,
+    /// What became of the records so far.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Position {
@@ -193,8 +201,18 @@ pub trait History: Send {
     /// The anomalies in `[from, until)`, withdrawn ones included, ordered by start, then series.
     fn anomalies(&mut self, from: Time, until: Time) -> Result<Vec<Anomaly>, HistoryError>;
 
-    /// The number of dead letters by reason.
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
+    /// The number of records by what became of them: [`EVENT`], or the reason of a refusal.
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
+
+    /// The number of refused records by reason, of which not all need be kept.
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        let mut outcomes = self.outcomes()?;
+        outcomes.remove(EVENT);
+        Ok(outcomes)
+    }
+
+    /// Dead letters, the newest first.
+    fn letters(&mut self, filter: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError>;
 }
 
 /// Opens a history by its URL. An embedded one is created where there is none; its tables appear with [`History::migrate`].

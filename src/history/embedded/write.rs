@@ -1,6 +1,6 @@
 //! One batch into SQLite, in one transaction.
 
-use super::Fault;
+use super::{Fault, ledger};
 use crate::history::wide::{WIDES, label, metric};
 use crate::history::{Batch, FENCED, anomaly, row};
 use crate::instant;
@@ -24,6 +24,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     write_buckets(&transaction, batch)?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
+    ledger::write(&transaction, batch)?;
     write_progress(&transaction, batch)?;
     Ok(transaction.commit()?)
 }

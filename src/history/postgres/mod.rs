@@ -2,10 +2,11 @@
 
 mod address;
 mod copy;
+mod ledger;
 mod read;
 mod write;
 
-use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
+use super::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
 use dataflows::{SeriesId, Time, Verdict};
@@ -256,7 +257,11 @@ impl History for Postgres {
         self.run("reading anomalies", |session| read::anomalies(session, from, until))
     }
 
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
-        self.run("counting dead letters", read::dead_letters)
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        self.run("counting records", ledger::counts)
+    }
+
+    fn letters(&mut self, filter: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError> {
+        self.run("reading dead letters", |session| ledger::letters(session, filter))
     }
 }

@@ -1,13 +1,14 @@
 //! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
 
 use super::copy::{Instant, Rows};
-use super::{Fault, Session, Statements, read};
+use super::{Fault, Session, Statements, ledger, read};
 use crate::history::wide::{WIDES, Wide, label, metric};
 use crate::history::{Batch, FENCED, anomaly, row};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
 use postgres::Transaction;
+use postgres::types::ToSql;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -21,7 +22,7 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;";
 
 /// A transaction and the statements of its connection.
-struct Commit<'a> {
+pub(super) struct Commit<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
 }
@@ -48,6 +49,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
         write_raw(&mut commit, wide, batch)?;
     }
     write_dead_letters(&mut commit, batch)?;
+    ledger::write(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
     Ok(commit.transaction.commit()?)
 }
@@ -61,6 +63,13 @@ pub(super) fn claim(session: &mut Session, source: &str, bucket_width: Time, wri
 }
 
 impl Commit<'_> {
+    /// Runs one statement.
+    pub(super) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), Fault> {
+        let statement = self.statements.get(&mut self.transaction, sql)?;
+        self.transaction.execute(&statement, parameters)?;
+        Ok(())
+    }
+
     /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
     fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
         let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
