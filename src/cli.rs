@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::generate::SimulationArgs;
 use crate::kind::Kinds;
+use crate::limits::Limits;
 use crate::{generate, instant, train};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -147,6 +148,9 @@ pub struct DetectionArgs {
     /// How often the models' generation is looked at
     #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5s")]
     pub models_interval: Duration,
+    /// What a log may bring.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// What timely calls them.

@@ -34,7 +34,9 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &stop),
         Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, &stop),
-        Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, &stop),
+        Some(("file", paths)) => {
+            log(arguments, Arc::new(Files::open(paths, arguments.detection.limits.record_bytes_max)?), true, kinds, &stop)
+        }
         Some(("kafka", _)) => {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
             log(arguments, Arc::new(topics), arguments.until_end, kinds, &stop)
@@ -96,6 +98,7 @@ impl DetectionArgs {
             until_end: true,
             kinds,
             timing,
+            limits: self.limits,
             policy: Policy { threshold: self.threshold, retention: timing.bucket_width + timing.lateness },
             standby: false,
             raw: false,

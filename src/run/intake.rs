@@ -41,7 +41,8 @@ impl Intake<'_> {
             stretch.records += 1;
             self.statistics.records.add(1);
         }
-        let outcome = decode(record.bytes, &self.job.kinds).and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
+        let outcome = decode(record.bytes, &self.job.kinds, &self.job.limits)
+            .and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
         if let Err(refusal) = outcome
             && !replayed
         {

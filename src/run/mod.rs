@@ -14,6 +14,7 @@ pub use statistics::Statistics;
 
 use crate::history::{Change, History, HistoryError};
 use crate::kind::Kinds;
+use crate::limits::Limits;
 use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
@@ -46,6 +47,8 @@ pub struct Job {
     pub kinds: Kinds,
     /// Buckets, watermarks and lateness.
     pub timing: Timing,
+    /// What the log may bring.
+    pub limits: Limits,
     /// What makes an anomaly.
     pub policy: Policy,
     /// Whether to wait while another process watches the same source into the same history.
