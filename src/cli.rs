@@ -63,6 +63,8 @@ pub enum Command {
     Models(commands::models::ModelsArgs),
     /// Print the hash of the final buckets and verdicts of a history
     Digest(commands::digest::DigestArgs),
+    /// Show what was refused, how often and why
+    DeadLetters(commands::dead_letters::DeadLettersArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: tidewatch completions bash > /etc/bash_completion.d/tidewatch")]
     Completions {
@@ -297,6 +299,7 @@ impl Cli {
             Some(Command::Check(arguments)) => commands::check::check(&arguments),
             Some(Command::Models(arguments)) => commands::models::models(&arguments),
             Some(Command::Digest(arguments)) => commands::digest::digest(&arguments),
+            Some(Command::DeadLetters(arguments)) => commands::dead_letters::dead_letters(&arguments),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "tidewatch", &mut script);
