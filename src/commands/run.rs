@@ -178,6 +178,10 @@ fn sum_up(statistics: &Statistics, started: Instant) {
         HumanCount(statistics.dead_letters.get()),
         HumanCount(statistics.commits.get()),
     );
+    let refusals = statistics.refusals();
+    if !refusals.is_empty() {
+        tracing::info!("refused: {refusals}");
+    }
     if statistics.behind.get() > 0 {
         tracing::warn!(
             "{} events came from a partition that had been idle for longer than the lateness, and were left out",

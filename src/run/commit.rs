@@ -46,7 +46,7 @@ impl<'a> Committer<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Self, HistoryError> {
         let mut directory = Directory::default();
-        position.last_seen.iter().for_each(|(series, _)| directory.recall(series));
+        position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
         let unsettled = restored_horizon.saturating_sub(job.timing.lateness + 2 * job.timing.bucket_width);
@@ -100,7 +100,10 @@ impl<'a> Committer<'a> {
                 Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
                 Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
                 Output::Entity(name) => self.directory.hear_entity(*name),
-                Output::Metric(id, name) => self.directory.hear_metric(id, name),
+                Output::Metric(id, name, heard) => self.directory.hear_metric(id, name, heard),
+                Output::Stay(stay) => batch.ledger.stays.push(*stay),
+                Output::Refusal(refusal) => batch.ledger.refusals.push(*refusal),
+                Output::Outcome(outcome) => batch.ledger.outcomes.push(*outcome),
                 Output::Raw(samples) => raw.push(samples),
                 Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
                 Output::Progress(place, _) => {
@@ -125,6 +128,7 @@ impl<'a> Committer<'a> {
         }
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
+        self.directory.forget(self.latest_end, &self.job.timing);
         batch
     }
 

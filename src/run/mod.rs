@@ -1,7 +1,9 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
+mod census;
 mod commit;
 mod feed;
+mod in_flight;
 mod intake;
 mod names;
 mod output;
@@ -121,7 +123,9 @@ pub fn run(
     if commits(&timely) {
         claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
     }
-    let position = history.position(&job.source.identity(), Time::MIN)?;
+    // Only those who may still be missing, or have verdicts that may change: a history of years holds many more.
+    let horizon = history.position(&job.source.identity(), Time::MAX)?.horizon.unwrap_or(Time::MIN);
+    let position = history.position(&job.source.identity(), horizon.saturating_sub(names::kept_for(&job.timing)))?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (done_sender, done) = crossbeam_channel::bounded(1);

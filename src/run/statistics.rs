@@ -1,6 +1,9 @@
 //! What a run counts, for the status line and the summary.
 
+use crate::history::{EVENT, Outcome};
 use dataflows::Time;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A number that only grows, added to by many threads.
@@ -42,6 +45,8 @@ pub struct Statistics {
     pub behind: Counter,
     /// The generation of the models in use.
     pub generation: AtomicU64,
+    /// Records refused, by reason, as far as they were counted by their partitions.
+    refused: Mutex<BTreeMap<String, u64>>,
     horizon: AtomicI64,
 }
 
@@ -58,6 +63,7 @@ impl Default for Statistics {
             commits: Counter::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
+            refused: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
         }
     }
@@ -67,6 +73,26 @@ impl Statistics {
     /// Moves the watermark that people are shown.
     pub fn set_horizon(&self, horizon: Time) {
         self.horizon.fetch_max(horizon, Ordering::Relaxed);
+    }
+
+    /// Takes note that `more` records of a partition came to the same. The first that meets a limit of its partition is worth a word.
+    pub fn note(&self, outcome: &Outcome, more: u64) {
+        if outcome.outcome == EVENT {
+            return;
+        }
+        let mut refused = self.refused.lock().expect("no holder panics");
+        let is_first = !refused.contains_key(&outcome.outcome);
+        *refused.entry(outcome.outcome.clone()).or_default() += more;
+        if is_first && ["too_many_entities", "too_many_metrics", "too_many_series"].contains(&outcome.outcome.as_str()) {
+            let (partition, reason) = (&outcome.partition, &outcome.outcome);
+            tracing::warn!(%partition, %reason, "a limit is reached: what is new is refused, what is known goes on; see `tidewatch dead-letters`");
+        }
+    }
+
+    /// What was refused, by reason: `3 future, 1 invalid_json`; empty if nothing was.
+    pub fn refusals(&self) -> String {
+        let refused = self.refused.lock().expect("no holder panics");
+        refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
     }
 
     /// The common watermark that was committed last; `None` before the first.

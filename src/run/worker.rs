@@ -1,5 +1,6 @@
 //! The loop of one worker: read, step, end epochs, and on worker 0 hand complete epochs to the committing thread.
 
+use super::in_flight::InFlight;
 use super::output::Output;
 use super::share::{Front, Outlets, Share};
 use super::statistics::Statistics;
@@ -10,7 +11,6 @@ use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::{Acquaintance, Epoch, Epochs, Event, Model, Plain, Report, SeriesId, Time, bucket_samples, collect_epochs, score_buckets};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,8 @@ use timely::worker::Worker;
 
 /// The length of an epoch, in milliseconds of wall time. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
 const EPOCH_MILLISECONDS: u64 = 50;
-/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
-const IN_FLIGHT: u64 = 200_000;
+/// What an event takes in the graph.
+const EVENT_BYTES: usize = size_of::<Event>();
 /// A group of epochs is committed early once it holds so much.
 const GROUP_OUTPUTS: usize = 50_000;
 /// As above, in records read.
@@ -81,6 +81,8 @@ struct Ends {
     queue: Rc<RefCell<Epochs<Output>>>,
     horizon: Rc<Cell<Time>>,
     behind: Rc<Cell<u64>>,
+    /// Bytes sent since they were last asked for.
+    sent: Cell<usize>,
 }
 
 fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
@@ -99,7 +101,7 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
         durable_stream.probe_with(&durable);
         (queue, sampled.horizon, sampled.behind)
     });
-    Ends { events, reports, acquaintances, models, outputs, durable, queue, horizon, behind }
+    Ends { events, reports, acquaintances, models, outputs, durable, queue, horizon, behind, sent: Cell::new(0) }
 }
 
 impl Ends {
@@ -119,11 +121,17 @@ impl Ends {
 
     /// Runs `act` with the ways into the graph.
     fn with_outlets<R>(&mut self, act: impl FnOnce(&mut Outlets<'_>) -> R) -> R {
-        let (events, reports, outputs) = (&mut self.events, &mut self.reports, &mut self.outputs);
+        let (events, reports, outputs, sent) = (&mut self.events, &mut self.reports, &mut self.outputs, &self.sent);
         act(&mut Outlets {
-            event: &mut |event| events.send(event),
+            event: &mut |event| {
+                sent.update(|bytes| bytes + EVENT_BYTES);
+                events.send(event);
+            },
             report: &mut |report| reports.send(report),
-            output: &mut |output| outputs.send(output),
+            output: &mut |output| {
+                sent.update(|bytes| bytes + output.bytes());
+                outputs.send(output);
+            },
         })
     }
 
@@ -194,7 +202,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
 
     let mut epoch: Epoch = 0;
-    let mut in_flight: VecDeque<(Epoch, u64)> = VecDeque::new();
+    let mut in_flight = InFlight::default();
     let mut trouble: Option<Instant> = None;
     loop {
         if common.abandoned.load(Ordering::Relaxed) {
@@ -216,11 +224,9 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             epoch = now_epoch;
             ends.advance_to(epoch);
         }
-        while in_flight.front().is_some_and(|batch| batch.0 < ends.durable_epoch()) {
-            in_flight.pop_front();
-        }
+        in_flight.let_go(ends.durable_epoch());
         let mut read = 0;
-        let full = in_flight.iter().map(|batch| batch.1).sum::<u64>() > IN_FLIGHT && !share.is_restoring();
+        let full = in_flight.is_full(job.limits.in_flight_bytes_max) && !share.is_restoring();
         if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
             let horizon = ends.horizon.get();
             match ends.with_outlets(|outlets| share.read(horizon, outlets)) {
@@ -232,11 +238,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
                 Err(error) => return Err(error.into()),
             }
         }
-        match in_flight.back_mut() {
-            Some(batch) if batch.0 == epoch => batch.1 += read as u64,
-            _ if read > 0 => in_flight.push_back((epoch, read as u64)),
-            _ => {}
-        }
+        in_flight.add(epoch, read as u64, ends.sent.take());
         let found = common.discovered.lock().expect("no holder panics").extract_if(.., |partition| mine(partition)).collect::<Vec<_>>();
         found.iter().try_for_each(|partition| share.add(partition))?;
         if read > 0 {
@@ -268,10 +270,12 @@ fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> 
 /// Tells the graph which series were there before.
 fn acquaint(ends: &mut Ends, common: &Common) {
     let Common { job, position, partitions, .. } = common;
-    let horizon = position.horizon.unwrap_or(Time::MIN);
+    // In a bucket that may still change, a series may be missing that is forgotten in the next.
+    let unsettled = job.timing.lateness + 2 * job.timing.bucket_width;
+    let since = position.horizon.unwrap_or(Time::MIN).saturating_sub(job.timing.forget + unsettled);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-        if *last >= horizon.saturating_sub(job.timing.forget) {
+        if *last >= since {
             let metric = dataflows::MetricId::of(&series.name.metric);
             ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
         }

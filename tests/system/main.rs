@@ -6,6 +6,7 @@ mod direction;
 mod failures;
 mod files;
 mod hostile;
+mod limits;
 mod main_job;
 mod restart;
 
