@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::generate::SimulationArgs;
 use crate::kind::Kinds;
+use crate::limits::Limits;
 use crate::policy::PolicyArgs;
 use crate::{generate, instant, train};
 use anyhow::Result;
@@ -68,6 +69,8 @@ pub enum Command {
     Models(commands::models::ModelsArgs),
     /// Print the hash of the final buckets, verdicts, episodes and incidents of a history
     Digest(commands::digest::DigestArgs),
+    /// Show what was refused, how often and why
+    DeadLetters(commands::dead_letters::DeadLettersArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example: tidewatch completions bash > /etc/bash_completion.d/tidewatch")]
     Completions {
@@ -156,6 +159,9 @@ pub struct DetectionArgs {
     /// How often the models' generation is looked at
     #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5s")]
     pub models_interval: Duration,
+    /// What a log may bring.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// What timely calls them.
@@ -300,6 +306,7 @@ impl Cli {
             Some(Command::Incidents(arguments)) => commands::incidents::incidents(&arguments),
             Some(Command::Models(arguments)) => commands::models::models(&arguments),
             Some(Command::Digest(arguments)) => commands::digest::digest(&arguments),
+            Some(Command::DeadLetters(arguments)) => commands::dead_letters::dead_letters(&arguments),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "tidewatch", &mut script);

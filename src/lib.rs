@@ -8,6 +8,7 @@ pub mod history;
 pub mod instant;
 pub mod kind;
 pub mod layers;
+pub mod limits;
 pub mod models;
 pub mod number;
 pub mod policy;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidewatch::history::statement::{Columns, Shape, Statement};
-use tidewatch::history::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow};
+use tidewatch::history::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models};
 use tidewatch::series::SeriesName;
@@ -68,7 +68,10 @@ impl History for Rows {
     fn execute(&mut self, _: &[Statement]) -> Result<u64, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        unreachable!("the trainer only reads rows")
+    }
+    fn letters(&mut self, _: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
 }

@@ -63,9 +63,13 @@ enum Input {
 }
 
 impl Input {
-    fn open(path: &str) -> Result<Self> {
+    fn open(path: &str, record_bytes_max: usize) -> Result<Self> {
         let is_table = std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        Ok(if is_table { Self::Table(Arc::new(Table::sorted(path)?)) } else { Self::Events(Arc::new(Files::open(path)?)) })
+        Ok(if is_table {
+            Self::Table(Arc::new(Table::sorted(path)?))
+        } else {
+            Self::Events(Arc::new(Files::open(path, record_bytes_max)?))
+        })
     }
 
     fn source(&self) -> Arc<dyn Source> {
@@ -88,7 +92,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if arguments.input == "-" {
         bail!("a backtest reads its input twice: write it to a file");
     }
-    let input = Input::open(&arguments.input)?;
+    let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
     let place = arguments.out.display().to_string();
     let folder = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {

@@ -2,6 +2,7 @@
 
 use super::say;
 use crate::cli::EMBEDDED;
+use crate::limits::Limits;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::{Source, SourceError};
@@ -51,7 +52,7 @@ fn source(url: &str) -> Result<String> {
             let simulator = crate::source::simulate::open(preset, &crate::source::simulate::Options::at(0))?;
             Ok(format!("simulate:{preset}, {} partitions", simulator.partitions()?.len()))
         }
-        Some(("file", paths)) => Ok(format!("{} files", Files::open(paths)?.partitions()?.len())),
+        Some(("file", paths)) => Ok(format!("{} files", Files::open(paths, Limits::default().record_bytes_max)?.partitions()?.len())),
         Some(("kafka", _)) => {
             let topics = KafkaTopics::open(url, false)?;
             Ok(format!("{}, {} partitions", topics.identity(), topics.partitions()?.len()))

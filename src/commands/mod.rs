@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod check;
+pub mod dead_letters;
 pub mod digest;
 pub mod explain;
 pub mod incidents;

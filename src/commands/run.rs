@@ -38,7 +38,10 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &statistics, &stop),
         Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, (&statistics, &stop)),
-        Some(("file", paths)) => log(arguments, Arc::new(Files::open(paths)?), true, kinds, (&statistics, &stop)),
+        Some(("file", paths)) => {
+            let files = Files::open(paths, arguments.detection.limits.record_bytes_max)?;
+            log(arguments, Arc::new(files), true, kinds, (&statistics, &stop))
+        }
         Some(("kafka", _)) => {
             let topics = KafkaTopics::open(&arguments.source, arguments.until_end)?;
             log(arguments, Arc::new(topics), arguments.until_end, kinds, (&statistics, &stop))
@@ -115,6 +118,7 @@ impl DetectionArgs {
             until_end: true,
             kinds,
             timing,
+            limits: self.limits,
             policy: self.policy.policy(&timing),
             standby: false,
             raw: false,
@@ -194,6 +198,10 @@ fn sum_up(statistics: &Statistics, started: Instant) {
         HumanCount(statistics.dead_letters.get()),
         HumanCount(statistics.commits.get()),
     );
+    let refusals = statistics.refusals();
+    if !refusals.is_empty() {
+        tracing::info!("refused: {refusals}");
+    }
     if statistics.behind.get() > 0 {
         tracing::warn!(
             "{} events came from a partition that had been idle for longer than the lateness, and were left out",

@@ -6,6 +6,7 @@
 mod anomaly;
 mod embedded;
 pub mod incident;
+mod ledger;
 mod migration;
 mod postgres;
 mod row;
@@ -16,6 +17,7 @@ mod wide;
 use crate::series::SeriesName;
 use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Verdict};
 use incident::{EntityPlacement, NamedIncident};
+pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +124,8 @@ pub struct Batch {
     pub progress: Vec<Progress>,
     /// Buckets that end at or before `horizon - lateness` change no more; `None`: unchanged since the last commit.
     pub horizon: Option<Time>,
+    /// Who is known, and what became of the records.
+    pub ledger: Ledger,
 }
 
 /// Where a source stood at the last commit.
@@ -135,6 +139,10 @@ pub struct Position {
     pub refused: BTreeMap<String, BTreeSet<i64>>,
     /// The last bucket in which a series had samples, for the series that had some at or after the `since` asked for.
     pub last_seen: Vec<(Series, Time)>,
+    /// The series that each partition knows, and those that left it at or after its `replay_offset`.
+    pub stays: Vec<Stay>,
+    /// What became of the records so far.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Position {
@@ -240,8 +248,18 @@ pub trait History: Send {
     /// Runs statements in one transaction; the number of rows that the last one touched.
     fn execute(&mut self, statements: &[Statement]) -> Result<u64, HistoryError>;
 
-    /// The number of dead letters by reason.
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
+    /// The number of records by what became of them: [`EVENT`], or the reason of a refusal.
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError>;
+
+    /// The number of refused records by reason, of which not all need be kept.
+    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        let mut outcomes = self.outcomes()?;
+        outcomes.remove(EVENT);
+        Ok(outcomes)
+    }
+
+    /// Dead letters, the newest first.
+    fn letters(&mut self, filter: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError>;
 }
 
 /// Opens a history by its URL. An embedded one is created where there is none; its tables appear with [`History::migrate`].

@@ -27,6 +27,8 @@ pub struct Committer<'a> {
     restored_horizon: Time,
     /// ...but for anomalies that were not stored yet, which a new model brings to light.
     restored_anomalies: HashSet<(SeriesId, Time)>,
+    /// Buckets among them that are stored with a score.
+    restored_scores: HashSet<(SeriesId, Time)>,
     /// The end of the last bucket that was said, or the last watermark, whichever is later.
     latest_end: Time,
     ledger: Ledger,
@@ -55,13 +57,19 @@ impl<'a> Committer<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Self, HistoryError> {
         let mut directory = Directory::default();
-        position.last_seen.iter().for_each(|(series, _)| directory.recall(series));
+        position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
         let unsettled = restored_horizon.saturating_sub(job.timing.lateness + 2 * job.timing.bucket_width);
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
+        let mut restored_scores = HashSet::new();
+        if position.horizon.is_some() {
+            history.verdicts(unsettled, restored_horizon, &mut |verdict| {
+                restored_scores.extend(verdict.score.map(|_| (verdict.bucket.series(), verdict.bucket.start)));
+            })?;
+        }
         Ok(Self {
             job,
             history,
@@ -69,6 +77,7 @@ impl<'a> Committer<'a> {
             partitions,
             restored_horizon,
             restored_anomalies,
+            restored_scores,
             latest_end: restored_horizon,
             ledger: Ledger::new(&restored.unsettled),
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
@@ -168,7 +177,10 @@ impl<'a> Committer<'a> {
                     batch.placements.extend(self.place(&name));
                     self.directory.hear_entity(*name);
                 }
-                Output::Metric(id, name) => self.directory.hear_metric(id, name),
+                Output::Metric(id, name, heard) => self.directory.hear_metric(id, name, heard),
+                Output::Stay(stay) => batch.ledger.stays.push(*stay),
+                Output::Refusal(refusal) => batch.ledger.refusals.push(*refusal),
+                Output::Outcome(outcome) => batch.ledger.outcomes.push(*outcome),
                 Output::Raw(samples) => raw.push(samples),
                 Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
                 Output::Progress(place, _) => {
@@ -197,6 +209,7 @@ impl<'a> Committer<'a> {
         let told = self.tell(&mut batch, episodes, incidents);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
+        self.directory.forget(self.latest_end, &self.job.timing);
         (batch, told)
     }
 
@@ -258,8 +271,8 @@ impl<'a> Committer<'a> {
 
     /// Whether a restart merely says that it no longer knows what an earlier run did.
     fn is_forgotten(&self, change: &Change) -> bool {
-        let unscored = |verdict: Verdict| matches!(verdict.state, State::Unscored(_)) && self.had_ended(&verdict);
-        change.old.is_none() && change.new.is_some_and(unscored)
+        let stored = |verdict: &Verdict| self.restored_scores.contains(&(verdict.bucket.series(), verdict.bucket.start));
+        change.old.is_none() && change.new.is_some_and(|verdict| matches!(verdict.state, State::Unscored(_)) && stored(&verdict))
     }
 
     /// Whether an earlier run has said the same.

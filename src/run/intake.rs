@@ -1,12 +1,13 @@
 //! The decision on every record: an event for the graph, a dead letter, or, on a restart, neither.
 
 use super::Job;
-use super::names::Announced;
+use super::census::{Arrival, Word};
+use super::names::{Metrics, entity_of, labels_of, name_of};
 use super::output::{Output, RawSamples};
 use super::share::Outlets;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
-use crate::history::DeadLetter;
+use crate::history::{DeadLetter, EVENT};
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal, decode};
 use crate::source::{Partition, Record};
@@ -15,12 +16,15 @@ use dataflows::{Admission, Event, Report, Time};
 /// A refused record is kept up to this length.
 const DEAD_LETTER_BYTES: usize = 1024;
 
+/// The one reason that depends on a clock.
+const FUTURE: &str = "future";
+
 /// What is needed to decide on a record.
 pub struct Intake<'a> {
     /// How records are read and judged.
     pub job: &'a Job,
-    /// The names that were announced.
-    pub announced: &'a mut Announced,
+    /// The metrics of the last records.
+    pub metrics: &'a mut Metrics,
     /// Counters.
     pub statistics: &'a Statistics,
     /// The common watermark at the last commit: buckets settled by it stay as they are stored.
@@ -41,16 +45,28 @@ impl Intake<'_> {
             stretch.records += 1;
             self.statistics.records.add(1);
         }
-        let outcome = decode(record.bytes, &self.job.kinds).and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
-        if let Err(refusal) = outcome
-            && !replayed
-        {
-            self.statistics.dead_letters.add(1);
+        let outcome = decode(record.bytes, &self.job.kinds, &self.job.limits)
+            .and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
+        match outcome {
+            _ if replayed => {}
+            Ok(()) => stretch.count(EVENT),
+            Err(refusal) => self.refuse(stretch, record, refusal, outlets),
+        }
+    }
+
+    /// Counts a refused record, and keeps it as long as there is room for its kind.
+    fn refuse(&self, stretch: &mut Stretch, record: &Record<'_>, refusal: Refusal, outlets: &mut Outlets<'_>) {
+        self.statistics.dead_letters.add(1);
+        stretch.count(refusal.reason);
+        if refusal.reason == FUTURE {
+            (outlets.output)(Output::Refusal(Box::new((stretch.partition.name.clone(), record.offset))));
+        }
+        if stretch.keeps_letter(refusal.reason, self.job.limits.dead_letters_max) {
             (outlets.output)(Output::DeadLetter(Box::new(dead_letter(&stretch.partition, record, refusal))));
         }
     }
 
-    /// Decides by the clock of the partition.
+    /// Decides by the clock and the census of the partition.
     fn admit(
         &mut self,
         stretch: &mut Stretch,
@@ -59,7 +75,7 @@ impl Intake<'_> {
         replayed: bool,
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Refusal> {
-        let timing = &self.job.timing;
+        let (job, timing) = (self.job, &self.job.timing);
         let before = stretch.clock.latest();
         let start = timing.start(decoded.time);
         let now = match (replayed, stretch.refused.contains(&record.offset)) {
@@ -70,9 +86,14 @@ impl Intake<'_> {
         match stretch.clock.admit(decoded.time, now, timing) {
             Admission::Accepted => {}
             Admission::TooLate => return Err(Refusal::new("too_late", late(decoded.time, before))),
-            Admission::Future => return Err(Refusal::new("future", future(decoded.time, now))),
+            Admission::Future => return Err(Refusal::new(FUTURE, future(decoded.time, now))),
         }
-        stretch.mark(record.offset, before, timing.start(stretch.clock.latest()) > timing.start(before));
+        let latest = stretch.clock.latest();
+        stretch.mark(record.offset, before, timing.start(latest) > timing.start(before));
+        // After the clock: time goes on for those who are forgotten, even where only strangers speak.
+        let entity = entity_of(decoded, &job.kinds);
+        let arrival = Arrival { entity, metrics: self.metrics.of(decoded), offset: record.offset, replayed };
+        stretch.census.admit(&arrival, latest, &mut |stay| (outlets.output)(Output::Stay(Box::new(stay))))?;
         if replayed && timing.is_settled(start, self.restored_horizon) {
             return Ok(());
         }
@@ -82,32 +103,9 @@ impl Intake<'_> {
         if stretch.alive.insert(start) {
             (outlets.report)(Report::Alive { partition: stretch.partition.id, start });
         }
-        self.send(stretch, record, decoded, replayed, outlets);
+        announce(job, stretch, &arrival, decoded, outlets);
+        send(job, &stretch.partition, &arrival, decoded, outlets);
         Ok(())
-    }
-
-    /// Sends the event into the graph, in as many pieces as it takes, and the raw event to be stored.
-    fn send(&mut self, stretch: &Stretch, record: &Record<'_>, decoded: &Decoded<'_>, replayed: bool, outlets: &mut Outlets<'_>) {
-        let (job, partition) = (self.job, &stretch.partition);
-        let entity = self.announced.entity(decoded, &job.kinds, &partition.name, job.timing.start(decoded.time), outlets.output);
-        let mut event = Event::empty(entity, decoded.time, partition.id);
-        let mut samples = Vec::new();
-        for (place, (name, value)) in decoded.metrics.iter().enumerate() {
-            let metric = self.announced.metric(place, name, outlets.output);
-            if !event.push(metric, *value) {
-                (outlets.event)(event);
-                event = Event::empty(entity, decoded.time, partition.id);
-                event.push(metric, *value);
-            }
-            if job.raw {
-                samples.push((metric, *value));
-            }
-        }
-        (outlets.event)(event);
-        if job.raw && !replayed {
-            let raw = RawSamples { entity, time: decoded.time, partition: partition.id, offset: record.offset, samples };
-            (outlets.output)(Output::Raw(Box::new(raw)));
-        }
     }
 
     /// The clock that the future is measured from: the log's own where it has one. Asking the operating system for each record would cost as
@@ -120,6 +118,43 @@ impl Intake<'_> {
             self.now = self.job.source.now();
         }
         self.now
+    }
+}
+
+/// Says the names that an event needs, as far as they were not said lately.
+fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
+    let Stretch { census, partition, clock, .. } = stretch;
+    let (heard, bucket) = (census.now(), job.timing.start(clock.latest()));
+    census.announce(arrival, labels_of(decoded), bucket, &mut |word| {
+        (outlets.output)(match word {
+            Word::Entity => Output::Entity(Box::new(name_of(
+                arrival.entity,
+                decoded,
+                &job.kinds,
+                &partition.name,
+                (job.timing.start(decoded.time), heard),
+            ))),
+            Word::Metric(place) => Output::Metric(arrival.metrics[place], decoded.metrics[place].0.to_string(), heard),
+        });
+    });
+}
+
+/// Sends the event into the graph, in as many pieces as it takes, and the raw event to be stored.
+fn send(job: &Job, partition: &Partition, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
+    let (entity, time, partition) = (arrival.entity, decoded.time, partition.id);
+    let samples = || arrival.metrics.iter().copied().zip(decoded.metrics.iter().map(|metric| metric.1));
+    let mut event = Event::empty(entity, time, partition);
+    for (metric, value) in samples() {
+        if !event.push(metric, value) {
+            (outlets.event)(event);
+            event = Event::empty(entity, time, partition);
+            event.push(metric, value);
+        }
+    }
+    (outlets.event)(event);
+    if job.raw && !arrival.replayed {
+        let raw = RawSamples { entity, time, partition, offset: arrival.offset, samples: samples().collect() };
+        (outlets.output)(Output::Raw(Box::new(raw)));
     }
 }
 

@@ -1,8 +1,10 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
+mod census;
 mod commit;
 mod feed;
 mod health;
+mod in_flight;
 mod intake;
 mod ledger;
 mod meeting;
@@ -20,6 +22,7 @@ use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Change, History, HistoryError, Position};
 use crate::kind::Kinds;
+use crate::limits::Limits;
 use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
@@ -60,6 +63,8 @@ pub struct Job {
     pub kinds: Kinds,
     /// Buckets, watermarks and lateness.
     pub timing: Timing,
+    /// What the log may bring.
+    pub limits: Limits,
     /// What makes an anomaly.
     pub policy: Policy,
     /// Whether to wait while another process watches the same source into the same history.
@@ -165,7 +170,9 @@ pub fn run(
     }
     // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
     let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };
-    let position = history.position(&job.source.identity(), Time::MIN)?;
+    // Only those who may still be missing, or have verdicts that may change: a history of years holds many more.
+    let horizon = history.position(&job.source.identity(), Time::MAX)?.horizon.unwrap_or(Time::MIN);
+    let position = history.position(&job.source.identity(), horizon.saturating_sub(names::kept_for(&job.timing)))?;
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (news_sender, news) = crossbeam_channel::unbounded();

@@ -1,94 +1,135 @@
-//! Names become identities on the reading side, each announced once; identities become names again on the committing side.
+//! Names become identities on the reading side; identities become names again on the committing side, which forgets what is no longer spoken of.
 
-use super::output::{EntityName, Output};
+use super::census::step;
+use super::output::EntityName;
 use crate::history::{RawEvent, Series};
 use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
-use dataflows::{EntityId, MetricId, SeriesId};
+use dataflows::{EntityId, MetricId, Time, Timing};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// The names that one worker has announced.
-#[derive(Default)]
-pub struct Announced {
-    /// A hash of the labels, and the bucket in which they were announced.
-    entities: HashMap<EntityId, (u64, i64)>,
-    /// By position in the record, since a producer keeps its order.
-    recent: Vec<(String, MetricId)>,
-    metrics: HashSet<MetricId>,
+/// The identity of the entity of an event.
+pub fn entity_of(decoded: &Decoded<'_>, kinds: &Kinds) -> EntityId {
+    EntityId::of(entity_type(decoded, kinds), &decoded.entity_id)
 }
 
-impl Announced {
-    /// The identity of the entity of an event, announced on first sight, and when its labels change, but not twice in one `bucket`.
-    pub fn entity(
-        &mut self,
-        decoded: &Decoded<'_>,
-        kinds: &Kinds,
-        partition: &str,
-        bucket: i64,
-        announce: &mut dyn FnMut(Output),
-    ) -> EntityId {
-        let kind = kinds.iter().nth(decoded.kind);
-        let entity_type = kind.map_or("", |kind| kind.entity_type.as_str());
-        let id = EntityId::of(entity_type, &decoded.entity_id);
-        let labels = decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0);
-        let known = self.entities.get(&id);
-        if known.is_none_or(|known| known.0 != labels && known.1 != bucket) {
-            self.entities.insert(id, (labels, bucket));
-            let label = |name: Option<&String>| {
-                let named = decoded.labels.iter().find(|label| name.is_some_and(|name| *name == label.0));
-                named.map_or_else(String::new, |label| label.1.to_string())
-            };
-            announce(Output::Entity(Box::new(EntityName {
-                id,
-                entity_type: entity_type.into(),
-                entity_id: decoded.entity_id.to_string(),
-                labels: decoded.labels.iter().map(|label| (label.0.to_string(), label.1.to_string())).collect(),
-                rack: label(kind.and_then(|kind| kind.rack.as_ref())),
-                zone: label(kind.and_then(|kind| kind.zone.as_ref())),
-                since: bucket,
-                partition: partition.into(),
-            })));
-        }
-        id
-    }
+fn entity_type<'k>(decoded: &Decoded<'_>, kinds: &'k Kinds) -> &'k str {
+    kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str())
+}
 
-    /// The identity of a metric at this place of a record, announced on first sight.
-    pub fn metric(&mut self, place: usize, name: &str, announce: &mut dyn FnMut(Output)) -> MetricId {
-        if let Some((_, id)) = self.recent.get(place).filter(|recent| recent.0 == name) {
-            return *id;
-        }
-        let id = MetricId::of(name);
-        if self.recent.len() <= place {
-            self.recent.resize(place + 1, (String::new(), MetricId(0)));
-        }
-        self.recent[place] = (name.into(), id);
-        if self.metrics.insert(id) {
-            announce(Output::Metric(id, name.into()));
-        }
-        id
+/// A hash of the labels of an event that does not depend on their order.
+pub fn labels_of(decoded: &Decoded<'_>) -> u64 {
+    decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0)
+}
+
+/// The name of an event's entity, seen in a partition in the bucket that starts at `since`, when event time was at `heard`.
+pub fn name_of(id: EntityId, decoded: &Decoded<'_>, kinds: &Kinds, partition: &str, (since, heard): (Time, Time)) -> EntityName {
+    let kind = kinds.iter().nth(decoded.kind);
+    let label = |name: Option<&String>| {
+        let named = decoded.labels.iter().find(|label| name.is_some_and(|name| *name == label.0));
+        named.map_or_else(String::new, |label| label.1.to_string())
+    };
+    EntityName {
+        id,
+        rack: label(kind.and_then(|kind| kind.rack.as_ref())),
+        zone: label(kind.and_then(|kind| kind.zone.as_ref())),
+        since,
+        entity_type: entity_type(decoded, kinds).into(),
+        entity_id: decoded.entity_id.to_string(),
+        labels: decoded.labels.iter().map(|label| (label.0.to_string(), label.1.to_string())).collect(),
+        partition: partition.into(),
+        heard,
     }
+}
+
+/// The identities of the metrics of a record, by position, since a producer keeps its order.
+#[derive(Default)]
+pub struct Metrics {
+    recent: Vec<(String, MetricId)>,
+    ids: Vec<MetricId>,
+}
+
+impl Metrics {
+    /// The identities of the metrics of an event, in its order.
+    pub fn of(&mut self, decoded: &Decoded<'_>) -> &[MetricId] {
+        self.ids.clear();
+        for (place, (name, _)) in decoded.metrics.iter().enumerate() {
+            match self.recent.get(place).filter(|recent| recent.0 == **name) {
+                Some((_, id)) => self.ids.push(*id),
+                None => {
+                    let id = MetricId::of(name);
+                    if self.recent.len() <= place {
+                        self.recent.resize(place + 1, (String::new(), MetricId(0)));
+                    }
+                    self.recent[place] = (name.to_string(), id);
+                    self.ids.push(id);
+                }
+            }
+        }
+        &self.ids
+    }
+}
+
+/// Where the entities stand that one worker has told the graph of: names are said again and again, places only when they are news.
+#[derive(Default)]
+pub struct Placed {
+    /// Zone and rack, and when the name was heard last.
+    known: HashMap<EntityId, (u64, Time)>,
+    /// Half the number at which those who were not heard for long are let go.
+    kept: usize,
+}
+
+impl Placed {
+    /// Whether an entity stands elsewhere than it was said to, or was not said to stand anywhere for long.
+    pub fn is_news(&mut self, name: &EntityName) -> bool {
+        let place = EntityId::of(&name.zone, &name.rack).0;
+        if self.known.len() > 2 * self.kept.max(PLACED_MIN) {
+            let mut heard: Vec<Time> = self.known.values().map(|known| known.1).collect();
+            let middle = heard.len() / 2;
+            let median = *heard.select_nth_unstable(middle).1;
+            self.known.retain(|_, known| known.1 >= median);
+            self.kept = self.known.len();
+        }
+        self.known.insert(name.id, (place, name.heard)).is_none_or(|known| known.0 != place)
+    }
+}
+
+/// Fewer places are not worth forgetting.
+const PLACED_MIN: usize = 10_000;
+
+/// An entity that the committing worker has heard of.
+struct Heard {
+    name: EntityName,
+    /// The metrics whose series are stored as they are now.
+    stored: HashSet<MetricId>,
 }
 
 /// The names that the committing worker has heard.
 #[derive(Default)]
 pub struct Directory {
-    entities: HashMap<EntityId, EntityName>,
-    metrics: HashMap<MetricId, String>,
-    stored: HashSet<SeriesId>,
+    entities: HashMap<EntityId, Heard>,
+    /// A name, and the event time when it was heard last.
+    metrics: HashMap<MetricId, (String, Time)>,
+    swept: Time,
+}
+
+/// How long after a name was heard last a verdict may need it: a series is said again in each step in which it has samples, is missing until it was
+/// silent for longer than `forget`, and its verdicts change within the lateness.
+pub fn kept_for(timing: &Timing) -> Time {
+    timing.forget + 2 * (step(timing) + timing.lateness + timing.bucket_width) + timing.out_of_orderness
 }
 
 impl Directory {
-    /// Takes note of a series that history knows already.
-    pub fn recall(&mut self, series: &Series) {
+    /// Takes note of a series that history knows already, and had samples in the bucket that started at `last`.
+    pub fn recall(&mut self, series: &Series, last: Time) {
         let name = &series.name;
-        self.metrics.insert(MetricId::of(&name.metric), name.metric.clone());
-        self.stored.insert(name.id());
-        self.entities.insert(
-            name.entity(),
-            EntityName {
-                id: name.entity(),
+        let (id, metric) = (name.entity(), MetricId::of(&name.metric));
+        self.hear_metric(metric, name.metric.clone(), last);
+        let known = self.entities.entry(id).or_insert_with(|| Heard {
+            name: EntityName {
+                id,
                 entity_type: name.entity_type.clone(),
                 entity_id: name.entity_id.clone(),
                 labels: series.labels.clone().into_iter().collect(),
@@ -96,54 +137,78 @@ impl Directory {
                 zone: String::new(),
                 since: i64::MIN,
                 partition: series.partition.clone(),
+                heard: last,
             },
-        );
+            stored: HashSet::new(),
+        });
+        known.name.heard = known.name.heard.max(last);
+        known.stored.insert(metric);
     }
 
-    /// Takes note of an entity; its series are to be stored again.
-    pub fn hear_entity(&mut self, name: EntityName) {
-        let metrics: Vec<MetricId> = self.metrics.keys().copied().collect();
-        metrics.into_iter().for_each(|metric| {
-            self.stored.remove(&SeriesId::of(name.id, metric));
-        });
-        self.entities.insert(name.id, name);
+    /// Takes note of an entity. If it is not what it was, its series are to be stored again.
+    pub fn hear_entity(&mut self, mut name: EntityName) {
+        match self.entities.get_mut(&name.id) {
+            Some(known) => {
+                let is_same = known.name.labels == name.labels && known.name.partition == name.partition;
+                name.heard = name.heard.max(known.name.heard);
+                known.name = name;
+                if !is_same {
+                    known.stored.clear();
+                }
+            }
+            None => {
+                self.entities.insert(name.id, Heard { name, stored: HashSet::new() });
+            }
+        }
     }
 
     /// Takes note of a metric.
-    pub fn hear_metric(&mut self, id: MetricId, name: String) {
-        self.metrics.insert(id, name);
+    pub fn hear_metric(&mut self, id: MetricId, name: String, heard: Time) {
+        let known = self.metrics.entry(id).or_insert((name, heard));
+        known.1 = known.1.max(heard);
+    }
+
+    /// Lets go of the names that no verdict can need any more when event time has come to `horizon`.
+    pub fn forget(&mut self, horizon: Time, timing: &Timing) {
+        let before = horizon.saturating_sub(kept_for(timing));
+        if horizon < Time::MAX && before >= self.swept.saturating_add(step(timing)) {
+            self.swept = before;
+            self.entities.retain(|_, known| known.name.heard >= before);
+            self.metrics.retain(|_, known| known.1 >= before);
+        }
     }
 
     /// The name of a series, if both halves were heard.
     pub fn name(&self, entity: EntityId, metric: MetricId) -> Option<SeriesName> {
-        let (entity, metric) = (self.entities.get(&entity)?, self.metrics.get(&metric)?);
+        let (entity, metric) = (&self.entities.get(&entity)?.name, &self.metrics.get(&metric)?.0);
         Some(SeriesName::new(&entity.entity_type, &entity.entity_id, metric))
     }
 
     /// The name of an entity; empty if it was not heard.
     pub fn entity(&self, entity: EntityId) -> String {
-        self.entities.get(&entity).map_or_else(String::new, |entity| entity.entity_id.clone())
+        self.entities.get(&entity).map_or_else(String::new, |known| known.name.entity_id.clone())
     }
 
     /// The name of a metric; empty if it was not heard.
     pub fn metric(&self, metric: MetricId) -> String {
-        self.metrics.get(&metric).cloned().unwrap_or_default()
+        self.metrics.get(&metric).map_or_else(String::new, |known| known.0.clone())
     }
 
     /// The series, if it was not stored yet.
     pub fn unstored(&mut self, entity: EntityId, metric: MetricId) -> Option<Series> {
-        if !self.stored.insert(SeriesId::of(entity, metric)) {
-            return None;
-        }
         let name = self.name(entity, metric)?;
-        let known = self.entities.get(&entity)?;
-        Some(Series { name, labels: known.labels.iter().cloned().collect(), partition: known.partition.clone() })
+        let known = self.entities.get_mut(&entity).filter(|known| !known.stored.contains(&metric))?;
+        known.stored.insert(metric);
+        Some(Series { name, labels: known.name.labels.iter().cloned().collect(), partition: known.name.partition.clone() })
     }
 
     /// A raw event with its names; `None` for kinds without a raw table.
     pub fn raw(&self, raw: &RawSamples, partitions: &HashMap<u32, String>) -> Option<RawEvent> {
-        let entity = self.entities.get(&raw.entity).filter(|entity| matches!(entity.entity_type.as_str(), "server" | "application"))?;
-        let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((self.metrics.get(metric)?.clone(), *value))).collect();
+        let entity = &self.entities.get(&raw.entity)?.name;
+        if !matches!(entity.entity_type.as_str(), "server" | "application") {
+            return None;
+        }
+        let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((self.metrics.get(metric)?.0.clone(), *value))).collect();
         Some(RawEvent {
             entity_type: entity.entity_type.clone(),
             entity_id: entity.entity_id.clone(),
@@ -153,5 +218,52 @@ impl Directory {
             labels: entity.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             metrics,
         })
+    }
+
+    /// How many names are held.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.entities.len() + self.metrics.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMING: Timing = Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800 };
+
+    fn name(id: u64, label: &str, heard: Time) -> EntityName {
+        let labels = vec![("rack_id".to_string(), label.to_string())];
+        EntityName {
+            id: EntityId(id),
+            rack: String::new(),
+            zone: String::new(),
+            since: heard,
+            entity_type: "server".into(),
+            entity_id: format!("srv-{id}"),
+            labels,
+            partition: "p".into(),
+            heard,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_names_is_let_go_of_and_one_that_is_heard_again_is_stored_again() {
+        let mut directory = Directory::default();
+        for time in 0..100_000_i64 {
+            directory.hear_entity(name(time.cast_unsigned(), "a", time));
+            directory.hear_metric(MetricId(u32::try_from(time).unwrap()), "cpu".into(), time);
+            directory.forget(time, &TIMING);
+        }
+        let most = 2 * usize::try_from(kept_for(&TIMING) + step(&TIMING) + 1).unwrap();
+        assert!(directory.len() <= most, "{} names of which {most} may be needed", directory.len());
+        assert!(directory.name(EntityId(7), MetricId(7)).is_none());
+        let (entity, metric) = (EntityId(99_999), MetricId(99_999));
+        assert!(directory.unstored(entity, metric).is_some() && directory.unstored(entity, metric).is_none());
+        directory.hear_entity(name(99_999, "a", 100_000));
+        assert!(directory.unstored(entity, metric).is_none(), "nothing about it has changed");
+        directory.hear_entity(name(99_999, "b", 100_000));
+        assert_eq!(directory.unstored(entity, metric).map(|series| series.labels["rack_id"].clone()), Some("b".into()));
     }
 }

@@ -1,6 +1,6 @@
 //! What the workers send to the one that commits.
 
-use crate::history::{DeadLetter, Progress};
+use crate::history::{DeadLetter, Outcome, Progress, Stay};
 use dataflows::{EntityId, Episode, Incident, MetricId, Placement, Provisional, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +19,44 @@ pub enum Output {
     Horizon(Time),
     /// The name behind an identity, at or before its first use.
     Entity(Box<EntityName>),
-    /// The name behind an identity, at or before its first use.
-    Metric(MetricId, String),
+    /// The name behind an identity, at or before its first use, and when in event time it was heard.
+    Metric(MetricId, String, Time),
     /// An event as it came.
     Raw(Box<RawSamples>),
     /// A refused record.
     DeadLetter(Box<DeadLetter>),
+    /// A series that a partition knows, or knew.
+    Stay(Box<Stay>),
+    /// A record that was refused by the clock: its partition and offset.
+    Refusal(Box<(String, i64)>),
+    /// How many records of a partition came to the same so far.
+    Outcome(Box<Outcome>),
     /// How far a partition was read, and how many records that took since the last time.
     Progress(Box<Progress>, u64),
+}
+
+impl Output {
+    /// The memory that this takes until it is durable, nearly.
+    pub fn bytes(&self) -> usize {
+        let behind = match self {
+            Self::Verdict(..) | Self::Episode(..) | Self::Provisional(..) | Self::Horizon(_) => 0,
+            Self::Incident(incident, _) => size_of_val(&**incident) + size_of_val(&*incident.episodes),
+            Self::Entity(name) => {
+                let labels = name.labels.iter().map(|label| size_of_val(label) + label.0.len() + label.1.len());
+                size_of_val(&**name) + name.entity_type.len() + name.entity_id.len() + name.partition.len() + labels.sum::<usize>()
+            }
+            Self::Metric(_, name, _) => name.len(),
+            Self::Raw(samples) => size_of_val(&**samples) + size_of_val(&*samples.samples),
+            Self::DeadLetter(letter) => {
+                size_of_val(&**letter) + letter.partition.len() + letter.reason.len() + letter.detail.len() + letter.bytes.len()
+            }
+            Self::Stay(stay) => size_of_val(&**stay) + stay.partition.len(),
+            Self::Refusal(refusal) => size_of_val(&**refusal) + refusal.0.len(),
+            Self::Outcome(outcome) => size_of_val(&**outcome) + outcome.partition.len() + outcome.outcome.len(),
+            Self::Progress(progress, _) => size_of_val(&**progress) + progress.partition.len(),
+        };
+        size_of::<Self>() + behind
+    }
 }
 
 /// The name and labels of an entity.
@@ -48,6 +78,8 @@ pub struct EntityName {
     pub since: Time,
     /// The partition that it was seen in.
     pub partition: String,
+    /// When it was heard, in event time, rounded down.
+    pub heard: Time,
 }
 
 impl EntityName {

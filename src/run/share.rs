@@ -2,14 +2,14 @@
 
 use super::Job;
 use super::intake::Intake;
-use super::names::Announced;
+use super::names::Metrics;
 use super::output::Output;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
 use crate::history::Position;
 use crate::source::{Partition, Poll, Reader, SourceError};
 use dataflows::{Activity, Event, Report, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// Records of one partition per turn: enough to amortise the turn, few enough that the graph is stepped often.
@@ -25,7 +25,7 @@ pub struct Share<'a> {
     job: &'a Job,
     reader: Box<dyn Reader>,
     stretches: Vec<Stretch>,
-    announced: Announced,
+    metrics: Metrics,
     restored_horizon: Time,
     front: &'a Front,
     statistics: &'a Statistics,
@@ -60,10 +60,9 @@ impl<'a> Share<'a> {
             offsets.push((partition.clone(), progress.map(|progress| progress.replay_offset)));
         }
         let reader = job.source.open(&offsets)?;
-        let refused = |partition: &Partition| position.refused.get(&partition.name).cloned().unwrap_or_default();
-        let stretches = mine.iter().map(|partition| Stretch::new(partition.clone(), place(partition), refused(partition))).collect();
+        let stretches = mine.iter().map(|partition| Stretch::new(partition.clone(), position, job)).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        let share = Self { job, reader, stretches, announced: Announced::default(), restored_horizon, front, statistics };
+        let share = Self { job, reader, stretches, metrics: Metrics::default(), restored_horizon, front, statistics };
         share.stretches.iter().for_each(|stretch| share.show(stretch));
         Ok(share)
     }
@@ -72,7 +71,7 @@ impl<'a> Share<'a> {
     pub fn add(&mut self, partition: &Partition) -> Result<(), SourceError> {
         if self.stretches.iter().all(|stretch| stretch.partition != *partition) {
             self.reader.add(partition, None)?;
-            self.stretches.push(Stretch::new(partition.clone(), None, BTreeSet::new()));
+            self.stretches.push(Stretch::new(partition.clone(), &Position::default(), self.job));
         }
         Ok(())
     }
@@ -111,10 +110,10 @@ impl<'a> Share<'a> {
     }
 
     fn read_one(&mut self, place: usize, horizon: Time, outlets: &mut Outlets<'_>) -> Result<usize, SourceError> {
-        let Self { job, reader, stretches, announced, restored_horizon, statistics, .. } = self;
+        let Self { job, reader, stretches, metrics, restored_horizon, statistics, .. } = self;
         let stretch = &mut stretches[place];
         let id = stretch.partition.id;
-        let mut intake = Intake { job, announced, statistics, restored_horizon: *restored_horizon, horizon, now: Time::MIN };
+        let mut intake = Intake { job, metrics, statistics, restored_horizon: *restored_horizon, horizon, now: Time::MIN };
         // While restoring, one record too many would put a new record into the epoch of the old ones.
         let (most, turns) = if stretch.is_restoring() { (1, TURN) } else { (TURN, 1) };
         let (mut poll, mut count) = (Poll::Waiting, 0);
@@ -126,6 +125,9 @@ impl<'a> Share<'a> {
             }
         }
         stretch.note(poll, job.idle_timeout)?;
+        if !stretch.is_restoring() {
+            stretch.end_replay();
+        }
         Ok(count)
     }
 
@@ -152,6 +154,10 @@ impl<'a> Share<'a> {
             }
             if let Some(progress) = stretch.progress(horizon, self.job) {
                 (outlets.output)(Output::Progress(Box::new(progress), std::mem::take(&mut stretch.records)));
+                for (outcome, more) in stretch.outcomes() {
+                    self.statistics.note(&outcome, more);
+                    (outlets.output)(Output::Outcome(Box::new(outcome)));
+                }
             }
         }
     }

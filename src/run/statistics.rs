@@ -1,7 +1,10 @@
 //! What a run counts, for the status line, the summary and the server.
 
 use super::health::Health;
+use crate::history::{EVENT, Outcome};
 use dataflows::Time;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A number that only grows, added to by many threads.
@@ -45,6 +48,8 @@ pub struct Statistics {
     pub generation: AtomicU64,
     /// What is away.
     pub health: Health,
+    /// Records refused, by reason, as far as they were counted by their partitions.
+    refused: Mutex<BTreeMap<String, u64>>,
     horizon: AtomicI64,
 }
 
@@ -62,6 +67,7 @@ impl Default for Statistics {
             behind: Counter::default(),
             generation: AtomicU64::new(0),
             health: Health::default(),
+            refused: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
         }
     }
@@ -71,6 +77,26 @@ impl Statistics {
     /// Moves the watermark that people are shown.
     pub fn set_horizon(&self, horizon: Time) {
         self.horizon.fetch_max(horizon, Ordering::Relaxed);
+    }
+
+    /// Takes note that `more` records of a partition came to the same. The first that meets a limit of its partition is worth a word.
+    pub fn note(&self, outcome: &Outcome, more: u64) {
+        if outcome.outcome == EVENT {
+            return;
+        }
+        let mut refused = self.refused.lock().expect("no holder panics");
+        let is_first = !refused.contains_key(&outcome.outcome);
+        *refused.entry(outcome.outcome.clone()).or_default() += more;
+        if is_first && ["too_many_entities", "too_many_metrics", "too_many_series"].contains(&outcome.outcome.as_str()) {
+            let (partition, reason) = (&outcome.partition, &outcome.outcome);
+            tracing::warn!(%partition, %reason, "a limit is reached: what is new is refused, what is known goes on; see `tidewatch dead-letters`");
+        }
+    }
+
+    /// What was refused, by reason: `3 future, 1 invalid_json`; empty if nothing was.
+    pub fn refusals(&self) -> String {
+        let refused = self.refused.lock().expect("no holder panics");
+        refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
     }
 
     /// The common watermark that was committed last; `None` before the first.

@@ -1,14 +1,19 @@
 //! One partition as its worker reads it: its clock, how far it was read, and where a restart must begin.
 
 use super::Job;
-use crate::history::Progress;
+use super::census::Census;
+use crate::history::{Outcome, Position, Progress};
+use crate::instant;
 use crate::source::{Partition, Poll, SourceError};
 use dataflows::{Activity, PartitionClock, Time};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// A partition that was not polled for this long was not idle in between.
 const UNPOLLED: Duration = Duration::from_secs(1);
+
+/// Dead letters are rationed by the hour of the wall clock. In milliseconds.
+const HOUR: Time = 3_600_000;
 
 /// A place in a partition: the records before `offset` have times up to `latest`.
 #[derive(Clone, Copy)]
@@ -23,6 +28,8 @@ pub struct Stretch {
     pub partition: Partition,
     /// Its event time.
     pub clock: PartitionClock,
+    /// Its entities and series.
+    pub census: Census,
     /// Where reading goes on.
     pub next_offset: i64,
     /// Records below were part of an earlier run's commit: they rebuild its open buckets and count for nothing else.
@@ -37,6 +44,10 @@ pub struct Stretch {
     pub reported: Option<(Time, Activity)>,
     /// Records read and not yet said.
     pub records: u64,
+    /// By outcome: the records so far, and how many of them were said.
+    outcomes: BTreeMap<String, (u64, u64)>,
+    /// By reason: the hour of the last dead letter, and how many were kept in it.
+    letters: BTreeMap<&'static str, (Time, u64)>,
     /// Since when its end has been reached; `None` where there is, or may be, more to be read.
     end_since: Option<Instant>,
     polled_at: Instant,
@@ -46,13 +57,19 @@ pub struct Stretch {
 
 impl Stretch {
     /// A partition that goes on where the last commit left it.
-    pub fn new(partition: Partition, progress: Option<&Progress>, refused: BTreeSet<i64>) -> Self {
+    pub fn new(partition: Partition, position: &Position, job: &Job) -> Self {
+        let progress = position.of(&partition.name);
+        let refused = position.refused.get(&partition.name).cloned().unwrap_or_default();
+        let census = Census::new(&partition.name, job.limits, &job.timing, position.stays.iter());
+        let outcomes = position.outcomes.iter().filter(|outcome| outcome.partition == partition.name);
+        let outcomes = outcomes.map(|outcome| (outcome.outcome.clone(), (outcome.records, outcome.records))).collect();
         let beginning = (i64::MIN, Time::MIN, i64::MIN);
         let (replay_offset, replay_time, committed) =
             progress.map_or(beginning, |progress| (progress.replay_offset, progress.replay_time, progress.next_offset));
         Self {
             partition,
             clock: PartitionClock::new(replay_time),
+            census,
             next_offset: replay_offset,
             committed,
             refused,
@@ -60,6 +77,8 @@ impl Stretch {
             activity: Activity::Active,
             reported: None,
             records: 0,
+            outcomes,
+            letters: BTreeMap::new(),
             end_since: None,
             polled_at: Instant::now(),
             marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
@@ -89,6 +108,41 @@ impl Stretch {
         if self.marks[0].offset == i64::MIN {
             self.marks[0].offset = offset;
         }
+    }
+
+    /// Takes note of what became of a record.
+    pub fn count(&mut self, outcome: &str) {
+        match self.outcomes.get_mut(outcome) {
+            Some(counted) => counted.0 += 1,
+            None => _ = self.outcomes.insert(outcome.into(), (1, 0)),
+        }
+    }
+
+    /// Whether a dead letter is kept: of each reason so many an hour. The others are counted all the same.
+    pub fn keeps_letter(&mut self, reason: &'static str, most: u64) -> bool {
+        let hour = instant::now().div_euclid(HOUR);
+        let kept = self.letters.entry(reason).or_insert((hour, 0));
+        if kept.0 != hour {
+            *kept = (hour, 0);
+        }
+        kept.1 += 1;
+        kept.1 <= most
+    }
+
+    /// The sums that grew since they were said last, and by how much.
+    pub fn outcomes(&mut self) -> Vec<(Outcome, u64)> {
+        let mut grown = Vec::new();
+        for (outcome, (records, said)) in self.outcomes.iter_mut().filter(|(_, counted)| counted.0 > counted.1) {
+            let more = *records - std::mem::replace(said, *records);
+            grown.push((Outcome { partition: self.partition.name.clone(), outcome: outcome.clone(), records: *records }, more));
+        }
+        grown
+    }
+
+    /// Lets go of what was needed to read records again, once all were.
+    pub fn end_replay(&mut self) {
+        self.refused = BTreeSet::new();
+        self.census.end_replay();
     }
 
     /// Takes note of what a poll came to. Time in which nobody polled, since a store was away, makes no partition idle; neither does a broker that is.

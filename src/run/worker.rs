@@ -1,5 +1,7 @@
 //! The loop of one worker: read, step, end epochs, and on worker 0 hand complete epochs to the committing thread.
 
+use super::in_flight::InFlight;
+use super::names::Placed;
 use super::output::Output;
 use super::share::{Front, Outlets, Share};
 use super::statistics::Statistics;
@@ -14,7 +16,6 @@ use dataflows::{
     group_episodes, score_buckets,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,8 +27,8 @@ use timely::worker::Worker;
 
 /// The length of an epoch, in milliseconds of wall time. Commits group several; shorter ones cost progress messages, longer ones delay a commit.
 const EPOCH_MILLISECONDS: u64 = 50;
-/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
-const IN_FLIGHT: u64 = 200_000;
+/// What an event takes in the graph.
+const EVENT_BYTES: usize = size_of::<Event>();
 /// A group of epochs is committed early once it holds so much.
 const GROUP_OUTPUTS: usize = 50_000;
 /// As above, in records read.
@@ -98,6 +99,10 @@ struct Ends {
     queue: Rc<RefCell<Epochs<Output>>>,
     horizon: Rc<Cell<Time>>,
     behind: Rc<Cell<u64>>,
+    /// Bytes sent since they were last asked for.
+    sent: Cell<usize>,
+    /// Where the entities stand that the graph was told of.
+    placed: Placed,
 }
 
 fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
@@ -123,7 +128,20 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
         durable_stream.probe_with(&durable);
         (queue, sampled.horizon, sampled.behind)
     });
-    Ends { events, reports, acquaintances, facts, placements, outputs, durable, queue, horizon, behind }
+    Ends {
+        events,
+        reports,
+        acquaintances,
+        facts,
+        placements,
+        outputs,
+        durable,
+        queue,
+        horizon,
+        behind,
+        sent: Cell::new(0),
+        placed: Placed::default(),
+    }
 }
 
 impl Ends {
@@ -162,16 +180,22 @@ impl Ends {
 
     /// Runs `act` with the ways into the graph.
     fn with_outlets<R>(&mut self, act: impl FnOnce(&mut Outlets<'_>) -> R) -> R {
-        let Self { events, reports, facts, placements, outputs, .. } = self;
+        let Self { events, reports, facts, placements, outputs, sent, placed, .. } = self;
         let epoch = *placements.time();
         act(&mut Outlets {
-            event: &mut |event| events.send(event),
+            event: &mut |event| {
+                sent.update(|bytes| bytes + EVENT_BYTES);
+                events.send(event);
+            },
             report: &mut |report| reports.send(report),
             output: &mut |output| {
                 if let Output::Entity(name) = &output {
                     facts.send((name.id.0, Fact::Name(name.id, name.entity_id.clone())));
-                    placements.send((name.placement(), epoch, 1));
+                    if placed.is_news(name) {
+                        placements.send((name.placement(), epoch, 1));
+                    }
                 }
+                sent.update(|bytes| bytes + output.bytes());
                 outputs.send(output);
             },
         })
@@ -247,7 +271,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
 
     let mut epoch: Epoch = 0;
-    let mut in_flight: VecDeque<(Epoch, u64)> = VecDeque::new();
+    let mut in_flight = InFlight::default();
     let mut trouble: Option<Instant> = None;
     let (health, mut caught_up) = (&common.statistics.health, false);
     loop {
@@ -274,11 +298,9 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
             epoch = now_epoch;
             ends.advance_to(epoch);
         }
-        while in_flight.front().is_some_and(|batch| batch.0 < ends.durable_epoch()) {
-            in_flight.pop_front();
-        }
+        in_flight.let_go(ends.durable_epoch());
         let mut read = 0;
-        let full = in_flight.iter().map(|batch| batch.1).sum::<u64>() > IN_FLIGHT && !share.is_restoring();
+        let full = in_flight.is_full(job.limits.in_flight_bytes_max) && !share.is_restoring();
         if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
             let horizon = ends.horizon.get();
             match ends.with_outlets(|outlets| share.read(horizon, outlets)) {
@@ -293,11 +315,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
                 Err(error) => return Err(error.into()),
             }
         }
-        match in_flight.back_mut() {
-            Some(batch) if batch.0 == epoch => batch.1 += read as u64,
-            _ if read > 0 => in_flight.push_back((epoch, read as u64)),
-            _ => {}
-        }
+        in_flight.add(epoch, read as u64, ends.sent.take());
         let found = common.discovered.lock().expect("no holder panics").extract_if(.., |partition| mine(partition)).collect::<Vec<_>>();
         found.iter().try_for_each(|partition| share.add(partition))?;
         if read > 0 {
@@ -342,10 +360,12 @@ fn acquaint(ends: &mut Ends, common: &Common, peers: usize) {
     for verdicts in &common.unsettled.verdicts {
         ends.facts.send((verdicts[0].bucket.entity.0, Fact::Restored(verdicts.clone())));
     }
-    let horizon = position.horizon.unwrap_or(Time::MIN);
+    // In a bucket that may still change, a series may be missing that is forgotten in the next.
+    let unsettled = job.timing.lateness + 2 * job.timing.bucket_width;
+    let since = position.horizon.unwrap_or(Time::MIN).saturating_sub(job.timing.forget + unsettled);
     for (series, last) in &position.last_seen {
         let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-        if *last >= horizon.saturating_sub(job.timing.forget) {
+        if *last >= since {
             let metric = dataflows::MetricId::of(&series.name.metric);
             ends.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
         }

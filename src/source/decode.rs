@@ -1,21 +1,14 @@
 //! Records become events: one JSON object to one entity, one time and its metrics, or a refusal with a reason.
 //!
-//! Nothing that a record can hold is fatal; every limit is a constant here.
+//! Nothing that a record can hold is fatal; every limit stands in [`Limits`].
 
 use crate::instant;
 use crate::kind::{Kind, Kinds};
+use crate::limits::Limits;
+use crate::source::fields::{Fields, Value, parse};
 use dataflows::Time;
 use dataflows::accumulator::VALUE_LIMIT;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
-use std::fmt;
-
-/// A longer record is refused unread.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-/// A record with more fields is refused.
-pub const FIELDS_MAX: usize = 256;
-/// A longer name of an entity, label or metric is refused.
-pub const NAME_BYTES_MAX: usize = 256;
 
 /// Numbers below this are seconds since 1970, others milliseconds: as seconds it is the year 5138, as milliseconds March 1973.
 const SECONDS_MAX: f64 = 1e11;
@@ -54,30 +47,41 @@ impl Refusal {
 /// Reads one record.
 ///
 /// # Errors
-/// A [`Refusal`]: `too_large`, `invalid_json`, `too_many_fields`, `duplicate_key`, `unknown_kind`, `no_entity`, `bad_entity`, `no_time`, `bad_time`,
-/// `bad_label`, `bad_metric_name`, `value_out_of_range`, `no_metrics`.
-pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds) -> Result<Decoded<'a>, Refusal> {
-    if bytes.len() > RECORD_BYTES_MAX {
-        return Err(Refusal::new("too_large", format!("{} bytes, at most {RECORD_BYTES_MAX} are read", bytes.len())));
+/// A [`Refusal`]: `empty`, `too_large`, `invalid_json`, `too_deep`, `too_many_fields`, `duplicate_key`, `unknown_kind`, `no_entity`, `bad_entity`,
+/// `no_time`, `bad_time`, `too_many_labels`, `bad_label`, `label_too_long`, `bad_metric_name`, `name_too_long`, `value_out_of_range`, `no_metrics`.
+pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
+    if bytes.is_empty() {
+        return Err(Refusal::new("empty", "the record has no bytes, as one that marks a deletion"));
     }
-    let Fields(fields) = serde_json::from_slice(bytes).map_err(|error| Refusal::new("invalid_json", error.to_string()))?;
-    check_fields(&fields)?;
-    let text_of = |name: &str| fields.iter().find(|field| field.0 == name).and_then(|field| field.1.text());
-    let named = text_of("type");
+    if bytes.len() > limits.record_bytes_max {
+        return Err(Refusal::new("too_large", format!("more than {} bytes", limits.record_bytes_max)));
+    }
+    let fields = parse(bytes, limits).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
+    check_fields(&fields, limits)?;
+    let named = match fields.iter().find(|field| field.0 == "type") {
+        Some((_, Value::Text(name))) => Some(&**name),
+        Some((_, Value::Number(number))) => return Err(Refusal::new("unknown_kind", format!("type {number:e} is not configured"))),
+        _ => None,
+    };
     let has = |name: &str| fields.iter().any(|field| field.0 == name);
     let Some((place, kind)) = kinds.of(named, has) else {
-        let seen = named
-            .map_or("the record has no type and no field that names an entity".into(), |name| format!("type '{name}' is not configured"));
+        let seen = named.map_or("the record has no type and no field that names an entity".into(), |name| {
+            format!("type '{}' is not configured", shortened(name))
+        });
         return Err(Refusal::new("unknown_kind", seen));
     };
-    assemble(fields, place, kind)
+    assemble(fields, place, kind, limits)
 }
 
-fn check_fields(fields: &[(Cow<'_, str>, Value<'_>)]) -> Result<(), Refusal> {
-    if fields.len() > FIELDS_MAX {
-        return Err(Refusal::new("too_many_fields", format!("more than {FIELDS_MAX} fields")));
+fn check_fields(fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
+    if fields.len() > limits.fields_max {
+        return Err(Refusal::new("too_many_fields", format!("more than {} fields", limits.fields_max)));
     }
     for (place, field) in fields.iter().enumerate() {
+        if field.1 == Value::Deep {
+            let problem = format!("'{}' is nested deeper than {} levels", shortened(&field.0), limits.depth_max);
+            return Err(Refusal::new("too_deep", problem));
+        }
         if fields[..place].iter().any(|earlier| earlier.0 == field.0) {
             return Err(Refusal::new("duplicate_key", format!("'{}' is there twice", shortened(&field.0))));
         }
@@ -86,19 +90,19 @@ fn check_fields(fields: &[(Cow<'_, str>, Value<'_>)]) -> Result<(), Refusal> {
 }
 
 /// Sorts the fields into entity, time, labels and metrics.
-fn assemble<'a>(fields: Vec<(Cow<'a, str>, Value<'a>)>, place: usize, kind: &Kind) -> Result<Decoded<'a>, Refusal> {
+fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     for (name, value) in fields {
         if *name == *kind.entity {
-            entity_id = Some(entity_of(value, kind)?);
+            entity_id = Some(entity_of(value, kind, limits)?);
         } else if *name == *kind.time {
             time = Some(time_of(&value, kind)?);
         } else if kind.labels.iter().any(|label| *label == *name) {
-            labels.extend(label_of(&name, value)?.map(|text| (name, text)));
+            labels.extend(label_of(&name, value, limits)?.map(|text| (name, text)));
         } else if let Value::Number(number) = value
             && kind.metrics.as_ref().is_none_or(|wanted| wanted.iter().any(|metric| *metric == *name))
         {
-            check_metric(&name, number)?;
+            check_metric(&name, number, limits)?;
             metrics.push((name, number));
         }
     }
@@ -107,35 +111,53 @@ fn assemble<'a>(fields: Vec<(Cow<'a, str>, Value<'a>)>, place: usize, kind: &Kin
     if metrics.is_empty() {
         return Err(Refusal::new("no_metrics", "no field is a number to be watched"));
     }
+    if labels.len() > limits.labels_max {
+        return Err(Refusal::new("too_many_labels", format!("more than {} labels", limits.labels_max)));
+    }
     Ok(Decoded { kind: place, entity_id, time, labels, metrics })
 }
 
-fn entity_of<'a>(value: Value<'a>, kind: &Kind) -> Result<Cow<'a, str>, Refusal> {
-    match value {
-        Value::Text(text) if !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains('\0') => Ok(text),
+fn entity_of<'a>(value: Value<'a>, kind: &Kind, limits: &Limits) -> Result<Cow<'a, str>, Refusal> {
+    let text = match value {
+        Value::Text(text) if !text.is_empty() && !text.contains('\0') => text,
         #[allow(clippy::cast_possible_truncation)] // an integer of at most 53 bits
-        Value::Number(number) if number.fract() == 0.0 && number.abs() < VALUE_LIMIT => Ok(Cow::Owned((number as i64).to_string())),
-        _ => Err(Refusal::new("bad_entity", format!("'{}' must be a text of 1 to {NAME_BYTES_MAX} bytes", kind.entity))),
-    }
+        Value::Number(number) if number.fract() == 0.0 && number.abs() < VALUE_LIMIT => Cow::Owned((number as i64).to_string()),
+        _ => return Err(Refusal::new("bad_entity", format!("'{}' must be a text without NUL, or a whole number", kind.entity))),
+    };
+    check_name(&text, limits)?;
+    Ok(text)
 }
 
-fn label_of<'a>(name: &str, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Refusal> {
-    match value {
-        Value::Text(text) if text.len() <= NAME_BYTES_MAX && !text.contains('\0') => Ok(Some(text)),
-        Value::Text(_) => Err(Refusal::new("bad_label", format!("'{name}' has more than {NAME_BYTES_MAX} bytes or a NUL"))),
-        Value::Number(number) => Ok(Some(Cow::Owned(number.to_string()))),
-        Value::Other => Ok(None),
+/// A name that is too long is refused whatever it names.
+fn check_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
+    if name.len() > limits.name_bytes_max {
+        return Err(Refusal::new("name_too_long", format!("'{}…' has more than {} bytes", shortened(name), limits.name_bytes_max)));
     }
+    Ok(())
 }
 
-fn check_metric(name: &str, value: f64) -> Result<(), Refusal> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains([':', '\0']) {
-        return Err(Refusal::new("bad_metric_name", format!("'{}' must have 1 to {NAME_BYTES_MAX} bytes and no colon", shortened(name))));
+fn label_of<'a>(name: &str, value: Value<'a>, limits: &Limits) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let text = match value {
+        Value::Text(text) if text.contains('\0') => return Err(Refusal::new("bad_label", format!("'{}' holds a NUL", shortened(name)))),
+        Value::Text(text) => text,
+        Value::Number(number) => Cow::Owned(number.to_string()),
+        Value::Other | Value::Deep => return Ok(None),
+    };
+    if text.len() > limits.label_bytes_max {
+        return Err(Refusal::new("label_too_long", format!("'{}' has more than {} bytes", shortened(name), limits.label_bytes_max)));
+    }
+    Ok(Some(text))
+}
+
+fn check_metric(name: &str, value: f64, limits: &Limits) -> Result<(), Refusal> {
+    check_name(name, limits)?;
+    if name.is_empty() || name.contains([':', '\0']) {
+        return Err(Refusal::new("bad_metric_name", format!("'{}' must have at least one letter and no colon", shortened(name))));
     }
     if value.abs() < VALUE_LIMIT {
         Ok(())
     } else {
-        Err(Refusal::new("value_out_of_range", format!("'{name}' is {value:e}, at most 9e15 is summed exactly")))
+        Err(Refusal::new("value_out_of_range", format!("'{}' is {value:e}, at most 9e15 is summed exactly", shortened(name))))
     }
 }
 
@@ -152,106 +174,17 @@ fn time_of(value: &Value<'_>, kind: &Kind) -> Result<Time, Refusal> {
     time.ok_or_else(|| Refusal::new("bad_time", format!("'{}' is not a time like 2026-01-24T12:34:56Z", kind.time)))
 }
 
+/// The parser's word. It quotes what it did not expect, whole; the place in the record stands at the end.
+fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(80) {
+        None => text,
+        Some((end, _)) => format!("{}… at column {}", &text[..end], error.column()),
+    }
+}
+
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
-}
-
-/// A field's value, as far as it can matter.
-#[derive(Debug, PartialEq)]
-enum Value<'a> {
-    Number(f64),
-    Text(Cow<'a, str>),
-    Other,
-}
-
-impl Value<'_> {
-    fn text(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-}
-
-/// The fields of an object in their order, duplicates included.
-struct Fields<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::with_capacity(16);
-                // One more than is allowed is enough to know; the rest of a flood is skipped.
-                while let Some(Text(name)) = map.next_key()? {
-                    if fields.len() > FIELDS_MAX {
-                        map.next_value::<IgnoredAny>()?;
-                    } else {
-                        fields.push((name, map.next_value()?));
-                    }
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
-/// A text that is borrowed where it holds no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Text(text) => Ok(Self(text)),
-            _ => Err(serde::de::Error::custom("a key must be a text")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        #[allow(clippy::cast_precision_loss)] // a metric is a double
-        impl<'de> Visitor<'de> for Any {
-            type Value = Value<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any JSON value")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-                Ok(Value::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-                Ok(Value::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
-                Ok(Value::Number(number))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
-                Ok(Value::Number(number as f64))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
-                Ok(Value::Number(number as f64))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
-                Ok(Value::Other)
-            }
-            fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-                Ok(Value::Other)
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
-                // Not `IgnoredAny`, which serde_json skips without its limit on depth.
-                while items.next_element::<Value<'de>>()?.is_some() {}
-                Ok(Value::Other)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, Value<'de>>()?.is_some() {}
-                Ok(Value::Other)
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
 }
 
 #[cfg(test)]
@@ -259,13 +192,13 @@ mod tests {
     use super::*;
 
     fn reason(text: &str) -> &'static str {
-        decode(text.as_bytes(), &Kinds::default()).map_or_else(|refusal| refusal.reason, |_| "accepted")
+        decode(text.as_bytes(), &Kinds::default(), &Limits::default()).map_or_else(|refusal| refusal.reason, |_| "accepted")
     }
 
     #[test]
     fn an_event_of_the_design_is_understood() {
         let text = r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"srv-001","rack_id":"rack-A","cpu_usage_percent":85.2,"note":null}"#;
-        let decoded = decode(text.as_bytes(), &Kinds::default()).unwrap();
+        let decoded = decode(text.as_bytes(), &Kinds::default(), &Limits::default()).unwrap();
         assert_eq!((decoded.kind, &*decoded.entity_id, decoded.time), (0, "srv-001", 1_769_258_096_000));
         assert_eq!(decoded.labels, vec![("rack_id".into(), "rack-A".into())]);
         assert_eq!(decoded.metrics, vec![("cpu_usage_percent".into(), 85.2)]);
@@ -274,9 +207,12 @@ mod tests {
     #[test]
     fn a_record_without_type_is_known_by_its_entity() {
         let text = r#"{"service_name":"cart","timestamp":1769258096,"error_rate_percent":0}"#;
-        let decoded = decode(text.as_bytes(), &Kinds::default()).unwrap();
+        let decoded = decode(text.as_bytes(), &Kinds::default(), &Limits::default()).unwrap();
         assert_eq!((decoded.kind, decoded.time), (1, 1_769_258_096_000));
-        assert_eq!(decode(text.replace("1769258096", "1769258096000").as_bytes(), &Kinds::default()).unwrap().time, decoded.time);
+        assert_eq!(
+            decode(text.replace("1769258096", "1769258096000").as_bytes(), &Kinds::default(), &Limits::default()).unwrap().time,
+            decoded.time
+        );
     }
 
     #[test]
@@ -290,18 +226,19 @@ mod tests {
         assert_eq!(server(r#","cpu":1e999"#), "invalid_json");
         assert_eq!(server(r#","cpu":1e300"#), "value_out_of_range");
         assert_eq!(server(r#","a:b":1"#), "bad_metric_name");
-        assert_eq!(server(&format!(r#","x":{}1{}"#, "[".repeat(200), "]".repeat(200))), "invalid_json");
+        assert_eq!(server(&format!(r#","x":{}1{}"#, "[".repeat(200), "]".repeat(200))), "too_deep");
         assert_eq!(server(&(0..300).map(|i| format!(r#","m{i}":{i}"#)).collect::<String>()), "too_many_fields");
-        assert_eq!(server(&format!(r#","x":"{}""#, "x".repeat(RECORD_BYTES_MAX))), "too_large");
+        assert_eq!(server(&format!(r#","x":"{}""#, "x".repeat(Limits::default().record_bytes_max))), "too_large");
         assert_eq!(reason(r#"{"server_id":"","timestamp":"2026-01-24T12:34:56Z","cpu":1}"#), "bad_entity");
         assert_eq!(reason(r#"{"server_id":"a","timestamp":"noon","cpu":1}"#), "bad_time");
         assert_eq!(reason(r#"{"server_id":"a","cpu":1}"#), "no_time");
         assert_eq!(reason(r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","cpu":1}"#), "no_entity");
         assert_eq!(reason(r#"{"type":"weather","cpu":1}"#), "unknown_kind");
         assert_eq!(reason("{}"), "unknown_kind");
-        for broken in ["", "null", "[]", "42", "{", "\u{0}", "{\"a\":1}}"] {
+        assert_eq!(reason(""), "empty");
+        for broken in ["null", "[]", "42", "{", "\u{0}", "{\"a\":1}}"] {
             assert_eq!(reason(broken), "invalid_json", "{broken:?}");
         }
-        assert_eq!(decode(b"\xff\xfe", &Kinds::default()).unwrap_err().reason, "invalid_json");
+        assert_eq!(decode(b"\xff\xfe", &Kinds::default(), &Limits::default()).unwrap_err().reason, "invalid_json");
     }
 }

@@ -1,7 +1,6 @@
 //! `file:` one or more files of JSON lines, or standard input; each is a partition whose offsets are byte positions.
 
 use super::{Partition, Poll, Reader, Record, Source, SourceError};
-use crate::source::decode::RECORD_BYTES_MAX;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::Time;
 use std::collections::HashMap;
@@ -12,21 +11,24 @@ use std::path::PathBuf;
 /// Reading ahead by this much keeps system calls off the hot path.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Lines of a pipe that are read ahead of the graph.
+/// Lines of a pipe that are read ahead of the graph, at most, and the bytes that they may have together.
 const PIPE_LINES: usize = 16_384;
+const PIPE_BYTES: usize = 64 << 20;
 
 /// Files of JSON lines. They are read to their end once; what is appended later is not seen.
 pub struct Files {
     paths: Vec<String>,
     opened_at: Time,
+    record_bytes_max: usize,
 }
 
 impl Files {
-    /// The files named after `file:`, separated by commas; `-` is standard input.
+    /// The files named after `file:`, separated by commas; `-` is standard input. Of a line that is longer than `record_bytes_max`, only so much is
+    /// read that it can be refused.
     ///
     /// # Errors
     /// A file that is not there or is no file.
-    pub fn open(paths: &str) -> Result<Self, SourceError> {
+    pub fn open(paths: &str, record_bytes_max: usize) -> Result<Self, SourceError> {
         let mut paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
         for path in paths.iter().filter(|path| *path != "-") {
             let fail = |cause| SourceError::File { path: path.clone(), cause };
@@ -39,7 +41,7 @@ impl Files {
         for path in paths.iter_mut().filter(|path| *path != "-") {
             *path = std::fs::canonicalize(&*path).unwrap_or_else(|_| PathBuf::from(&*path)).display().to_string();
         }
-        Ok(Self { paths, opened_at: crate::instant::now() })
+        Ok(Self { paths, opened_at: crate::instant::now(), record_bytes_max })
     }
 }
 
@@ -58,7 +60,7 @@ impl Source for Files {
     }
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
-        let mut lines = Lines { open: HashMap::new() };
+        let mut lines = Lines { open: HashMap::new(), record_bytes_max: self.record_bytes_max };
         for (partition, offset) in partitions {
             lines.add(partition, *offset)?;
         }
@@ -73,6 +75,7 @@ impl Source for Files {
 /// The files of one worker.
 struct Lines {
     open: HashMap<u32, Input>,
+    record_bytes_max: usize,
 }
 
 /// A file is there when it is asked for; what comes through a pipe may have to be waited for, which a thread of its own does.
@@ -129,6 +132,7 @@ struct OpenFile {
     input: Box<dyn BufRead + Send>,
     offset: i64,
     line: Vec<u8>,
+    record_bytes_max: usize,
 }
 
 impl Reader for Lines {
@@ -153,20 +157,20 @@ impl Reader for Lines {
     }
 
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
-        let path = partition.name.clone();
+        let (path, record_bytes_max) = (partition.name.clone(), self.record_bytes_max);
         let offset = offset.unwrap_or(0);
         let fail = |cause| SourceError::File { path: path.clone(), cause };
         let input = if path == "-" {
             let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin()));
-            let (sender, lines) = crossbeam_channel::bounded(PIPE_LINES);
-            std::thread::spawn(move || listen(OpenFile { path, input, offset, line: Vec::new() }, &sender));
+            let (sender, lines) = crossbeam_channel::bounded((PIPE_BYTES / record_bytes_max).clamp(1, PIPE_LINES));
+            std::thread::spawn(move || listen(OpenFile { path, input, offset, line: Vec::new(), record_bytes_max }, &sender));
             Input::Pipe(lines)
         } else {
             let mut file = File::open(&path).map_err(fail)?;
             #[allow(clippy::cast_sign_loss)] // offsets are positions
             file.seek(SeekFrom::Start(offset as u64)).map_err(fail)?;
             let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
-            Input::File(OpenFile { path, input, offset, line: Vec::new() })
+            Input::File(OpenFile { path, input, offset, line: Vec::new(), record_bytes_max })
         };
         self.open.insert(partition.id, input);
         Ok(())
@@ -186,7 +190,7 @@ impl OpenFile {
             }
             let end = memchr::memchr(b'\n', available);
             let used = end.map_or(available.len(), |end| end + 1);
-            let room = (RECORD_BYTES_MAX + 1).saturating_sub(self.line.len());
+            let room = (self.record_bytes_max + 1).saturating_sub(self.line.len());
             self.line.extend_from_slice(&available[..used.min(room)]);
             self.input.consume(used);
             #[allow(clippy::cast_possible_wrap)] // a buffer's length
@@ -204,6 +208,8 @@ impl OpenFile {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 4096;
+
     fn read(reader: &mut dyn Reader) -> Vec<(i64, String)> {
         let mut lines = Vec::new();
         while reader.poll(0, 2, &mut |record| lines.push((record.offset, String::from_utf8_lossy(record.bytes).into_owned()))).unwrap()
@@ -216,7 +222,7 @@ mod tests {
     fn a_file_read_from_an_offset_goes_on_where_it_stopped() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}").unwrap();
-        let files = Files::open(file.path().to_str().unwrap()).unwrap();
+        let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
         let partition = files.partitions().unwrap().remove(0);
         let all = read(&mut *files.open(&[(partition.clone(), None)]).unwrap());
         assert_eq!(all.iter().map(|line| line.1.as_str()).collect::<Vec<_>>(), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
@@ -228,15 +234,15 @@ mod tests {
     fn an_endless_line_takes_no_endless_memory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [vec![b'x'; 3 * BUFFER_BYTES], b"\n{}\n".to_vec()].concat()).unwrap();
-        let files = Files::open(file.path().to_str().unwrap()).unwrap();
+        let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
         let partition = files.partitions().unwrap().remove(0);
         let lines = read(&mut *files.open(&[(partition, None)]).unwrap());
-        assert_eq!((lines[0].1.len(), lines[1].1.as_str()), (RECORD_BYTES_MAX + 1, "{}"));
+        assert_eq!((lines[0].1.len(), lines[1].1.as_str()), (LIMIT + 1, "{}"));
     }
 
     #[test]
     fn a_missing_file_or_a_folder_is_named() {
-        assert!(Files::open("nowhere.jsonl").err().unwrap().to_string().contains("nowhere.jsonl"));
-        assert!(Files::open(".").err().unwrap().to_string().contains("folder"));
+        assert!(Files::open("nowhere.jsonl", LIMIT).err().unwrap().to_string().contains("nowhere.jsonl"));
+        assert!(Files::open(".", LIMIT).err().unwrap().to_string().contains("folder"));
     }
 }

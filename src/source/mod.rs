@@ -4,6 +4,7 @@
 //! `kafka://HOST:PORT,…/TOPIC,…`. Every implementation is a log: the same partition read again from the same offset gives the same records.
 
 pub mod decode;
+mod fields;
 pub mod file;
 pub mod kafka;
 pub mod simulate;

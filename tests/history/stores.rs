@@ -9,8 +9,19 @@ use tidewatch::history::{History, open};
 /// The URL of a server where databases may be created.
 const SERVER: &str = "TIDEWATCH_TEST_POSTGRES";
 
-const TABLES: [&str; 8] =
-    ["series", "buckets", "anomalies", "server_metrics", "application_metrics", "sources", "progress", "dead_letters"];
+const TABLES: [&str; 11] = [
+    "series",
+    "buckets",
+    "anomalies",
+    "server_metrics",
+    "application_metrics",
+    "sources",
+    "progress",
+    "dead_letters",
+    "census",
+    "outcomes",
+    "refusals",
+];
 
 /// A migrated history, and a way around it.
 pub struct Store {

@@ -10,6 +10,7 @@ mod failures;
 mod files;
 mod hostile;
 mod incidents;
+mod limits;
 mod main_job;
 mod missing;
 mod namespaces;

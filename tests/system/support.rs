@@ -110,7 +110,7 @@ impl Call {
 
     pub fn start(mut self) -> Running {
         let child = self.command.spawn().unwrap();
-        Running { child, said: self.said, line: self.line, since: Instant::now() }
+        Running { child, said: self.said, line: self.line, since: Instant::now(), peak_kib: 0 }
     }
 
     pub fn finish(self) -> Outcome {
@@ -134,18 +134,21 @@ pub struct Running {
     said: TempDir,
     line: String,
     since: Instant,
+    peak_kib: u64,
 }
 
 impl Running {
     /// Waits for the end; a run that takes too long is killed and fails the test.
     pub fn finish(mut self) -> Outcome {
         loop {
+            self.peak_kib = peak_kib(self.child.id()).unwrap_or(self.peak_kib);
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Outcome {
                     code: status.code(),
                     stdout: self.stdout(),
                     stderr: self.stderr(),
                     took: self.since.elapsed(),
+                    peak_kib: self.peak_kib,
                     line: self.line(),
                 };
             }
@@ -216,7 +219,15 @@ pub struct Outcome {
     pub stdout: String,
     pub stderr: String,
     pub took: Duration,
+    /// The most memory that it held, as far as it was seen: 0 where the system does not say.
+    pub peak_kib: u64,
     line: String,
+}
+
+/// The most memory that a process has held so far, on Linux.
+fn peak_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
 impl Outcome {

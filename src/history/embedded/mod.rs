@@ -1,10 +1,11 @@
 //! History in one SQLite file, for the run that needs no service.
 
+mod ledger;
 mod read;
 mod write;
 
 use super::statement::{Columns, Shape, Statement};
-use super::{Anomaly, Batch, History, HistoryError, Position, Series, TrainingRow, migration, writer};
+use super::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time, Verdict};
 use rusqlite::{Connection, ErrorCode};
@@ -250,8 +251,12 @@ impl History for Embedded {
         self.run("reading anomalies", |connection| read::anomalies(connection, from, until))
     }
 
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
-        self.run("counting dead letters", |connection| read::dead_letters(connection))
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        self.run("counting records", |connection| ledger::counts(connection))
+    }
+
+    fn letters(&mut self, filter: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError> {
+        self.run("reading dead letters", |connection| ledger::letters(connection, filter))
     }
 }
 
@@ -286,7 +291,7 @@ mod tests {
     fn a_full_disk_is_an_error_that_says_so_and_stores_nothing() {
         let mut history = Embedded::open(":memory:").unwrap();
         history.migrate().unwrap();
-        history.connection.pragma_update(None, "max_page_count", 40).unwrap();
+        history.connection.pragma_update(None, "max_page_count", 60).unwrap();
         let letters = (0..1000).map(|offset| super::super::DeadLetter {
             partition: "p".into(),
             offset,
@@ -298,6 +303,7 @@ mod tests {
         let error = history.commit(&batch).unwrap_err();
         assert!(matches!(error, HistoryError::Operation { transient: false, .. }));
         assert!(error.to_string().contains("free some space"), "{error}");
-        assert_eq!(history.dead_letters().unwrap(), BTreeMap::new());
+        let all = LetterFilter { reason: None, from: Time::MIN, until: Time::MAX, limit: 1 };
+        assert_eq!(history.letters(&all).unwrap(), []);
     }
 }

@@ -1,12 +1,12 @@
 //! What SQLite gives back.
 
-use super::Fault;
+use super::{Fault, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
 use crate::series::SeriesName;
 use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The columns that [`anomaly_row`] reads. `->` gives the number's own text; `->>` would convert it.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details -> '$.actual_value', details -> '$.expected_value',
@@ -61,20 +61,8 @@ pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Re
     while let Some(columns) = rows.next()? {
         last_seen.push((series_at(columns)?, columns.get(5)?));
     }
-    Ok(Position { progress, horizon, refused: refused(connection, source)?, last_seen })
-}
-
-fn refused(connection: &Connection, source: &str) -> Result<BTreeMap<String, BTreeSet<i64>>, Fault> {
-    let mut select = connection.prepare_cached(
-        "SELECT partition, record_offset FROM dead_letters JOIN progress USING (source, partition)
-         WHERE source = ? AND reason = 'future' AND record_offset >= replay_offset AND record_offset < next_offset",
-    )?;
-    let mut refused: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
-    let mut rows = select.query([source])?;
-    while let Some(columns) = rows.next()? {
-        refused.entry(columns.get(0)?).or_default().insert(columns.get(1)?);
-    }
-    Ok(refused)
+    let (stays, outcomes) = (ledger::stays(connection, source)?, ledger::outcomes(connection, source)?);
+    Ok(Position { progress, horizon, refused: ledger::refused(connection, source)?, last_seen, stays, outcomes })
 }
 
 pub(super) fn sources(connection: &Connection) -> Result<Vec<String>, Fault> {
@@ -180,10 +168,4 @@ pub(super) fn anomalies(connection: &Connection, from: Time, until: Time) -> Res
         anomalies.push(anomaly::told(name, &anomaly_row(columns)?, columns.get(9)?)?);
     }
     Ok(anomalies)
-}
-
-pub(super) fn dead_letters(connection: &Connection) -> Result<BTreeMap<String, u64>, Fault> {
-    let mut select = connection.prepare_cached("SELECT reason, count(*) FROM dead_letters GROUP BY reason")?;
-    let rows = select.query_map([], |columns| Ok((columns.get(0)?, columns.get::<_, i64>(1)?.cast_unsigned())))?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -1,6 +1,6 @@
 //! One batch into SQLite, in one transaction.
 
-use super::Fault;
+use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
 use crate::history::{Batch, FENCED, anomaly, incident, row};
@@ -26,6 +26,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     execute(&transaction, &anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
+    ledger::write(&transaction, batch)?;
     write_progress(&transaction, batch)?;
     Ok(transaction.commit()?)
 }

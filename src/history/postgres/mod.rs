@@ -2,11 +2,12 @@
 
 mod address;
 mod copy;
+mod ledger;
 mod read;
 mod write;
 
 use super::statement::{self, Columns, Shape};
-use super::{Anomaly, Batch, FENCED, History, HistoryError, Position, Series, TrainingRow, migration, writer};
+use super::{Anomaly, Batch, FENCED, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow, migration, writer};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
 use dataflows::{SeriesId, Time, Verdict};
@@ -317,7 +318,11 @@ impl History for Postgres {
         self.run("reading anomalies", |session| read::anomalies(session, from, until))
     }
 
-    fn dead_letters(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
-        self.run("counting dead letters", read::dead_letters)
+    fn outcomes(&mut self) -> Result<BTreeMap<String, u64>, HistoryError> {
+        self.run("counting records", ledger::counts)
+    }
+
+    fn letters(&mut self, filter: &LetterFilter) -> Result<Vec<StoredLetter>, HistoryError> {
+        self.run("reading dead letters", |session| ledger::letters(session, filter))
     }
 }

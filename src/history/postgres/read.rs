@@ -1,7 +1,7 @@
 //! What PostgreSQL gives back.
 
 use super::copy::Instant;
-use super::{Fault, Session};
+use super::{Fault, Session, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
 use crate::series::SeriesName;
@@ -9,7 +9,7 @@ use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
 use postgres::Row;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// The columns that [`anomaly_row`] reads. JSONB keeps a number's digits; they are read here.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details ->> 'actual_value', details ->> 'expected_value',
@@ -36,7 +36,7 @@ fn series_at(columns: &Row) -> Result<Series, Fault> {
     Ok(Series { name, labels, partition: columns.try_get(4)? })
 }
 
-fn query(session: &mut Session, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+pub(super) fn query(session: &mut Session, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
     let select = session.statements.get(&mut session.client, sql)?;
     Ok(session.client.query(&select, parameters)?)
 }
@@ -63,17 +63,9 @@ pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Resu
     for columns in query(session, sql, &[&source, &Instant(since)])? {
         last_seen.push((series_at(&columns)?, columns.try_get::<_, Instant>(5)?.0));
     }
-    Ok(Position { progress, horizon: horizon.map(|horizon| horizon.0), refused: refused(session, source)?, last_seen })
-}
-
-fn refused(session: &mut Session, source: &str) -> Result<BTreeMap<String, BTreeSet<i64>>, Fault> {
-    let sql = "SELECT partition, record_offset FROM dead_letters JOIN progress USING (source, partition)
-        WHERE source = $1 AND reason = 'future' AND record_offset >= replay_offset AND record_offset < next_offset";
-    let mut refused: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
-    for columns in query(session, sql, &[&source])? {
-        refused.entry(columns.try_get(0)?).or_default().insert(columns.try_get(1)?);
-    }
-    Ok(refused)
+    let (stays, outcomes) = (ledger::stays(session, source)?, ledger::outcomes(session, source)?);
+    let horizon = horizon.map(|horizon| horizon.0);
+    Ok(Position { progress, horizon, refused: ledger::refused(session, source)?, last_seen, stays, outcomes })
 }
 
 pub(super) fn sources(session: &mut Session) -> Result<Vec<String>, Fault> {
@@ -179,10 +171,4 @@ pub(super) fn anomalies(session: &mut Session, from: Time, until: Time) -> Resul
         anomalies.push(anomaly::told(name, &anomaly_row(&columns)?, columns.try_get(9)?)?);
     }
     Ok(anomalies)
-}
-
-pub(super) fn dead_letters(session: &mut Session) -> Result<BTreeMap<String, u64>, Fault> {
-    let rows = query(session, "SELECT reason, count(*) FROM dead_letters GROUP BY reason", &[])?;
-    let counted = |columns: &Row| Ok((columns.try_get(0)?, columns.try_get::<_, i64>(1)?.cast_unsigned()));
-    rows.iter().map(counted).collect()
 }

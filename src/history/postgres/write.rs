@@ -1,7 +1,7 @@
 //! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
 
 use super::copy::{Instant, Rows};
-use super::{Fault, Session, Statements, read};
+use super::{Fault, Session, Statements, ledger, read};
 use crate::history::statement::Statement;
 use crate::history::wide::{WIDES, Wide, label, metric};
 use crate::history::{Batch, FENCED, anomaly, incident, row};
@@ -26,7 +26,7 @@ const STAGING: &str = "
 const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// A transaction and the statements of its connection.
-struct Commit<'a> {
+pub(super) struct Commit<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
 }
@@ -57,6 +57,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
         write_raw(&mut commit, wide, batch)?;
     }
     write_dead_letters(&mut commit, batch)?;
+    ledger::write(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
     Ok(commit.transaction.commit()?)
 }
@@ -93,6 +94,13 @@ pub(super) fn holder(session: &mut Session, source: &str) -> Result<String, Faul
 }
 
 impl Commit<'_> {
+    /// Runs one statement.
+    pub(super) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), Fault> {
+        let statement = self.statements.get(&mut self.transaction, sql)?;
+        self.transaction.execute(&statement, parameters)?;
+        Ok(())
+    }
+
     /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
     fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
         let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;

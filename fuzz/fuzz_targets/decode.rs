@@ -1,0 +1,23 @@
+//! Any bytes at all are an event or a refusal: what `property.rs` says, searched by libFuzzer.
+//!
+//! `cargo +nightly fuzz run decode fuzz/corpus/decode fuzz/seeds -- -timeout=1 -max_total_time=600`
+
+#![no_main]
+#![allow(dead_code)] // parts of the application without the rest of it
+
+#[path = "../../src/source/decode.rs"]
+mod decode;
+#[path = "../../src/source/fields.rs"]
+mod fields;
+#[path = "../../src/instant.rs"]
+mod instant;
+#[path = "../../src/kind.rs"]
+mod kind;
+#[path = "../../src/limits.rs"]
+mod limits;
+mod property;
+mod source {
+    pub(crate) use crate::{decode, fields};
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::holds(bytes));

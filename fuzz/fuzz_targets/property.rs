@@ -1,0 +1,99 @@
+//! What must hold of the decoder for any bytes; the fuzz target and a test of the application look for bytes for which it does not.
+
+use crate::instant;
+use crate::kind::Kinds;
+use crate::limits::Limits;
+use crate::source::decode::{Decoded, decode};
+use dataflows::accumulator::VALUE_LIMIT;
+use serde_json::{Map, Number, Value};
+
+/// Small enough that inputs of a fuzzer reach every limit.
+const SMALL: Limits = Limits {
+    record_bytes_max: 1024,
+    depth_max: 3,
+    fields_max: 8,
+    name_bytes_max: 16,
+    labels_max: 1,
+    label_bytes_max: 8,
+    entities_max: 1,
+    metrics_max: 1,
+    series_max: 1,
+    dead_letters_max: 1,
+    in_flight_bytes_max: 1,
+};
+
+/// Decodes under two sets of limits. What is accepted keeps to the limits, and says the same when it is written down and read again; what is refused
+/// has a reason of one word and a short sentence.
+///
+/// # Panics
+/// Where that does not hold: a fault of the decoder.
+pub fn holds(bytes: &[u8]) {
+    let kinds = Kinds::default();
+    for limits in [Limits::default(), SMALL] {
+        match decode(bytes, &kinds, &limits) {
+            Ok(decoded) => check(bytes, &decoded, &kinds, &limits),
+            Err(refusal) => {
+                let named = refusal.reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                assert!(named && !refusal.reason.is_empty(), "'{}' is no reason", refusal.reason);
+                assert!(!refusal.detail.is_empty() && refusal.detail.len() < 512, "{} bytes of '{}'", refusal.detail.len(), refusal.detail);
+            }
+        }
+    }
+}
+
+fn check(bytes: &[u8], decoded: &Decoded<'_>, kinds: &Kinds, limits: &Limits) {
+    assert!(bytes.len() <= limits.record_bytes_max && depth(bytes) <= limits.depth_max);
+    assert!((1..=limits.name_bytes_max).contains(&decoded.entity_id.len()));
+    assert!(decoded.labels.len() <= limits.labels_max && decoded.labels.iter().all(|label| label.1.len() <= limits.label_bytes_max));
+    assert!((1..=limits.fields_max).contains(&(decoded.metrics.len() + decoded.labels.len())));
+    for (name, value) in &decoded.metrics {
+        assert!(value.abs() < VALUE_LIMIT, "{value}");
+        assert!((1..=limits.name_bytes_max).contains(&name.len()) && !name.contains(':'), "{name}");
+    }
+    // Written with all its names, it may be longer than what it was read from.
+    let text = written(decoded, kinds);
+    let ample = Limits { fields_max: limits.fields_max + 3, ..Limits { record_bytes_max: usize::MAX, ..*limits } };
+    match decode(text.as_bytes(), kinds, &ample) {
+        Ok(again) => assert_eq!(&again, decoded, "{text}"),
+        Err(refusal) => panic!("{text} is refused: {refusal:?}"),
+    }
+}
+
+/// The event as a record.
+fn written(decoded: &Decoded<'_>, kinds: &Kinds) -> String {
+    let kind = kinds.iter().nth(decoded.kind).expect("a kind that is there");
+    let mut record = Map::new();
+    record.insert("type".into(), kind.name.clone().into());
+    record.insert(kind.entity.clone(), decoded.entity_id.as_ref().into());
+    let text = instant::format(decoded.time);
+    let time = if instant::parse(&text) == Some(decoded.time) { text.into() } else { Value::from(decoded.time) };
+    record.insert(kind.time.clone(), time);
+    // An object of this crate is sorted by name; labels and metrics keep their order by being written one by one.
+    let mut json = Value::from(record).to_string();
+    json.pop();
+    for (name, text) in &decoded.labels {
+        json.push_str(&format!(",{}:{}", Value::from(name.as_ref()), Value::from(text.as_ref())));
+    }
+    for (name, value) in &decoded.metrics {
+        let number = Number::from_f64(*value).expect("a finite number");
+        json.push_str(&format!(",{}:{number}", Value::from(name.as_ref())));
+    }
+    json + "}"
+}
+
+/// How deep the brackets of a valid JSON text are nested.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
