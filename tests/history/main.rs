@@ -1,6 +1,7 @@
 //! History seen from outside: the same facts hold of SQLite and of a real PostgreSQL.
 
 mod claim;
+mod incidents;
 mod ledger;
 mod measure;
 mod oracle;
