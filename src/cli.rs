@@ -51,7 +51,7 @@ pub enum Command {
     #[command(after_help = "Example: tidewatch generate --preset chaos --for 1h --speed max --to file:metrics.jsonl --truth truth.jsonl")]
     Generate(generate::Args),
     /// Run the graph over a file of the past: train on what comes before a time, score the rest
-    Backtest(commands::backtest::BacktestArgs),
+    Backtest(Box<commands::backtest::BacktestArgs>),
     /// Show the arithmetic behind one verdict
     Explain(commands::explain::ExplainArgs),
     /// Bring the tables of a history up to date

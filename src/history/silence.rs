@@ -103,7 +103,7 @@ fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [State
         Statement {
             sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4
                 WHERE series_id = $1 AND opened >= $2 AND last < $3 AND settled AND status <> 'withdrawn'",
-            values: with(&[now.clone()]),
+            values: with(std::slice::from_ref(now)),
         },
     ]
 }

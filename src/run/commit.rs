@@ -2,12 +2,13 @@
 
 use super::ledger::Ledger;
 use super::names::Directory;
+use super::net::net_changes;
 use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
 use super::{Job, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError, Position};
+use crate::history::{Batch, Change, History, HistoryError};
 use crate::source::Partition;
 use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -42,20 +43,20 @@ pub struct Committer<'a> {
 }
 
 impl<'a> Committer<'a> {
-    /// A committer that goes on from `position`.
+    /// A committer that goes on from what an earlier run left.
     ///
     /// # Errors
     /// A history that cannot be read.
     pub fn new(
         job: &'a Job,
         history: &'a mut dyn History,
-        position: &Position,
         restored: &Restored,
         partitions: &[Partition],
         statistics: &'a Statistics,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
     ) -> Result<Self, HistoryError> {
+        let position = &restored.position;
         let mut directory = Directory::default();
         position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
@@ -325,60 +326,5 @@ impl Told {
     fn tell(&self, observer: &dyn Observer) {
         self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
         self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
-    }
-}
-
-/// What the signed verdicts of a group of epochs come to, at most one change per series and bucket.
-fn net_changes(mut verdicts: Vec<(Verdict, isize)>) -> Vec<Change> {
-    verdicts.sort_unstable();
-    let mut changes: Vec<Change> = Vec::new();
-    let same_bucket = |one: &Verdict, other: &Verdict| {
-        (one.bucket.entity, one.bucket.metric, one.bucket.start) == (other.bucket.entity, other.bucket.metric, other.bucket.start)
-    };
-    for group in verdicts.chunk_by(|one, other| same_bucket(&one.0, &other.0)) {
-        let (mut change, mut cancelled) = (Change { old: None, new: None }, None);
-        for equal in group.chunk_by(|one, other| one.0 == other.0) {
-            match equal.iter().map(|update| update.1).sum::<isize>() {
-                0 => cancelled = Some(equal[0].0),
-                1.. => change.new = Some(equal[0].0),
-                _ => change.old = Some(equal[0].0),
-            }
-        }
-        if change.new.is_some() {
-            // Said and taken back within the group: what is new is a revision all the same.
-            change.old = change.old.or(cancelled);
-        }
-        changes.extend((change.old != change.new).then_some(change));
-    }
-    changes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use dataflows::verdict::Unscored;
-    use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number};
-
-    fn verdict(mean: f64) -> Verdict {
-        let mean = Number(mean);
-        let aggregate = Some(Aggregate { count: 1, mean, min: mean, max: mean, stddev: Number(0.0) });
-        let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 300, aggregate };
-        Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) }
-    }
-
-    #[test]
-    fn signs_add_up_whatever_their_order() {
-        let (one, two) = (verdict(1.0), verdict(2.0));
-        assert_eq!(net_changes(vec![(one, 1)]), [Change { old: None, new: Some(one) }]);
-        assert_eq!(net_changes(vec![(two, 1), (one, -1)]), [Change { old: Some(one), new: Some(two) }]);
-        assert_eq!(net_changes(vec![(one, -1), (two, 1), (two, -1)]), [Change { old: Some(one), new: None }]);
-        assert_eq!(net_changes(vec![(one, 1), (one, -1)]), []);
-    }
-
-    /// Failed once: a file that had grown was read on, and its last bucket taken for one that a restart merely repeats.
-    #[test]
-    fn what_was_said_and_revised_within_a_group_is_a_revision() {
-        let (one, two) = (verdict(1.0), verdict(2.0));
-        assert_eq!(net_changes(vec![(one, 1), (one, -1), (two, 1)]), [Change { old: Some(one), new: Some(two) }]);
     }
 }

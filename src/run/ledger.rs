@@ -1,8 +1,9 @@
 //! The episodes and incidents that are alive, as the graph has said them so far, and what of that history has not heard.
 
+use super::net::net;
 use crate::history::incident::Unsettled;
 use dataflows::{Episode, EpisodeId, Incident, IncidentId, Stage};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 /// What is alive.
 #[derive(Default)]
@@ -27,25 +28,6 @@ pub struct Changes {
     pub incidents_withdrawn: Vec<(IncidentId, String, Option<Incident>)>,
     /// The episodes of incidents that can change no more: once this is durable, the graph may forget them.
     pub retired: Vec<EpisodeId>,
-}
-
-/// What signed facts come to, by key: what held before and what holds now.
-fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) -> BTreeMap<K, (Option<T>, Option<T>)> {
-    facts.sort_unstable();
-    let mut changes: BTreeMap<K, (Option<T>, Option<T>)> = BTreeMap::new();
-    let mut facts = facts.into_iter().peekable();
-    while let Some((fact, mut sum)) = facts.next() {
-        while let Some((_, sign)) = facts.next_if(|next| next.0 == fact) {
-            sum += sign;
-        }
-        let change = changes.entry(key(&fact)).or_insert((None, None));
-        match sum {
-            0 => {}
-            1.. => change.1 = Some(fact),
-            _ => change.0 = Some(fact),
-        }
-    }
-    changes
 }
 
 impl Ledger {

@@ -9,6 +9,7 @@ mod intake;
 mod ledger;
 mod meeting;
 mod names;
+mod net;
 mod output;
 mod share;
 mod statistics;
@@ -177,9 +178,9 @@ pub fn run(
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (news_sender, news) = crossbeam_channel::unbounded();
     let partitions = job.source.partitions()?;
-    let restored = Restored::read(&job, &position, history)?;
-    let mut committer = Committer::new(&job, history, &position, &restored, &partitions, statistics, observer, stop)?;
-    let Restored { unsettled, placements, silences } = restored;
+    let restored = Restored::read(&job, position, history)?;
+    let mut committer = Committer::new(&job, history, &restored, &partitions, statistics, observer, stop)?;
+    let Restored { position, unsettled, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
@@ -233,23 +234,24 @@ pub fn run(
 
 /// What an earlier run left, as the graph and the committing thread need it.
 struct Restored {
+    position: Position,
     unsettled: Unsettled,
     placements: Vec<EntityPlacement>,
     silences: Vec<Silence>,
 }
 
 impl Restored {
-    fn read(job: &Job, position: &Position, history: &mut dyn History) -> Result<Self, HistoryError> {
+    fn read(job: &Job, position: Position, history: &mut dyn History) -> Result<Self, HistoryError> {
         let source = job.source.identity();
         let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
         let Some(horizon) = position.horizon else {
-            return Ok(Self { unsettled: Unsettled::default(), placements: Vec::new(), silences });
+            return Ok(Self { position, unsettled: Unsettled::default(), placements: Vec::new(), silences });
         };
         // The first bucket that is not settled at that watermark.
         let boundary = job.timing.start(horizon.saturating_sub(job.policy.retention())) + job.timing.bucket_width;
         let window = job.policy.buckets(job.policy.episode.window);
         let unsettled = incident::unsettled(history, &source, boundary, window)?;
-        Ok(Self { unsettled, placements: incident::placements(history, &source)?, silences })
+        Ok(Self { position, unsettled, placements: incident::placements(history, &source)?, silences })
     }
 }
 

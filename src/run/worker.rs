@@ -87,13 +87,16 @@ impl Common {
     }
 }
 
+/// Updates of where entities stand.
+type Placements = timely::container::CapacityContainerBuilder<Vec<(Placement, Epoch, isize)>>;
+
 /// The ends of the graph that one worker holds.
 struct Ends {
     events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Plain<Event>>>,
     reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
     acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
     facts: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(u64, Fact)>>>,
-    placements: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(Placement, Epoch, isize)>>>,
+    placements: InputHandle<Epoch, Placements>,
     outputs: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Output>>>,
     durable: ProbeHandle<Epoch>,
     queue: Rc<RefCell<Epochs<Output>>>,
