@@ -38,6 +38,8 @@ struct Series {
     entries: BTreeMap<Time, Entry>,
     /// Closed episodes older than the first entry, that were not retired yet.
     done: Vec<Episode>,
+    /// Scores of an earlier run, for buckets whose model the store may have let go meanwhile.
+    scored: BTreeMap<Time, Score>,
     /// What was said of this series, and not taken back.
     said: Vec<Episode>,
     /// What was said of the open bucket that is flagged.
@@ -64,6 +66,9 @@ impl Series {
             let entry = entry.remove();
             self.base = entry.after;
             self.done.extend(entry.closed.map(|closed| *closed));
+        }
+        while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
+            self.scored.pop_first();
         }
     }
 
@@ -92,16 +97,17 @@ pub struct Scorer {
     swept: Time,
 }
 
-/// The verdict on a bucket under these models, newest training first; `silenced`: a silence covers it.
-pub fn judge(bucket: Bucket, models: &[Arc<Model>], silenced: bool, policy: &Policy) -> Verdict {
+/// The verdict on a bucket under these models, newest training first; `known`: what an earlier run scored it with, which counts where no model
+/// does; `silenced`: a silence covers it.
+pub fn judge(bucket: Bucket, models: &[Arc<Model>], known: Option<&Score>, silenced: bool, policy: &Policy) -> Verdict {
     let Some(aggregate) = bucket.aggregate else {
         let state = if silenced { State::Silenced } else { State::Missing };
         return Verdict { bucket, score: None, state };
     };
-    let Some(model) = in_force(models, bucket.start) else {
+    let by_model = in_force(models, bucket.start).map(|model| model.score(bucket.start, aggregate.mean.0));
+    let Some(score) = by_model.or_else(|| known.map(|known| known.of(aggregate.mean.0))) else {
         return Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) };
     };
-    let score: Score = model.score(bucket.start, aggregate.mean.0);
     let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
         true if silenced => State::Silenced,
         true => State::Anomalous,
@@ -169,11 +175,11 @@ impl Scorer {
     /// Judges every bucket of a series that may still change again.
     fn judge_again(&mut self, series: SeriesId, say: &mut dyn FnMut(Verdict, isize)) {
         let Self { policy, series: all, names, silences, changed, .. } = self;
-        let Some(Series { models, entries, .. }) = all.get_mut(&series) else { return };
+        let Some(Series { models, entries, scored, .. }) = all.get_mut(&series) else { return };
         for (start, entry) in entries {
             let bucket = entry.verdict.bucket;
             let silenced = is_silenced(silences, name_of(names, bucket.entity), &bucket);
-            let revised = judge(bucket, models, silenced, policy);
+            let revised = judge(bucket, models, scored.get(start), silenced, policy);
             if revised != entry.verdict {
                 say(entry.verdict, -1);
                 say(revised, 1);
@@ -189,7 +195,7 @@ impl Scorer {
         let id = bucket.series();
         let silenced = is_silenced(&self.silences, name_of(&self.names, bucket.entity), &bucket);
         let series = self.series.entry(id).or_default();
-        let verdict = judge(bucket, &series.models, silenced, &self.policy);
+        let verdict = judge(bucket, &series.models, series.scored.get(&bucket.start), silenced, &self.policy);
         say(verdict, 1);
         let is_latest = series.entries.last_key_value().is_none_or(|latest| *latest.0 < bucket.start);
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
@@ -215,13 +221,22 @@ impl Scorer {
         }
     }
 
-    /// Takes the verdicts on the buckets of a series before those that may still change, in order, as far back as an earlier run's
-    /// episodes reach that may still change.
+    /// Takes what an earlier run scored a bucket with that may still change.
+    pub fn recall(&mut self, verdict: &Verdict) {
+        if let Some(score) = verdict.score {
+            self.series.entry(verdict.bucket.series()).or_default().scored.insert(verdict.bucket.start, score);
+        }
+    }
+
+    /// Takes the verdicts on the buckets of a series before those that may still change, in order, from the first evidence on of the oldest episode
+    /// that is alive: at a start, and whenever history has changed what is settled. What may still change is known better here.
     pub fn restore(&mut self, verdicts: &[Verdict]) {
         let Some(first) = verdicts.first() else { return };
         let id = first.bucket.series();
         let series = self.series.entry(id).or_default();
-        for verdict in verdicts {
+        let limit = series.entries.first_key_value().map_or(Time::MAX, |first| *first.0);
+        (series.base, series.done) = (Fold::default(), Vec::new());
+        for verdict in verdicts.iter().filter(|verdict| verdict.bucket.start < limit) {
             let closed = series.base.step(verdict, &self.policy);
             series.done.extend(closed.map(|closed| *closed));
         }

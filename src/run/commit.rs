@@ -8,7 +8,7 @@ use super::statistics::Statistics;
 use super::{Job, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError};
+use crate::history::{Batch, History, HistoryError};
 use crate::source::Partition;
 use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -28,8 +28,6 @@ pub struct Committer<'a> {
     restored_horizon: Time,
     /// ...but for anomalies that were not stored yet, which a new model brings to light.
     restored_anomalies: HashSet<(SeriesId, Time)>,
-    /// Buckets among them that are stored with a score.
-    restored_scores: HashSet<(SeriesId, Time)>,
     /// The end of the last bucket that was said, or the last watermark, whichever is later.
     latest_end: Time,
     ledger: Ledger,
@@ -61,16 +59,10 @@ impl<'a> Committer<'a> {
         position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        let unsettled = restored_horizon.saturating_sub(job.timing.lateness + 2 * job.timing.bucket_width);
+        let unsettled = job.timing.first_unsettled(restored_horizon);
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
-        let mut restored_scores = HashSet::new();
-        if position.horizon.is_some() {
-            history.verdicts(unsettled, restored_horizon, &mut |verdict| {
-                restored_scores.extend(verdict.score.map(|_| (verdict.bucket.series(), verdict.bucket.start)));
-            })?;
-        }
         Ok(Self {
             job,
             history,
@@ -78,7 +70,6 @@ impl<'a> Committer<'a> {
             partitions,
             restored_horizon,
             restored_anomalies,
-            restored_scores,
             latest_end: restored_horizon,
             ledger: Ledger::new(&restored.unsettled),
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
@@ -113,17 +104,25 @@ impl<'a> Committer<'a> {
         Ok(told.retired)
     }
 
-    /// The silences that hold, if that has changed. A history that is away is asked again later.
-    pub fn silences(&mut self) -> Option<Vec<Silence>> {
+    /// The silences that hold, if that has changed, and the verdicts that living episodes go on from, which a silence may have changed in history. A
+    /// history that is away is asked again later.
+    pub fn silences(&mut self) -> Option<(Vec<Silence>, Vec<Vec<Verdict>>)> {
         if self.silences.1.elapsed() < SILENCES {
             return None;
         }
         self.silences.1 = Instant::now();
         let now: Vec<Silence> = silence::all(self.history).ok()?.iter().map(SilenceRow::silence).collect();
-        (now != self.silences.0).then(|| {
-            self.silences.0.clone_from(&now);
-            now
-        })
+        if now == self.silences.0 {
+            return None;
+        }
+        let mut verdicts = Vec::new();
+        for ((entity, metric), opened) in self.ledger.oldest() {
+            let Some(name) = self.directory.name(entity, metric) else { continue };
+            let read = self.history.verdicts_of(&name, opened, Time::MAX).ok()?;
+            verdicts.extend((!read.is_empty()).then_some(read));
+        }
+        self.silences.0.clone_from(&now);
+        Some((now, verdicts))
     }
 
     /// Says that this process is still there, while there is nothing to commit.
@@ -191,8 +190,6 @@ impl<'a> Committer<'a> {
         }
         batch.progress = progress.into_values().collect();
         batch.changes = net_changes(verdicts);
-        // A restart may lack the model that scored a bucket then; what is stored is right.
-        batch.changes.retain(|change| !self.is_forgotten(change));
         let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
         self.latest_end = ends.fold(self.latest_end, Time::max);
         // The end of a file is not the end of time: more may be appended to it.
@@ -200,8 +197,13 @@ impl<'a> Committer<'a> {
             self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
             *horizon = self.latest_end;
         }
-        for (key, (provisional, sign)) in provisionals {
-            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(key) }
+        batch.settled = batch.horizon.map(|horizon| self.job.timing.first_unsettled(horizon));
+        // What is final is not provisional any more.
+        for verdict in batch.changes.iter().filter_map(|change| change.new.or(change.old)) {
+            provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
+        }
+        for (provisional, sign) in provisionals.into_values() {
+            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(provisional) }
         }
         let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
         let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
@@ -210,7 +212,7 @@ impl<'a> Committer<'a> {
         let told = self.tell(&mut batch, episodes, incidents);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
-        self.directory.forget(self.latest_end, &self.job.timing);
+        self.directory.forget(self.latest_end, &self.job.timing, &|| self.ledger.living());
         (batch, told)
     }
 
@@ -218,7 +220,7 @@ impl<'a> Committer<'a> {
     fn place(&mut self, name: &EntityName) -> Option<EntityPlacement> {
         let placement = name.placement();
         let same_place = |known: &Placement| (&known.zone, &known.rack) == (&placement.zone, &placement.rack);
-        if self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
+        if name.is_repeated || self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
             return None;
         }
         self.placed.insert(name.id, placement.clone());
@@ -245,6 +247,7 @@ impl<'a> Committer<'a> {
             batch.incidents_withdrawn.push((id, reason.clone()));
             told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
         }
+        told.incidents.sort_by_key(|(named, _)| (named.incident.opened, named.incident.id));
         told
     }
 
@@ -268,12 +271,6 @@ impl<'a> Committer<'a> {
     /// Whether the bucket had ended when an earlier run committed for the last time.
     fn had_ended(&self, verdict: &Verdict) -> bool {
         verdict.bucket.start + self.job.timing.bucket_width <= self.restored_horizon
-    }
-
-    /// Whether a restart merely says that it no longer knows what an earlier run did.
-    fn is_forgotten(&self, change: &Change) -> bool {
-        let stored = |verdict: &Verdict| self.restored_scores.contains(&(verdict.bucket.series(), verdict.bucket.start));
-        change.old.is_none() && change.new.is_some_and(|verdict| matches!(verdict.state, State::Unscored(_)) && stored(&verdict))
     }
 
     /// Whether an earlier run has said the same.
@@ -311,6 +308,10 @@ impl<'a> Committer<'a> {
                 self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);
             }
         }
+        for provisional in &batch.provisionals_withdrawn {
+            let name = self.directory.name(provisional.entity, provisional.metric);
+            name.iter().for_each(|name| self.observer.provisional_withdrawn(name, provisional.start));
+        }
     }
 }
 
@@ -324,7 +325,7 @@ struct Told {
 
 impl Told {
     fn tell(&self, observer: &dyn Observer) {
-        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
         self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
+        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
     }
 }

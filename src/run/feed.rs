@@ -79,6 +79,9 @@ impl<'scope> Feed<'scope> {
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
         }
+        if trained.is_empty() && !self.job.until_end {
+            tracing::warn!("there are no models yet: buckets stay unscored until `tidewatch train` has run");
+        }
         if !self.job.until_end {
             warn_of_age(&trained, self.job.source.now());
         }

@@ -2,8 +2,8 @@
 
 use super::net::net;
 use crate::history::incident::Unsettled;
-use dataflows::{Episode, EpisodeId, Incident, IncidentId, Stage};
-use std::collections::{BTreeSet, HashMap};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Stage, Time};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is alive.
 #[derive(Default)]
@@ -35,6 +35,21 @@ impl Ledger {
     pub fn new(left: &Unsettled) -> Self {
         let left = Unsettled { verdicts: Vec::new(), episodes: left.episodes.clone(), incidents: left.incidents.clone() };
         Self { left, ..Self::default() }
+    }
+
+    /// The series of the episodes that are alive.
+    pub fn living(&self) -> HashSet<(EntityId, MetricId)> {
+        self.episodes.keys().map(|id| (id.entity, id.metric)).collect()
+    }
+
+    /// The oldest living episode of each series: when it opened.
+    pub fn oldest(&self) -> BTreeMap<(EntityId, MetricId), Time> {
+        let mut oldest = BTreeMap::new();
+        for id in self.episodes.keys() {
+            let opened = oldest.entry((id.entity, id.metric)).or_insert(id.opened);
+            *opened = id.opened.min(*opened);
+        }
+        oldest
     }
 
     /// Whether an earlier run has told of an incident.
@@ -108,7 +123,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{EntityId, MetricId, Placement, Scope, Severity};
+    use dataflows::{Placement, Scope, Severity};
 
     fn episode(n: u64, stage: Stage) -> Episode {
         let id = EpisodeId { opened: 300, entity: EntityId(n), metric: MetricId(1) };
