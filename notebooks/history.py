@@ -123,9 +123,9 @@ class History:
         return self.select(sql + " ORDER BY series_id, bucket_start", parameters, BUCKETS)
 
     def anomalies(self, since, until):
-        """The anomalies of buckets that start in `[since, until)`, with series and arithmetic; withdrawn ones are left out."""
+        """The anomalies of closed buckets that start in `[since, until)` and hold, with series and arithmetic."""
         sql = """SELECT series_id, timestamp, severity, anomaly_score, status FROM anomalies
-            WHERE timestamp >= ? AND timestamp < ? AND status <> 'withdrawn' ORDER BY timestamp, series_id"""
+            WHERE timestamp >= ? AND timestamp < ? AND status = 'open' ORDER BY timestamp, series_id"""
         found = self.select(sql, [since, until], ANOMALIES)
         sql = """SELECT buckets.series_id, bucket_start, mean, expected, sigma, z_score, state FROM buckets
             JOIN anomalies ON anomalies.series_id = buckets.series_id AND timestamp = bucket_start

@@ -61,5 +61,6 @@ fn what_the_notebooks_need_is_pinned() {
     };
     let (asked, pinned) = (lines("requirements.txt"), lines("constraints.txt"));
     assert!(pinned.iter().all(|line| line.contains("==")), "{pinned:?}");
-    assert!(asked.len() > 3 && asked.is_subset(&pinned), "{:?} is not in constraints.txt", asked.difference(&pinned));
+    let loose: Vec<&String> = asked.difference(&pinned).collect();
+    assert!(asked.len() > 3 && loose.is_empty(), "{loose:?} is not in constraints.txt");
 }
