@@ -2,6 +2,7 @@
 
 mod hostile;
 mod kills;
+mod notebooks;
 mod order;
 mod processes;
 mod real_series;

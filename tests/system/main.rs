@@ -14,6 +14,7 @@ mod limits;
 mod main_job;
 mod missing;
 mod namespaces;
+mod notebooks;
 mod processes;
 mod provisional;
 mod restart;
