@@ -1,5 +1,8 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
+#[path = "../dashboards/mod.rs"]
+mod dashboards;
+mod grafana;
 mod hostile;
 mod kills;
 mod order;

@@ -2,12 +2,15 @@
 
 mod command_line;
 mod configuration;
+#[path = "../dashboards/mod.rs"]
+mod dashboards;
 mod deployment;
 mod digests;
 mod direction;
 mod disk;
 mod failures;
 mod files;
+mod grafana;
 mod hostile;
 mod incidents;
 mod limits;
