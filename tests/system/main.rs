@@ -1,6 +1,7 @@
 //! Tidewatch seen from outside: the binary, its command line, its files, and the shape of its sources.
 
 mod command_line;
+mod compose;
 mod configuration;
 #[path = "../dashboards/mod.rs"]
 mod dashboards;
