@@ -186,7 +186,7 @@ fn every_alert_has_one_number_and_the_labels_that_it_speaks_of() {
         assert_eq!(numbers, 1, "{name} needs one number, the rest are labels: {rows:?}");
         let mut spoken = Vec::new();
         texts(&rule["annotations"], &mut |text| {
-            spoken.extend(text.split(".Labels.").skip(1).map(|rest| rest.split([' ', '}']).next().unwrap()))
+            spoken.extend(text.split(".Labels.").skip(1).map(|rest| rest.split([' ', '}']).next().unwrap()));
         });
         for label in spoken {
             assert!(columns.iter().any(|column| column == label), "{name} speaks of {label}, but has {columns:?}");
