@@ -8,6 +8,7 @@ mod embedded;
 pub mod incident;
 mod ledger;
 mod migration;
+pub mod minute;
 mod postgres;
 mod row;
 pub mod silence;

@@ -1,6 +1,7 @@
 //! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
 
 use super::ledger::Ledger;
+use super::minute::MinuteCounter;
 use super::names::Directory;
 use super::net::net_changes;
 use super::output::{EntityName, Output, RawSamples};
@@ -35,6 +36,7 @@ pub struct Committer<'a> {
     placed: HashMap<EntityId, Placement>,
     /// The silences that hold, and when they were last looked at.
     silences: (Vec<Silence>, Instant),
+    minute: MinuteCounter,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -74,6 +76,7 @@ impl<'a> Committer<'a> {
             ledger: Ledger::new(&restored.unsettled),
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
             silences: (restored.silences.clone(), Instant::now()),
+            minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
             statistics,
             observer,
             stop,
@@ -87,9 +90,10 @@ impl<'a> Committer<'a> {
     pub fn commit(&mut self, outputs: Vec<Output>) -> Result<Vec<EpisodeId>, HistoryError> {
         let (batch, told) = self.batch(outputs);
         let mut wait = RETRY.0;
-        loop {
+        let took = loop {
+            let since = Instant::now();
             match self.history.commit(&batch) {
-                Ok(()) => break,
+                Ok(()) => break since.elapsed(),
                 Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
                     self.statistics.health.note(Part::History, 0, Some(&format!("{place}: {problem}")));
                     self.sleep(wait);
@@ -97,9 +101,11 @@ impl<'a> Committer<'a> {
                 }
                 Err(error) => return Err(error),
             }
-        }
+        };
         self.statistics.health.note(Part::History, 0, None);
         self.announce(&batch);
+        self.minute.count(&batch, took);
+        self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
         Ok(told.retired)
     }
@@ -130,6 +136,7 @@ impl<'a> Committer<'a> {
     /// # Errors
     /// Another process has taken over. That the store is away is no error: there is nothing to be stored.
     pub fn stay(&mut self) -> Result<(), HistoryError> {
+        self.minute.store_if_over(self.history, self.statistics);
         match self.history.stay() {
             Err(error @ HistoryError::Operation { transient: true, .. }) => {
                 self.statistics.health.note(Part::History, 0, Some(&error.to_string()));
@@ -144,6 +151,7 @@ impl<'a> Committer<'a> {
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
+        self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();
     }
 

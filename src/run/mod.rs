@@ -8,6 +8,7 @@ mod in_flight;
 mod intake;
 mod ledger;
 mod meeting;
+mod minute;
 mod names;
 mod net;
 mod output;
