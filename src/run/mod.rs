@@ -20,6 +20,7 @@ pub use statistics::Statistics;
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
 use crate::history::silence::{self, SilenceRow};
+use crate::history::track::{self, Tracked};
 use crate::history::{Change, History, HistoryError, Position};
 use crate::kind::Kinds;
 use crate::limits::Limits;
@@ -28,6 +29,7 @@ use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
+use dataflows::scorer::UNTRACKED_BUCKETS;
 use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing};
 use feed::Feed;
 use meeting::{Joined, MeetingError};
@@ -179,12 +181,13 @@ pub fn run(
     let partitions = job.source.partitions()?;
     let restored = Restored::read(&job, &position, history)?;
     let mut committer = Committer::new(&job, history, &position, &restored, &partitions, statistics, observer, stop)?;
-    let Restored { unsettled, placements, silences } = restored;
+    let Restored { unsettled, tracked, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
         unsettled,
+        tracked,
         placements,
         silences,
         stop: Arc::clone(stop),
@@ -234,6 +237,7 @@ pub fn run(
 /// What an earlier run left, as the graph and the committing thread need it.
 struct Restored {
     unsettled: Unsettled,
+    tracked: Vec<Tracked>,
     placements: Vec<EntityPlacement>,
     silences: Vec<Silence>,
 }
@@ -243,13 +247,15 @@ impl Restored {
         let source = job.source.identity();
         let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
         let Some(horizon) = position.horizon else {
-            return Ok(Self { unsettled: Unsettled::default(), placements: Vec::new(), silences });
+            return Ok(Self { unsettled: Unsettled::default(), tracked: Vec::new(), placements: Vec::new(), silences });
         };
         // The first bucket that is not settled at that watermark.
         let boundary = job.timing.start(horizon.saturating_sub(job.policy.retention())) + job.timing.bucket_width;
         let window = job.policy.buckets(job.policy.episode.window);
         let unsettled = incident::unsettled(history, &source, boundary, window)?;
-        Ok(Self { unsettled, placements: incident::placements(history, &source)?, silences })
+        let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
+        let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
+        Ok(Self { unsettled, tracked, placements: incident::placements(history, &source)?, silences })
     }
 }
 

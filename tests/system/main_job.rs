@@ -99,7 +99,7 @@ fn every_series_has_a_model_that_can_be_listed_and_read() {
     let list = place.run("models list").well();
     assert_eq!(list.stdout.lines().count(), 221);
     assert_eq!(list.stdout.lines().last(), Some("220 models, generation 1"));
-    assert!(list.stdout.contains("server:srv-001:cpu_usage_percent  stl"), "{}", list.stdout);
+    assert!(list.stdout.contains("server:srv-001:cpu_usage_percent  seasonal_level"), "{}", list.stdout);
     let shown = place.run("models show server:srv-001:cpu_usage_percent").well();
     let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
     assert!(document.to_string().contains("2026-01-19T00:00:00Z"), "training ends where the live part begins: {document}");
