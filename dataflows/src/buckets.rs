@@ -117,6 +117,8 @@ pub struct Buckets {
     /// Closed buckets that samples came to since the last `finish`, as they were before.
     revised: HashMap<(Time, u64, u32), Option<Bucket>>,
     behind: u64,
+    /// Whether samples came since somebody last looked.
+    news: bool,
     /// The bucket that the common watermark was in when what is settled was last let go.
     settled: Time,
 }
@@ -133,6 +135,7 @@ impl Buckets {
             checked: BTreeSet::new(),
             revised: HashMap::new(),
             behind: 0,
+            news: false,
             settled: Time::MIN,
         }
     }
@@ -159,7 +162,7 @@ impl Buckets {
         }
         let cell = interval.cells.entry(event.entity).or_default();
         cell.partition = Some(cell.partition.map_or(event.partition, |partition| partition.min(event.partition)));
-        cell.news = true;
+        (cell.news, self.news) = (true, true);
         for (place, (metric, value)) in event.samples().enumerate() {
             cell.part(metric.0, place).add(event.time, value);
         }
@@ -199,8 +202,14 @@ impl Buckets {
         }
     }
 
+    /// Whether samples came since [`Buckets::look`] was last called.
+    pub fn has_news(&self) -> bool {
+        self.news
+    }
+
     /// Shows the open buckets that samples came to since the last time.
     pub fn look(&mut self, show: &mut dyn FnMut(Open)) {
+        self.news = false;
         for (start, interval) in self.intervals.iter_mut().filter(|(_, interval)| !interval.closed) {
             for (entity, cell) in interval.cells.iter_mut().filter(|(_, cell)| cell.news) {
                 cell.news = false;
@@ -348,7 +357,7 @@ mod tests {
     use super::*;
     use crate::clock::Activity;
 
-    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000 };
+    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000, floor: Time::MIN };
 
     /// Failed once: a partition that came back after longer than the lateness turned the buckets of its backlog into missing ones.
     #[test]

@@ -9,7 +9,7 @@ use crate::policy::Limits;
 use crate::verdict::{Aggregate, Bucket, Score, Severity};
 use serde::{Deserialize, Serialize};
 
-/// The last samples alone speak only from this multiple of the threshold on: they are looked at dozens of times in a bucket.
+/// The sigma of the last samples alone is widened by this: they are looked at dozens of times in a bucket.
 const LAST_FACTOR: f64 = 4.0 / 3.0;
 
 /// So many last samples are looked at on their own, since an anomaly need not begin with a bucket.
@@ -85,7 +85,7 @@ impl Provisional {
         #[allow(clippy::cast_precision_loss)] // samples of one bucket
         let seen = aggregate.count as f64;
         let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
-        let of = |value: f64, widened: &dyn Fn(f64) -> f64, limits: Limits| {
+        let of = |value: f64, widened: &dyn Fn(f64) -> f64| {
             let final_score = score(value);
             let (expected, sigma) = (final_score.expected.0, widened(final_score.sigma.0));
             let z_score = (value - expected) / sigma;
@@ -100,9 +100,8 @@ impl Provisional {
         };
         #[allow(clippy::cast_precision_loss)] // two
         let few = LAST as f64;
-        let whole = of(aggregate.mean.0, &|sigma| inside.sigma(sigma, seen), *limits);
-        let stricter = Limits { threshold: LAST_FACTOR * limits.threshold, ..*limits };
-        let last = open.last.and_then(|last| of(last, &|sigma| (sigma * sigma + inside.variance / few).sqrt(), stricter));
+        let whole = of(aggregate.mean.0, &|sigma| inside.sigma(sigma, seen));
+        let last = open.last.and_then(|last| of(last, &|sigma| LAST_FACTOR * (sigma * sigma + inside.variance / few).sqrt()));
         whole.into_iter().chain(last).max_by(|one, other| one.score.z_score.0.abs().total_cmp(&other.score.z_score.0.abs()))
     }
 }

@@ -50,6 +50,8 @@ pub struct Statistics {
     pub health: Health,
     /// Records refused, by reason, as far as they were counted by their partitions.
     refused: Mutex<BTreeMap<String, u64>>,
+    /// The models in use, and where the trainings of the oldest and of the newest of them ended.
+    trained: Mutex<(u64, Option<(Time, Time)>)>,
     horizon: AtomicI64,
 }
 
@@ -68,6 +70,7 @@ impl Default for Statistics {
             generation: AtomicU64::new(0),
             health: Health::default(),
             refused: Mutex::default(),
+            trained: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
         }
     }
@@ -97,6 +100,17 @@ impl Statistics {
     pub fn refusals(&self) -> String {
         let refused = self.refused.lock().expect("no holder panics");
         refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Takes note of the models in use, one per series, by the ends of their trainings.
+    pub fn set_trained(&self, ends: &[Time]) {
+        let span = ends.iter().min().copied().zip(ends.iter().max().copied());
+        *self.trained.lock().expect("no holder panics") = (ends.len() as u64, span);
+    }
+
+    /// The number of models in use, and where the trainings of the oldest and of the newest of them ended.
+    pub fn trained(&self) -> (u64, Option<(Time, Time)>) {
+        *self.trained.lock().expect("no holder panics")
     }
 
     /// The common watermark that was committed last; `None` before the first.

@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, ExchangeCore, Pipeline};
+use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
@@ -86,7 +87,8 @@ pub fn bucket_samples<'scope>(
         drop(capabilities);
         let mut buckets = Buckets::new(timing, horizon);
         let mut pending: Pending<Input> = Pending::new();
-        let mut looked = 0;
+        // The right to show open buckets in an epoch that is still to come.
+        let mut next_look: Option<Capability<Epoch>> = None;
         move |frontiers| {
             events.for_each(|message, data| pending.at(&message, OUTPUTS).events.push(std::mem::take(data)));
             reports.for_each(|message, data| pending.at(&message, OUTPUTS).reports.append(data));
@@ -103,13 +105,15 @@ pub fn bucket_samples<'scope>(
                 if buckets.horizon() > before {
                     horizon_output.session(&capabilities[1]).give(Horizon { low: buckets.horizon(), reached: buckets.reached() });
                 }
-                if look_every > 0 && epoch / look_every > looked {
-                    looked = epoch / look_every;
-                    let mut session = open_output.session(&capabilities[2]);
-                    buckets.look(&mut |open| session.give(open));
+                if look_every > 0 && next_look.is_none() && buckets.has_news() {
+                    next_look = Some(capabilities[2].delayed(&((epoch / look_every + 1) * look_every)));
                 }
                 inside.0.set(buckets.horizon());
                 inside.1.set(buckets.behind());
+            }
+            if let Some(capability) = next_look.take_if(|capability| frontier.is_none_or(|frontier| *capability.time() < frontier)) {
+                let mut session = open_output.session(&capability);
+                buckets.look(&mut |open| session.give(open));
             }
             // Events of the epoch that is under way need not wait: nothing before it can come any more.
             if let Some(current) = frontier.and_then(|epoch| pending.by_epoch.get_mut(&epoch)) {

@@ -33,6 +33,8 @@ pub enum Fact {
     Name(EntityId, String),
     /// All silences that hold from now on.
     Silences(Vec<Silence>),
+    /// What an earlier run said of a bucket that may still change.
+    Scored(Verdict),
     /// The verdicts on the latest settled buckets of one series, in order: see [`Scorer::restore`].
     Restored(Vec<Verdict>),
     /// The state of a series and the settled verdicts after it: see [`Scorer::follow`].
@@ -134,6 +136,7 @@ fn score(
             Fact::Model(series, model) => scorer.learn(series, model, verdict),
             Fact::Name(entity, name) => scorer.name(entity, &name),
             Fact::Silences(silences) => scorer.silence(silences, verdict),
+            Fact::Scored(verdict) => scorer.recall(&verdict),
             Fact::Restored(verdicts) => scorer.restore(&verdicts),
             Fact::Tracked(series, track, verdicts) => scorer.follow(series, track.map(|track| *track), &verdicts),
             Fact::Retired(id) => scorer.retire(id, episode),

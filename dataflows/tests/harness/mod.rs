@@ -15,7 +15,7 @@ use timely::dataflow::operators::{Concatenate, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 pub const WIDTH: Time = 300;
-pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500 };
+pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500, floor: Time::MIN };
 /// The clock that the future is measured from.
 pub const NOW: Time = 1_000_000;
 
