@@ -59,7 +59,7 @@ fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request) -> Result
         Seasonal::Weekly { .. } => "weekday and weekend",
     };
     let parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
-    let provenance = provenance(grid, request, model.method.name(), grid.observed(), parameters);
+    let provenance = provenance(grid, request, model.method.name(), grid.observed(), &parameters);
     Ok(Trained { series: series.clone(), model, provenance })
 }
 
@@ -82,7 +82,7 @@ fn stl_zscore(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Tra
         "level_seasons": outlook.level_seasons,
     });
     let kept = parts.kept.iter().filter(|kept| **kept).count();
-    let provenance = provenance(grid, request, model.method.name(), kept, parameters);
+    let provenance = provenance(grid, request, model.method.name(), kept, &parameters);
     Ok(Trained { series: series.clone(), model, provenance })
 }
 
@@ -185,7 +185,7 @@ pub(super) fn rounded(value: f64, step: f64) -> f64 {
     if result.is_finite() { result + 0.0 } else { value }
 }
 
-fn provenance(grid: &Grid, request: &Request, method: &str, kept: usize, parameters: serde_json::Value) -> Provenance {
+fn provenance(grid: &Grid, request: &Request, method: &str, kept: usize, parameters: &serde_json::Value) -> Provenance {
     let observed = grid.observed();
     let all = (request.until() - grid.start) / grid.width;
     #[allow(clippy::cast_precision_loss)] // far below 2^52
