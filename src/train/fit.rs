@@ -11,7 +11,7 @@ use super::seasons::Seasons;
 use super::tracking;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::model::is_weekend;
+use dataflows::model::weekend_share;
 use dataflows::{Method, Model, Seasonal};
 use serde_json::json;
 
@@ -122,10 +122,10 @@ fn usable(grid: &Grid) -> Vec<bool> {
     usable
 }
 
-/// The values, on weekends less the correction.
+/// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| if is_weekend(grid.time(i)) { value - correction[grid.phase(i)] } else { *value };
+    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 

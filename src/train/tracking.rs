@@ -5,7 +5,7 @@ use super::request::Request;
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
-use dataflows::model::{Seasonal, is_weekend};
+use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
 use dataflows::{Method, Model, Time, Track, Tracker};
 
@@ -122,7 +122,10 @@ impl History {
             [None, Some(false), Some(true)].map(|kind| self.profile(&values, |i| kind.is_none_or(|kind| self.weekend[i] == kind)));
         let left = |profile: &dyn Fn(usize) -> f64| mad(&(0..values.len()).map(|i| values[i] - profile(i)).collect::<Vec<_>>());
         let one = left(&|i| all[self.phases[i]]);
-        let two = left(&|i| if self.weekend[i] { weekends[self.phases[i]] } else { weekdays[self.phases[i]] });
+        let two = left(&|i| {
+            let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
+            weekday + weekend_share(self.starts[i]) * (weekend - weekday)
+        });
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
 
