@@ -95,8 +95,11 @@ pub struct Track {
     pub model: Time,
     /// The start of the last bucket with samples.
     pub last_start: Time,
-    /// Its mean.
+    /// Its mean, or what a counter had grown in it.
     pub last: f64,
+    /// The mean of a counter in that bucket; `None` for a gauge.
+    #[serde(default)]
+    pub counted: Option<f64>,
     /// What the profile said of it.
     pub last_seasonal: f64,
     /// The slow level, in the metric's unit.
@@ -195,6 +198,7 @@ impl Track {
             last_start: start - width,
             // No number equals it.
             last: f64::NAN,
+            counted: None,
             last_seasonal: 0.0,
             slow,
             fast,
@@ -231,6 +235,13 @@ impl Track {
             }
             _ => Self { model, ..primed.clone() },
         }
+    }
+
+    /// How many buckets lie between the last one and that which starts at `start`: 1 without a gap.
+    pub fn buckets_until(&self, start: Time, width: Time) -> f64 {
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let buckets = ((start - self.last_start) / width.max(1)) as f64;
+        buckets.max(1.0)
     }
 
     /// The arithmetic of the next bucket, which has this `mean`; the profile says `seasonal` of it.

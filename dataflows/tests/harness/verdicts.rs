@@ -4,16 +4,17 @@
 
 use super::WIDTH;
 use dataflows::verdict::Unscored;
-use dataflows::{Bucket, Method, Model, Number, Score, State, Time, Tracker, Verdict};
+use dataflows::{Bucket, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
 use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
-/// behind its mass.
-type Numbers = [f64; 45];
+/// behind its mass; at last what a counter stood at, NaN where there is none.
+type Numbers = [f64; 46];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 45];
+    let mut state = [0.0; 46];
+    state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
         primed.slow,
         primed.fast,
@@ -114,12 +115,25 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                         let now = model.seasonal_at(state[6] as Time);
                         let moved = state[5] - now;
                         (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
-                        state[8..].copy_from_slice(&primed[8..]);
+                        state[8..45].copy_from_slice(&primed[8..45]);
                         state
                     }
                     _ => primed,
                 };
-                let (score, after) = step(before, tracker, bucket.start, mean, model.seasonal_at(bucket.start));
+                let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
+                let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
+                if is_counter && !(mean >= counted) {
+                    let mut after = before;
+                    (after[45], after[6]) = (mean, bucket.start as f64);
+                    (state, followed) = (Some(after), model.trained_until);
+                    return said(None, State::Unscored(Unscored::Reset));
+                }
+                let value = if is_counter { (mean - counted) / steps } else { mean };
+                let (mut score, mut after) = step(before, tracker, bucket.start, value, model.seasonal_at(bucket.start));
+                if is_counter {
+                    (score.expected, score.sigma) = (Number(counted + steps * score.expected.0), Number(steps * score.sigma.0));
+                }
+                after[45] = if is_counter { mean } else { f64::NAN };
                 (score, Some(after))
             }
         };
