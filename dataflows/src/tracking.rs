@@ -26,6 +26,8 @@ pub const FAST_STEP: f64 = 0.9;
 const DRIFT_BUCKETS: f64 = 12.0;
 /// A residual counts as at most so many scales in the drift view, so that one spike is no drift.
 pub const DRIFT_CLIP: f64 = 8.0;
+/// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
+const DRIFT_SHARE: f64 = 0.5;
 /// A jump counts as at most so many scales: the top of the histogram of peaks.
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
@@ -139,7 +141,7 @@ pub struct Reading {
     pub spike: f64,
     /// The average of the latest deviations after this bucket.
     drift_after: f64,
-    /// The drift view, in its scale.
+    /// The drift view, in its scale; 0 where the bucket is back at what is expected.
     pub drift: f64,
     /// Buckets in a row that equalled the one before.
     pub run: f64,
@@ -252,6 +254,7 @@ impl Track {
         let spike = if leads_away { (jump.abs() / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
         let drift_after = self.drift + DRIFT_STEP * (deviation - self.drift);
+        let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
         #[allow(clippy::float_cmp)] // standing still is meant
         let run = if mean == self.last { self.run + 1.0 } else { 0.0 };
         Reading {
@@ -263,7 +266,7 @@ impl Track {
             jump,
             spike,
             drift_after,
-            drift: drift_after.abs() / tracker.drift_scale,
+            drift: if goes_on { drift_after.abs() / tracker.drift_scale } else { 0.0 },
             run,
             stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
             spike_divisor: self.calibration.spike_divisor.0,

@@ -188,11 +188,14 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
         )?,
     }
     let usual = number(reading.drift);
-    writeln!(
-        out,
-        "drift     {drift} = {drift_weight} · {usual} usual drifts (the last hour's deviations) {}",
-        often(reading.drift_divisor, "drifts")
-    )?;
+    match reading.drift {
+        0.0 => writeln!(out, "drift     0: nothing goes on")?,
+        _ => writeln!(
+            out,
+            "drift     {drift} = {drift_weight} · {usual} usual drifts (the last hour's deviations) {}",
+            often(reading.drift_divisor, "drifts")
+        )?,
+    }
     match reading.run {
         0.0 => writeln!(out, "stuck     0: it moves")?,
         run => writeln!(

@@ -68,7 +68,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let (slow, fast) = (above - s[0], above - s[1]);
     let spike = if slow * fast > 0.0 { (fast.abs() / tracker.fast_scale).min(300.0) } else { 0.0 };
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
-    let drift = s[2].abs() / tracker.drift_scale;
+    let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
+    let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
     s[3] = if mean == s[4] { s[3] + 1.0 } else { 0.0 };
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
