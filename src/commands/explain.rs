@@ -82,7 +82,11 @@ fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName
     }
 }
 
-fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
+/// The arithmetic behind a verdict, a line for each number.
+///
+/// # Errors
+/// None that could happen: a text takes what is written to it.
+pub fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
     let bucket = &verdict.bucket;
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;

@@ -6,12 +6,14 @@
 mod anomaly;
 mod embedded;
 pub mod incident;
+pub mod label;
 mod ledger;
 mod migration;
 mod postgres;
 mod row;
 pub mod silence;
 pub mod statement;
+pub mod view;
 mod wide;
 
 use crate::series::SeriesName;

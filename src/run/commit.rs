@@ -94,7 +94,7 @@ impl<'a> Committer<'a> {
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
     pub fn commit(&mut self, outputs: Vec<Output>) -> Result<Vec<EpisodeId>, HistoryError> {
         let (batch, told) = self.batch(outputs);
-        let mut wait = RETRY.0;
+        let (mut wait, started) = (RETRY.0, Instant::now());
         loop {
             match self.history.commit(&batch) {
                 Ok(()) => break,
@@ -107,6 +107,7 @@ impl<'a> Committer<'a> {
             }
         }
         self.statistics.health.note(Part::History, 0, None);
+        self.statistics.commit_microseconds.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
         self.announce(&batch);
         told.tell(self.observer);
         Ok(told.retired)
@@ -293,6 +294,8 @@ impl<'a> Committer<'a> {
             }
             count.verdicts.add(1);
             count.revisions.add(u64::from(change.old.is_some()));
+            let is_anomalous = |verdict: Option<Verdict>| verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
+            count.withdrawn.add(u64::from(is_anomalous(change.old) && !is_anomalous(change.new)));
             match change.new.map(|verdict| verdict.state) {
                 Some(State::Anomalous) => count.anomalies.add(1),
                 Some(State::Missing) => count.missing.add(1),

@@ -82,6 +82,7 @@ impl<'scope> Feed<'scope> {
         if !self.job.until_end {
             warn_of_age(&trained, self.job.source.now());
         }
+        trained.iter().for_each(|one| self.statistics.set_trained_until(one.model.trained_until));
         self.statistics.generation.store(generation, Ordering::Relaxed);
         // Nobody listens any more once the run is over.
         let _ = self.sender.send(trained);

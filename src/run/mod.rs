@@ -16,7 +16,7 @@ mod stretch;
 mod worker;
 
 pub use health::{Absence, Health, Part, Stage};
-pub use statistics::Statistics;
+pub use statistics::{Activity, Statistics};
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
 use crate::history::silence::{self, SilenceRow};

@@ -23,6 +23,19 @@ impl Counter {
     }
 }
 
+/// Work before the watching, or beside it, that people wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// `backfill` or `training`.
+    pub what: &'static str,
+    /// What is counted: `records` or `series`.
+    pub unit: &'static str,
+    /// So many are done...
+    pub done: u64,
+    /// ...of so many; `None` where that is not known.
+    pub total: Option<u64>,
+}
+
 /// The counters of one run in one process, and what it cannot reach.
 #[derive(Debug)]
 pub struct Statistics {
@@ -40,8 +53,12 @@ pub struct Statistics {
     pub missing: Counter,
     /// Buckets without a model.
     pub unscored: Counter,
+    /// Anomalies that a revision took back.
+    pub withdrawn: Counter,
     /// Transactions.
     pub commits: Counter,
+    /// How long they took together, in microseconds, waits for a store that was away included.
+    pub commit_microseconds: Counter,
     /// Events left out because their partition had been idle for longer than the lateness.
     pub behind: Counter,
     /// The generation of the models in use.
@@ -50,7 +67,10 @@ pub struct Statistics {
     pub health: Health,
     /// Records refused, by reason, as far as they were counted by their partitions.
     refused: Mutex<BTreeMap<String, u64>>,
+    activity: Mutex<Option<Activity>>,
     horizon: AtomicI64,
+    /// The latest end of a training among the models in use.
+    trained_until: AtomicI64,
 }
 
 impl Default for Statistics {
@@ -63,12 +83,16 @@ impl Default for Statistics {
             anomalies: Counter::default(),
             missing: Counter::default(),
             unscored: Counter::default(),
+            withdrawn: Counter::default(),
             commits: Counter::default(),
+            commit_microseconds: Counter::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
             health: Health::default(),
             refused: Mutex::default(),
+            activity: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
+            trained_until: AtomicI64::new(Time::MIN),
         }
     }
 }
@@ -97,6 +121,31 @@ impl Statistics {
     pub fn refusals(&self) -> String {
         let refused = self.refused.lock().expect("no holder panics");
         refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The number of refused records by reason.
+    pub fn refused(&self) -> BTreeMap<String, u64> {
+        self.refused.lock().expect("no holder panics").clone()
+    }
+
+    /// Says what people wait for, or `None` when that is over.
+    pub fn set_activity(&self, activity: Option<Activity>) {
+        *self.activity.lock().expect("no holder panics") = activity;
+    }
+
+    /// What people wait for.
+    pub fn activity(&self) -> Option<Activity> {
+        *self.activity.lock().expect("no holder panics")
+    }
+
+    /// Says when the training of the newest model ended.
+    pub fn set_trained_until(&self, time: Time) {
+        self.trained_until.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// When the training of the newest model ended, in event time; `None` before the first model.
+    pub fn trained_until(&self) -> Option<Time> {
+        Some(self.trained_until.load(Ordering::Relaxed)).filter(|time| *time > Time::MIN)
     }
 
     /// The common watermark that was committed last; `None` before the first.

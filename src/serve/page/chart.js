@@ -1,0 +1,120 @@
+// The charts: a curve with its band and anomalies, and its parts below. Plotly comes from the server's own binary.
+import { number, time } from "./page.js";
+
+let library = null;
+function load() {
+  library ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = "/assets/plotly.js";
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("the charts cannot be loaded"));
+    document.head.append(script);
+  });
+  return library;
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
+
+function layout(more) {
+  const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line") };
+  return {
+    paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: colour("ink"), size: 12, family: "system-ui, sans-serif" },
+    margin: { l: 56, r: 14, t: 34, b: 36 }, hovermode: "x unified", hoverlabel: { bgcolor: colour("card"), font: { color: colour("ink") } },
+    showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, dragmode: "zoom", modebar: { bgcolor: "transparent", color: colour("faint"), activecolor: colour("accent") },
+    ...more, xaxis: { type: "date", ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+    ...Object.fromEntries(["yaxis2", "yaxis3"].filter((name) => more[name]).map((name) => [name, { ...axis, ...more[name] }])),
+  };
+}
+
+/** Time and one value per point, with a gap where points are missing. */
+function line(points, step, value) {
+  const x = [], y = [];
+  let last = null;
+  for (const point of points) {
+    const at = Date.parse(point.timestamp);
+    if (last !== null && at - last > 1.5 * step) { x.push(new Date(last + step).toISOString()); y.push(null); }
+    last = at;
+    x.push(point.timestamp);
+    y.push(value(point));
+  }
+  return { x, y };
+}
+
+function marks(answer) {
+  const severities = ["low", "medium", "high", "critical"];
+  const groups = [];
+  for (const severity of severities) {
+    const of = answer.anomalies.filter((one) => one.severity === severity && one.status !== "withdrawn" && one.actual_value !== null);
+    groups.push([severity, of, colour(severity)]);
+  }
+  groups.push(["withdrawn", answer.anomalies.filter((one) => one.status === "withdrawn" && one.actual_value !== null), colour("faint")]);
+  return groups.filter(([, of]) => of.length).map(([name, of, shade]) => ({
+    name, type: "scatter", mode: "markers", x: of.map((one) => one.timestamp), y: of.map((one) => one.actual_value),
+    text: of.map((one) => `${one.severity}, z ${number(one.z_score)}${one.status === "provisional" ? ", provisional" : ""}${one.revision > 1 ? `, revision ${one.revision}` : ""}${one.withdrawn_reason ? `: ${one.withdrawn_reason}` : ""}`),
+    hovertemplate: "%{y:.4~g} %{text}<extra></extra>",
+    marker: {
+      color: shade, opacity: 1, size: of.map((one) => (one.revision > 1 ? 11 : 9)), line: { width: 2, color: shade },
+      symbol: of.map((one) => (one.status === "withdrawn" ? "x-thin" : one.status === "provisional" ? "circle-open" : one.revision > 1 ? "diamond" : "circle")),
+    },
+  }));
+}
+
+/** Draws the curve, its band and its anomalies; what was zoomed into stays. */
+export async function drawCurve(place, answer, keepView = answer.series) {
+  const plotly = await load();
+  const step = answer.step_seconds * 1000;
+  const trace = (name, value, more) => ({ name, type: "scatter", mode: "lines", hovertemplate: "%{y:.4~g}", connectgaps: false, ...line(answer.points, step, value), ...more });
+  const edge = (sign) => (point) => (point.expected === null ? null : point.expected + sign * answer.threshold * point.sigma);
+  const traces = [
+    trace("upper", edge(1), { line: { width: 0 }, showlegend: false, hoverinfo: "skip", hovertemplate: undefined }),
+    trace(`expected ± ${number(answer.threshold)} sigma`, edge(-1), { line: { width: 0 }, fill: "tonexty", fillcolor: `color-mix(in srgb, ${colour("accent")} 18%, transparent)`, hoverinfo: "skip", hovertemplate: undefined }),
+    trace("expected", (point) => point.expected, { line: { color: colour("accent"), width: 1.4, dash: "dot" } }),
+    trace("seen", (point) => point.mean, { line: { color: colour("ink"), width: 1.6 } }),
+    ...marks(answer),
+  ];
+  traces[1].fillcolor = shade(colour("accent"), 0.18);
+  if (place.querySelector(".empty")) place.replaceChildren();
+  const shown = layout({ uirevision: keepView, xaxis: { range: keepView ? [answer.from, answer.until] : undefined }, yaxis: { title: { text: answer.metric, font: { size: 11 } } }, height: place.clientWidth < 560 ? 380 : 430 });
+  await plotly.react(place, traces, shown, config);
+  return plotly;
+}
+
+/** A colour as rgba, which is what Plotly reads. */
+function shade(hex, alpha) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  return `rgba(${red},${green},${blue},${alpha})`;
+}
+
+/** Draws trend, seasonal part and residual as far as the model gives them. */
+export async function drawParts(place, answer) {
+  const plotly = await load();
+  const step = answer.step_seconds * 1000;
+  const residual = (point) => (point.expected === null || point.mean === null ? null : point.mean - point.expected);
+  const trace = (name, value, axis, ink) => ({ name, type: "scatter", mode: "lines", yaxis: axis, hovertemplate: "%{y:.4~g}", line: { color: colour(ink), width: 1.3 }, ...line(answer.points, step, value) });
+  const traces = [
+    trace("trend", (point) => point.level, "y3", "ink"),
+    trace("seasonal", (point) => point.seasonal, "y2", "accent"),
+    trace("residual", residual, "y", "high"),
+  ];
+  const title = (text) => ({ title: { text, font: { size: 11 } } });
+  const shown = layout({
+    uirevision: answer.series, height: 400, xaxis: { range: [answer.from, answer.until], anchor: "y" }, showlegend: false,
+    yaxis: { domain: [0, 0.4], ...title("residual") }, yaxis2: { domain: [0.44, 0.72], ...title("seasonal") }, yaxis3: { domain: [0.76, 1], ...title("trend") },
+  });
+  shown.margin.t = 12;
+  if (place.querySelector(".empty")) place.replaceChildren();
+  await plotly.react(place, traces, shown, config);
+}
+
+/** Moves in a chart by its buttons: for those without a mouse. */
+export async function move(place, how, answer) {
+  const plotly = await load();
+  if (how === "all") return plotly.relayout(place, { "xaxis.range": [answer.from, answer.until], "yaxis.autorange": true });
+  const [from, until] = place.layout.xaxis.range.map((text) => Date.parse(typeof text === "string" && !text.endsWith("Z") ? `${text.replace(" ", "T")}Z` : text));
+  const width = until - from, middle = (from + until) / 2;
+  const [start, end] = { in: [middle - width / 4, middle + width / 4], out: [middle - width, middle + width], left: [from - width / 2, until - width / 2], right: [from + width / 2, until + width / 2] }[how];
+  return plotly.relayout(place, { "xaxis.range": [new Date(start).toISOString(), new Date(end).toISOString()] });
+}
+
+export const said = (answer) => `${answer.points.length} values from ${time(answer.from)} to ${time(answer.until)}`;
