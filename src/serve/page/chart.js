@@ -14,7 +14,7 @@ function load() {
 }
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
+const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
 
 function layout(more) {
   const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line") };
@@ -75,7 +75,7 @@ export async function drawCurve(place, answer, keepView = answer.series) {
   ];
   traces[1].fillcolor = shade(colour("accent"), 0.18);
   if (place.querySelector(".empty")) place.replaceChildren();
-  const shown = layout({ uirevision: keepView, xaxis: { range: keepView ? [answer.from, answer.until] : undefined }, yaxis: { title: { text: answer.metric, font: { size: 11 } } }, height: place.clientWidth < 560 ? 380 : 430 });
+  const shown = layout({ uirevision: keepView, xaxis: { range: keepView ? [answer.from, answer.until] : undefined }, yaxis: { title: { text: answer.metric, font: { size: 11 } } } });
   await plotly.react(place, traces, shown, config);
   return plotly;
 }
@@ -99,7 +99,7 @@ export async function drawParts(place, answer) {
   ];
   const title = (text) => ({ title: { text, font: { size: 11 } } });
   const shown = layout({
-    uirevision: answer.series, height: 400, xaxis: { range: [answer.from, answer.until], anchor: "y" }, showlegend: false,
+    uirevision: answer.series, xaxis: { range: [answer.from, answer.until], anchor: "y" }, showlegend: false,
     yaxis: { domain: [0, 0.4], ...title("residual") }, yaxis2: { domain: [0.44, 0.72], ...title("seasonal") }, yaxis3: { domain: [0.76, 1], ...title("trend") },
   });
   shown.margin.t = 12;
