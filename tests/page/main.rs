@@ -139,7 +139,7 @@ fn an_incident_that_was_expected_is_silenced_by_a_button_and_withdrawn_by_the_ru
     browser.open(&address);
     browser.comes_to("document.querySelectorAll('[data-incident]').length > 0");
     browser.click("#incidents tbody a");
-    browser.comes_to("!document.getElementById('actions').hidden && document.querySelector('#episodes tbody tr') !== null");
+    browser.comes_to("document.getElementById('actions')?.hidden === false && document.querySelector('#episodes tbody tr') !== null");
     browser.click("#expected");
     browser.comes_to("/silenced until/.test(document.getElementById('said').textContent)");
     browser.comes_to("/Withdrawn: /.test(document.getElementById('summary').textContent)");

@@ -60,6 +60,20 @@ function marks(answer) {
   }));
 }
 
+const views = new WeakMap();
+const moment = (value) => Date.parse(typeof value === "string" && !value.endsWith("Z") ? `${value.replace(" ", "T")}Z` : value);
+const same = (one, other) => one.every((value, place) => Math.abs(moment(value) - moment(other[place])) < 1000);
+
+/** What to show of a chart: all of it, or what somebody has zoomed into. Plotly keeps that by itself only while its whole span stands still. */
+function kept(place, key, all) {
+  const last = views.get(place), now = place.layout?.xaxis?.range;
+  const zoomed = last && now && last.key === key && (last.zoomed || !same(now, last.x));
+  const y = zoomed && place.layout.yaxis.autorange === false ? place.layout.yaxis.range : null;
+  const view = { key, zoomed: Boolean(zoomed), x: zoomed ? [...now] : all, y };
+  views.set(place, view);
+  return view;
+}
+
 /** Draws the curve, its band and its anomalies; what was zoomed into stays. */
 export async function drawCurve(place, answer, keepView = answer.series) {
   const plotly = await load();
@@ -75,7 +89,8 @@ export async function drawCurve(place, answer, keepView = answer.series) {
   ];
   traces[1].fillcolor = shade(colour("accent"), 0.18);
   if (place.querySelector(".empty")) place.replaceChildren();
-  const shown = layout({ uirevision: keepView, xaxis: { range: keepView ? [answer.from, answer.until] : undefined }, yaxis: { title: { text: answer.metric, font: { size: 11 } } } });
+  const view = kept(place, keepView, [answer.from, answer.until]);
+  const shown = layout({ uirevision: keepView, xaxis: { range: view.x }, yaxis: { ...(view.y ? { range: view.y } : {}), title: { text: answer.metric, font: { size: 11 } } } });
   await plotly.react(place, traces, shown, config);
   return plotly;
 }
@@ -110,8 +125,9 @@ export async function drawParts(place, answer) {
 /** Moves in a chart by its buttons: for those without a mouse. */
 export async function move(place, how, answer) {
   const plotly = await load();
+  if (how === "all") views.delete(place);
   if (how === "all") return plotly.relayout(place, { "xaxis.range": [answer.from, answer.until], "yaxis.autorange": true });
-  const [from, until] = place.layout.xaxis.range.map((text) => Date.parse(typeof text === "string" && !text.endsWith("Z") ? `${text.replace(" ", "T")}Z` : text));
+  const [from, until] = place.layout.xaxis.range.map(moment);
   const width = until - from, middle = (from + until) / 2;
   const [start, end] = { in: [middle - width / 4, middle + width / 4], out: [middle - width, middle + width], left: [from - width / 2, until - width / 2], right: [from + width / 2, until + width / 2] }[how];
   return plotly.relayout(place, { "xaxis.range": [new Date(start).toISOString(), new Date(end).toISOString()] });
