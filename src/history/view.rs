@@ -8,6 +8,9 @@ use crate::series::SeriesName;
 use dataflows::{IncidentId, SeriesId, Time};
 use std::collections::BTreeMap;
 
+/// Zone and rack by type and name of the entity.
+pub type Places = BTreeMap<(String, String), (String, String)>;
+
 /// A bucket as a cell of a heat map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
@@ -100,7 +103,7 @@ pub fn states(history: &mut dyn History, start: Time) -> Result<BTreeMap<String,
 ///
 /// # Errors
 /// A history that cannot be read.
-pub fn places(history: &mut dyn History) -> Result<BTreeMap<(String, String), (String, String)>, HistoryError> {
+pub fn places(history: &mut dyn History) -> Result<Places, HistoryError> {
     let sql = "SELECT entity_type, entity_id, zone, rack FROM placements ORDER BY since";
     let rows = history.select(&Statement { sql, values: Vec::new() }, &[Shape::Text; 4])?;
     let read = |mut columns: Columns| {
