@@ -51,7 +51,7 @@ pub enum Command {
     #[command(after_help = "Example: tidewatch generate --preset chaos --for 1h --speed max --to file:metrics.jsonl --truth truth.jsonl")]
     Generate(generate::Args),
     /// Run the graph over a file of the past: train on what comes before a time, score the rest
-    Backtest(commands::backtest::BacktestArgs),
+    Backtest(Box<commands::backtest::BacktestArgs>),
     /// Show the arithmetic behind one verdict
     Explain(commands::explain::ExplainArgs),
     /// Bring the tables of a history up to date
@@ -135,8 +135,8 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Detection")]
 pub struct DetectionArgs {
-    /// The width of a bucket
-    #[arg(long, value_name = "DURATION", value_parser = some_duration, default_value = "5m")]
+    /// The width of a bucket, which must divide a day
+    #[arg(long, value_name = "DURATION", value_parser = bucket, default_value = "5m")]
     pub bucket: Duration,
     /// How far the watermark stays behind the largest time seen: disorder up to this is not late
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
@@ -201,6 +201,16 @@ pub fn some_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|width| if width.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(width) })
 }
 
+/// A command line's width of a bucket.
+///
+/// # Errors
+/// One that does not divide a day, and an example.
+fn bucket(text: &str) -> Result<Duration, String> {
+    let width = some_duration(text)?;
+    let divides = 86_400_000 % width.as_millis() == 0;
+    if divides { Ok(width) } else { Err(format!("'{text}' does not divide a day: write 5m, 10m or 1h")) }
+}
+
 /// A duration as the graph counts: in milliseconds.
 pub fn milliseconds(duration: Duration) -> Time {
     Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4).min(Time::MAX / 4)
@@ -215,6 +225,7 @@ impl DetectionArgs {
             lateness: milliseconds(self.lateness),
             skew: milliseconds(self.skew),
             forget: milliseconds(self.forget),
+            floor: Time::MIN,
         }
     }
 }

@@ -27,11 +27,13 @@ const RATE_OVER: Duration = Duration::from_secs(6);
 pub struct Console {
     bar: ProgressBar,
     silent: Mutex<HashMap<SeriesName, Time>>,
+    /// The last bucket of a series that was told of while it was open.
+    early: Mutex<HashMap<SeriesName, Time>>,
 }
 
 impl Default for Console {
     fn default() -> Self {
-        Self { bar: ProgressBar::new_spinner().with_style(style("{spinner} {msg}")), silent: Mutex::default() }
+        Self { bar: ProgressBar::new_spinner().with_style(style("{spinner} {msg}")), silent: Mutex::default(), early: Mutex::default() }
     }
 }
 
@@ -49,6 +51,16 @@ impl Console {
         let begins = silent.get(series).is_none_or(|last| start - last > 3_600_000);
         silent.insert(series.clone(), start);
         begins
+    }
+
+    /// Whether a bucket was told of while it was open; it is asked once.
+    fn was_early(&self, series: &SeriesName, start: Time) -> bool {
+        let mut early = self.early.lock().expect("no holder panics");
+        let was_early = early.get(series) == Some(&start);
+        if was_early {
+            early.remove(series);
+        }
+        was_early
     }
 
     /// Keeps the status line up to date until `over` is set.
@@ -83,8 +95,12 @@ impl Observer for Console {
     fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64) {
         let was_anomalous = change.old.is_some_and(|verdict| verdict.state == State::Anomalous);
         match change.new {
-            Some(verdict) if verdict.state == State::Anomalous => self.print(&anomaly_line(series, &verdict, threshold, was_anomalous)),
-            Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, &verdict)),
+            Some(verdict) if verdict.state == State::Anomalous => {
+                self.was_early(series, verdict.bucket.start);
+                self.print(&anomaly_line(series, &verdict, threshold, was_anomalous));
+            }
+            Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, change.old.as_ref(), &verdict)),
+            Some(verdict) if self.was_early(series, verdict.bucket.start) => self.print(&calmed_line(series, verdict.bucket.start)),
             Some(verdict) if verdict.state == State::Missing && self.falls_silent(series, verdict.bucket.start) => {
                 self.print(&format!(
                     "{}  missing   {series}  no samples, though its peers have some",
@@ -96,7 +112,18 @@ impl Observer for Console {
     }
 
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {
-        self.print(&provisional_line(series, provisional, threshold));
+        // The quieter ones can wait for the end of their bucket, and once is enough.
+        let mut early = self.early.lock().expect("no holder panics");
+        let mut is_news = || early.insert(series.clone(), provisional.start) != Some(provisional.start);
+        if provisional.severity >= Severity::High && is_news() {
+            self.print(&provisional_line(series, provisional, threshold));
+        }
+    }
+
+    fn provisional_withdrawn(&self, series: &SeriesName, start: Time) {
+        if self.was_early(series, start) {
+            self.print(&calmed_line(series, start));
+        }
     }
 
     fn incident(&self, named: &NamedIncident, before: Option<&Incident>) {
@@ -122,6 +149,11 @@ fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f
     let (value, expected) = (number(provisional.value.0), number(score.expected.0));
     let (start, severity, band) = (instant::format(provisional.start), provisional.severity.as_str(), number(threshold * score.sigma.0));
     format!("{start}  {severity:<8}  {series}  {value} instead of {expected} ± {band}  z {:+.1}  (so far)", score.z_score.0)
+}
+
+/// An open bucket that looked anomalous and is not.
+fn calmed_line(series: &SeriesName, start: Time) -> String {
+    format!("{}  withdrawn {series}  what came after it in the same bucket was as expected", instant::format(start))
 }
 
 /// An incident, in words that need no manual.
@@ -163,13 +195,14 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
     line
 }
 
-fn withdrawn_line(series: &SeriesName, verdict: &Verdict) -> String {
-    let mean = verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
-    format!(
-        "{}  withdrawn {series}  late samples moved the mean to {mean}: {}",
-        instant::format(verdict.bucket.start),
-        verdict.state.as_str()
-    )
+fn withdrawn_line(series: &SeriesName, before: Option<&Verdict>, verdict: &Verdict) -> String {
+    let mean = |verdict: &Verdict| verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
+    let why = match verdict.state {
+        State::Silenced => "a silence covers it".to_string(),
+        _ if before.is_some_and(|before| before.bucket == verdict.bucket) => format!("another model: {}", verdict.state.as_str()),
+        state => format!("late samples moved the mean to {}: {}", mean(verdict), state.as_str()),
+    };
+    format!("{}  withdrawn {series}  {why}", instant::format(verdict.bucket.start))
 }
 
 fn status(statistics: &Statistics, rate: f64) -> String {

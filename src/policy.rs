@@ -109,7 +109,7 @@ mod tests {
         policy: PolicyArgs,
     }
 
-    const TIMING: Timing = Timing { bucket_width: 300_000, out_of_orderness: 0, lateness: 0, skew: 0, forget: 0 };
+    const TIMING: Timing = Timing { bucket_width: 300_000, out_of_orderness: 0, lateness: 0, skew: 0, forget: 0, floor: i64::MIN };
 
     fn policy(line: &str) -> Policy {
         Line::try_parse_from(std::iter::once("tidewatch").chain(line.split_whitespace())).unwrap().policy.policy(&TIMING)

@@ -357,7 +357,7 @@ mod tests {
     use super::*;
     use crate::clock::Activity;
 
-    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000 };
+    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000, floor: Time::MIN };
 
     /// Failed once: a partition that came back after longer than the lateness turned the buckets of its backlog into missing ones.
     #[test]

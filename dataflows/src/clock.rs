@@ -19,6 +19,8 @@ pub struct Timing {
     pub skew: Time,
     /// A series that was silent for longer than this is forgotten rather than missing.
     pub forget: Time,
+    /// Buckets that start before this were settled by an earlier run, whatever lateness it allowed; `Time::MIN` on a first one.
+    pub floor: Time,
 }
 
 impl Timing {
@@ -29,7 +31,13 @@ impl Timing {
 
     /// Whether a bucket can change no more once the watermark has come to `watermark`.
     pub fn is_settled(&self, start: Time, watermark: Time) -> bool {
-        start.saturating_add(self.bucket_width + self.lateness) <= watermark
+        start < self.floor || start.saturating_add(self.bucket_width + self.lateness) <= watermark
+    }
+
+    /// The start of the first bucket that is not settled once the watermark has come to `watermark`.
+    pub fn first_unsettled(&self, watermark: Time) -> Time {
+        let settled = watermark.saturating_sub(self.bucket_width + self.lateness);
+        if settled == Time::MIN { self.floor } else { self.floor.max(self.start(settled) + self.bucket_width) }
     }
 }
 
@@ -154,7 +162,7 @@ impl Watermarks {
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 30, lateness: 600, skew: 100, forget: 3_000 };
+    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 30, lateness: 600, skew: 100, forget: 3_000, floor: Time::MIN };
 
     #[test]
     fn a_clock_in_the_future_moves_no_watermark() {
@@ -170,6 +178,14 @@ mod tests {
         assert_eq!(clock.admit(1_200, 9_999, &TIMING), Admission::Accepted);
         assert_eq!(clock.admit(2_130, 9_999, &TIMING), Admission::Accepted);
         assert_eq!(clock.admit(1_499, 9_999, &TIMING), Admission::TooLate, "1200 + 300 + 600 = 2100 = 2130 - 30");
+    }
+
+    #[test]
+    fn what_an_earlier_run_settled_stays_settled_under_a_longer_lateness() {
+        let longer = Timing { lateness: 6_000, floor: 1_200, ..TIMING };
+        assert!(longer.is_settled(900, 1_000) && !longer.is_settled(1_200, 1_000));
+        assert_eq!((TIMING.first_unsettled(2_100), TIMING.first_unsettled(2_099), longer.first_unsettled(2_100)), (1_500, 1_200, 1_200));
+        assert_eq!(TIMING.first_unsettled(Time::MIN), Time::MIN);
     }
 
     #[test]

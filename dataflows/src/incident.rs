@@ -181,12 +181,18 @@ pub fn roll_up(scope: Scope, peers: Peers, policy: &Policy) -> Vec<Incident> {
     since.sort_unstable();
     since.dedup_by_key(|entity| entity.0);
     incidents.sort_unstable_by(|one, other| (one.opened, &one.episodes).cmp(&(other.opened, &other.episodes)));
-    let peers_at = |time: Time| u32::try_from(since.iter().filter(|entity| entity.1 <= time).count()).unwrap_or(u32::MAX);
+    let mut arrivals: Vec<Time> = since.into_iter().map(|entity| entity.1).collect();
+    arrivals.sort_unstable();
+    let peers_at = |time: Time| u32::try_from(arrivals.partition_point(|since| *since <= time)).unwrap_or(u32::MAX);
+    // Entities hit by the incidents before each, so that a window's number is one subtraction.
+    let mut hit = vec![0];
+    incidents.iter().for_each(|incident| hit.push(hit[hit.len() - 1] + incident.entities));
     let mut together = vec![false; incidents.len()];
     for first in 0..incidents.len() {
         let until = incidents[first].opened + window;
         let end = first + incidents[first..].partition_point(|incident| incident.opened <= until);
-        if is_hit(scope, &incidents[first..end], peers_at(until), &policy.incident) {
+        let enough = is_enough(hit[end] - hit[first], peers_at(until), &policy.incident);
+        if enough && is_spread(scope, &incidents[first..end]) {
             together[first..end].fill(true);
         }
     }
@@ -203,22 +209,20 @@ pub fn roll_up(scope: Scope, peers: Peers, policy: &Policy) -> Vec<Incident> {
     rolled
 }
 
-/// Whether these incidents, which begin at one moment, hit the whole.
-fn is_hit(scope: Scope, incidents: &[Incident], peers: u32, policy: &IncidentPolicy) -> bool {
-    let entities: u32 = incidents.iter().map(|incident| incident.entities).sum();
-    let parts = |part: &dyn Fn(&Placement) -> String| {
-        let mut parts: Vec<String> = incidents.iter().map(|incident| part(&incident.place)).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        parts.len()
+/// Whether so many entities, hit at one moment, are a large part of their peers.
+fn is_enough(entities: u32, peers: u32, policy: &IncidentPolicy) -> bool {
+    entities >= policy.entities_min && f64::from(entities) >= policy.share * f64::from(peers)
+}
+
+/// Whether incidents hit more than one part of the whole. Without racks or zones, each entity stands for itself.
+fn is_spread(scope: Scope, incidents: &[Incident]) -> bool {
+    let part = |incident: &Incident| match scope {
+        Scope::Entity | Scope::Rack => None,
+        Scope::Zone => Some(incident.place.rack.clone()),
+        Scope::Kind => Some(incident.place.zone.clone()),
     };
-    let spread = match scope {
-        Scope::Entity | Scope::Rack => true,
-        // Without racks, each entity stands for itself.
-        Scope::Zone => incidents.iter().all(|incident| incident.place.rack.is_empty()) || parts(&|place| place.rack.clone()) > 1,
-        Scope::Kind => incidents.iter().all(|incident| incident.place.zone.is_empty()) || parts(&|place| place.zone.clone()) > 1,
-    };
-    spread && entities >= policy.entities_min && f64::from(entities) >= policy.share * f64::from(peers)
+    let first = part(&incidents[0]);
+    first.as_ref().is_none_or(String::is_empty) || incidents.iter().any(|incident| part(incident) != first)
 }
 
 /// Incidents on their way to become one.

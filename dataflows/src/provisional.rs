@@ -10,7 +10,7 @@ use crate::policy::Limits;
 use crate::verdict::{Aggregate, Bucket, Score, Severity};
 use serde::{Deserialize, Serialize};
 
-/// The last samples alone speak only from this multiple of the threshold on: they are looked at dozens of times in a bucket.
+/// The sigma of the last samples alone is widened by this: they are looked at dozens of times in a bucket.
 const LAST_FACTOR: f64 = 4.0 / 3.0;
 
 /// So many last samples are looked at on their own, since an anomaly need not begin with a bucket.
@@ -87,7 +87,7 @@ impl Provisional {
         let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
         let final_score = model.score(open.bucket.start, aggregate.mean.0);
         let expected = final_score.expected.0;
-        let of = |value: f64, sigma: f64, limits: Limits| {
+        let of = |value: f64, sigma: f64| {
             let z_score = (value - expected) / sigma;
             limits.are_passed(value, expected, z_score).then(|| Self {
                 entity: open.bucket.entity,
@@ -100,10 +100,9 @@ impl Provisional {
         };
         #[allow(clippy::cast_precision_loss)] // two
         let few = LAST as f64;
-        let whole = of(aggregate.mean.0, inside.sigma(final_score.sigma.0, seen), *limits);
-        let stricter = Limits { threshold: LAST_FACTOR * limits.threshold, ..*limits };
-        let last_sigma = (final_score.sigma.0 * final_score.sigma.0 + inside.variance / few).sqrt();
-        let last = open.last.and_then(|last| of(last, last_sigma, stricter));
+        let whole = of(aggregate.mean.0, inside.sigma(final_score.sigma.0, seen));
+        let last_sigma = LAST_FACTOR * (final_score.sigma.0 * final_score.sigma.0 + inside.variance / few).sqrt();
+        let last = open.last.and_then(|last| of(last, last_sigma));
         whole.into_iter().chain(last).max_by(|one, other| one.score.z_score.0.abs().total_cmp(&other.score.z_score.0.abs()))
     }
 }

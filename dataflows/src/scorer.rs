@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
+/// A name is kept for so long after its entity was last heard of, in milliseconds: a week. It is a few bytes, and a silence goes by it.
+const NAME_KEPT: Time = 7 * 86_400_000;
+
 /// A verdict that may change, and what the series is remembered by after it.
 struct Entry {
     verdict: Verdict,
@@ -35,6 +38,8 @@ struct Series {
     entries: BTreeMap<Time, Entry>,
     /// Closed episodes older than the first entry, that were not retired yet.
     done: Vec<Episode>,
+    /// Scores of an earlier run, for buckets whose model the store may have let go meanwhile.
+    scored: BTreeMap<Time, Score>,
     /// What was said of this series, and not taken back.
     said: Vec<Episode>,
     /// What was said of the open bucket that is flagged.
@@ -62,6 +67,9 @@ impl Series {
             self.base = entry.after;
             self.done.extend(entry.closed.map(|closed| *closed));
         }
+        while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
+            self.scored.pop_first();
+        }
     }
 
     /// Says how the episodes differ from what was said last.
@@ -78,24 +86,28 @@ impl Series {
 pub struct Scorer {
     policy: Policy,
     series: HashedMap<SeriesId, Series>,
-    names: HashedMap<EntityId, Box<str>>,
+    /// The name of an entity, and when the entity was last heard of.
+    names: HashMap<EntityId, (Box<str>, Time)>,
     silences: Vec<Silence>,
     /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
     changed: HashMap<SeriesId, Time>,
     /// Series with episodes.
     watched: BTreeSet<SeriesId>,
+    /// How far event time had come when what is no longer heard of was last let go.
+    swept: Time,
 }
 
-/// The verdict on a bucket under these models, newest training first; `silenced`: a silence covers it.
-pub fn judge(bucket: Bucket, models: &[Arc<Model>], silenced: bool, policy: &Policy) -> Verdict {
+/// The verdict on a bucket under these models, newest training first; `known`: what an earlier run scored it with, which counts where no model
+/// does; `silenced`: a silence covers it.
+pub fn judge(bucket: Bucket, models: &[Arc<Model>], known: Option<&Score>, silenced: bool, policy: &Policy) -> Verdict {
     let Some(aggregate) = bucket.aggregate else {
         let state = if silenced { State::Silenced } else { State::Missing };
         return Verdict { bucket, score: None, state };
     };
-    let Some(model) = in_force(models, bucket.start) else {
+    let by_model = in_force(models, bucket.start).map(|model| model.score(bucket.start, aggregate.mean.0));
+    let Some(score) = by_model.or_else(|| known.map(|known| known.of(aggregate.mean.0))) else {
         return Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) };
     };
-    let score: Score = model.score(bucket.start, aggregate.mean.0);
     let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
         true if silenced => State::Silenced,
         true => State::Anomalous,
@@ -114,16 +126,21 @@ fn is_silenced(silences: &[Silence], name: Option<&str>, bucket: &Bucket) -> boo
     !silences.is_empty() && name.is_some_and(|name| silences.iter().any(|silence| silence.covers(name, bucket.metric, bucket.start)))
 }
 
+fn name_of(names: &HashMap<EntityId, (Box<str>, Time)>, entity: EntityId) -> Option<&str> {
+    names.get(&entity).map(|known| &*known.0)
+}
+
 impl Scorer {
     /// No models yet.
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
             series: HashedMap::default(),
-            names: HashedMap::default(),
+            names: HashMap::default(),
             silences: Vec::new(),
             changed: HashMap::new(),
             watched: BTreeSet::new(),
+            swept: Time::MIN,
         }
     }
 
@@ -143,9 +160,9 @@ impl Scorer {
 
     /// Takes the name of an entity, which silences go by.
     pub fn name(&mut self, entity: EntityId, name: &str) {
-        if self.names.get(&entity).is_none_or(|known| **known != *name) {
-            self.names.insert(entity, name.into());
-        }
+        let swept = self.swept;
+        let known = self.names.entry(entity).or_insert_with(|| (name.into(), swept));
+        known.1 = known.1.max(swept);
     }
 
     /// Takes the silences that hold from now on, and revises the verdicts that they change.
@@ -158,11 +175,11 @@ impl Scorer {
     /// Judges every bucket of a series that may still change again.
     fn judge_again(&mut self, series: SeriesId, say: &mut dyn FnMut(Verdict, isize)) {
         let Self { policy, series: all, names, silences, changed, .. } = self;
-        let Some(Series { models, entries, .. }) = all.get_mut(&series) else { return };
+        let Some(Series { models, entries, scored, .. }) = all.get_mut(&series) else { return };
         for (start, entry) in entries {
             let bucket = entry.verdict.bucket;
-            let silenced = is_silenced(silences, names.get(&bucket.entity).map(AsRef::as_ref), &bucket);
-            let revised = judge(bucket, models, silenced, policy);
+            let silenced = is_silenced(silences, name_of(names, bucket.entity), &bucket);
+            let revised = judge(bucket, models, scored.get(start), silenced, policy);
             if revised != entry.verdict {
                 say(entry.verdict, -1);
                 say(revised, 1);
@@ -176,9 +193,9 @@ impl Scorer {
     /// Judges a new or revised bucket.
     pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
-        let silenced = is_silenced(&self.silences, self.names.get(&bucket.entity).map(AsRef::as_ref), &bucket);
+        let silenced = is_silenced(&self.silences, name_of(&self.names, bucket.entity), &bucket);
         let series = self.series.entry(id).or_default();
-        let verdict = judge(bucket, &series.models, silenced, &self.policy);
+        let verdict = judge(bucket, &series.models, series.scored.get(&bucket.start), silenced, &self.policy);
         say(verdict, 1);
         let is_latest = series.entries.last_key_value().is_none_or(|latest| *latest.0 < bucket.start);
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
@@ -204,13 +221,22 @@ impl Scorer {
         }
     }
 
-    /// Takes the verdicts on the buckets of a series before those that may still change, in order, as far back as an earlier run's
-    /// episodes reach that may still change.
+    /// Takes what an earlier run scored a bucket with that may still change.
+    pub fn recall(&mut self, verdict: &Verdict) {
+        if let Some(score) = verdict.score {
+            self.series.entry(verdict.bucket.series()).or_default().scored.insert(verdict.bucket.start, score);
+        }
+    }
+
+    /// Takes the verdicts on the buckets of a series before those that may still change, in order, from the first evidence on of the oldest episode
+    /// that is alive: at a start, and whenever history has changed what is settled. What may still change is known better here.
     pub fn restore(&mut self, verdicts: &[Verdict]) {
         let Some(first) = verdicts.first() else { return };
         let id = first.bucket.series();
         let series = self.series.entry(id).or_default();
-        for verdict in verdicts {
+        let limit = series.entries.first_key_value().map_or(Time::MAX, |first| *first.0);
+        (series.base, series.done) = (Fold::default(), Vec::new());
+        for verdict in verdicts.iter().filter(|verdict| verdict.bucket.start < limit) {
             let closed = series.base.step(verdict, &self.policy);
             series.done.extend(closed.map(|closed| *closed));
         }
@@ -237,7 +263,34 @@ impl Scorer {
                 self.watched.insert(id);
             }
         }
-        horizon.into_iter().for_each(|horizon| self.settle(horizon, say));
+        if let Some(horizon) = horizon {
+            self.settle(horizon, say);
+            if horizon >= self.swept.saturating_add(self.policy.retention()) {
+                self.sweep(horizon);
+            }
+        }
+    }
+
+    /// Lets go of verdicts that can change no more, of series that are no longer heard of and have no model, and of names.
+    fn sweep(&mut self, horizon: Time) {
+        self.swept = horizon;
+        let settled_from = horizon.saturating_sub(self.policy.retention());
+        let Self { series, names, .. } = self;
+        series.retain(|_, series| {
+            let latest = series.entries.last_key_value().map(|(start, entry)| (entry.verdict.bucket.entity, *start));
+            latest
+                .and_then(|(entity, start)| Some((names.get_mut(&entity)?, start)))
+                .into_iter()
+                .for_each(|(known, start)| known.1 = known.1.max(start));
+            series.settle(settled_from.saturating_add(1));
+            let is_quiet = series.entries.is_empty() && series.done.is_empty() && series.said.is_empty() && series.base.is_trivial();
+            !is_quiet || !series.models.is_empty()
+        });
+        names.retain(|_, known| {
+            // What came before event time had a horizon was heard of just now.
+            known.1 = if known.1 == Time::MIN { horizon } else { known.1 };
+            known.1.saturating_add(NAME_KEPT) > horizon
+        });
     }
 
     /// Episodes that the common watermark has left behind can change no more.
@@ -264,7 +317,7 @@ impl Scorer {
     /// Looks at a bucket that is still open; says what changed since it was last looked at.
     pub fn look(&mut self, open: &Open, say: &mut dyn FnMut(Provisional, isize)) {
         let Some(series) = self.series.get_mut(&open.bucket.series()) else { return };
-        let silenced = is_silenced(&self.silences, self.names.get(&open.bucket.entity).map(AsRef::as_ref), &open.bucket);
+        let silenced = is_silenced(&self.silences, name_of(&self.names, open.bucket.entity), &open.bucket);
         let model = in_force(&series.models, open.bucket.start).filter(|_| !silenced);
         let limits = self.policy.limits(open.bucket.metric);
         let inside = Inside::of(series.entries.values().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
@@ -321,6 +374,20 @@ mod tests {
         let unscored = relation.iter().filter(|(verdict, count)| **count > 0 && verdict.score.is_none()).count();
         assert_eq!(unscored, 0);
         assert!(relation.values().all(|count| *count == 0 || *count == 1));
+    }
+
+    #[test]
+    fn what_is_no_longer_heard_of_is_let_go_and_what_is_goes_on() {
+        let mut scorer = Scorer::new(policy());
+        for minute in (0..30 * 24 * 60i64).step_by(5) {
+            // A new entity every hour, each heard of for an hour.
+            let entity = EntityId(minute.cast_unsigned() / 60);
+            scorer.name(entity, &entity.0.to_string());
+            scorer.score(Bucket { entity, ..bucket(minute * MINUTE) }, &mut |_, _| ());
+            scorer.finish(Some(minute * MINUTE), &mut |_, _| ());
+        }
+        let (series, names) = (scorer.series.len(), scorer.names.len());
+        assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");
     }
 
     #[test]

@@ -97,6 +97,13 @@ pub struct Score {
     pub z_score: Number,
 }
 
+impl Score {
+    /// The same expectation, for another mean.
+    pub fn of(&self, mean: f64) -> Self {
+        Self { z_score: Number((mean - self.expected.0) / self.sigma.0), ..*self }
+    }
+}
+
 /// A scored bucket, whatever it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Verdict {

@@ -1,5 +1,8 @@
 -- Where entities stand, what their anomalies come to, and what an operator has declared to be expected.
 
+-- Buckets that start before this are settled for good, whatever lateness a later run allows.
+ALTER TABLE sources ADD COLUMN settled INTEGER;
+
 -- One row per entity and move: since when it has stood where.
 CREATE TABLE placements (
     source      TEXT    NOT NULL,

@@ -2,6 +2,9 @@
 --
 -- Plain tables with TimescaleDB as well: they are small, and an incident is found by its number, not by its time.
 
+-- Buckets that start before this are settled for good, whatever lateness a later run allows.
+ALTER TABLE sources ADD COLUMN settled TIMESTAMPTZ;
+
 -- One row per entity and move: since when it has stood where.
 CREATE TABLE placements (
     source      TEXT        NOT NULL,

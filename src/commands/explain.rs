@@ -46,10 +46,26 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let series = find(&mut *history, arguments)?;
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
-    let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
-    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref())?);
+    let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
+    say(&words.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?);
     Ok(())
+}
+
+/// The arithmetic behind the verdict on the bucket that starts at `start`, as the command and the page say it; `None` where there is no such bucket.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn words(
+    history: &mut dyn History,
+    series: &SeriesName,
+    start: Time,
+    width: Time,
+    threshold: f64,
+    model: Option<&Trained>,
+) -> Result<Option<String>> {
+    let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
+    text(series, &verdict, width, threshold, model).map(Some)
 }
 
 /// The series of that entity and metric, whatever the type of the entity unless it is named.
@@ -82,11 +98,7 @@ fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName
     }
 }
 
-/// The arithmetic behind a verdict, a line for each number.
-///
-/// # Errors
-/// None that could happen: a text takes what is written to it.
-pub fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
+fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
     let bucket = &verdict.bucket;
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;

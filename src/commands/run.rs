@@ -61,7 +61,7 @@ fn serve(arguments: &RunArgs, statistics: &Arc<Statistics>) -> Result<Option<Ser
         policy: arguments.detection.policy.policy(&timing),
         bucket_width: timing.bucket_width,
         token_file: arguments.token_file.as_deref(),
-        explain: super::explain::text,
+        explain: super::explain::words,
     };
     Ok(if wanted { serve::start(arguments.listen.as_deref(), shown)? } else { None })
 }

@@ -83,7 +83,9 @@ fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
     let covered = history.series()?.iter().filter(|series| fits(&row.entity, &series.name.entity_id)).count();
     let withdrawn = silence::add(history, row)?;
     let id = silence::all(history)?.last().map_or(0, |row| row.id);
-    say(&format!("silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn"));
+    say(&format!(
+        "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn; what may still change is judged again by the run that watches, or by the next"
+    ));
     if covered == 0 {
         tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");
     }

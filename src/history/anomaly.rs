@@ -137,19 +137,19 @@ fn finite(number: f64) -> f64 {
 /// The buckets whose anomalies a batch may change, by start.
 pub(super) fn starts(batch: &Batch) -> BTreeSet<Time> {
     let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket.start);
-    let gone = batch.provisionals_withdrawn.iter().map(|(_, start)| *start);
+    let gone = batch.provisionals_withdrawn.iter().map(|provisional| provisional.start);
     verdicts.chain(gone).chain(batch.provisionals.iter().map(|provisional| provisional.start)).collect()
 }
 
 /// Provisional rows of buckets that have closed meanwhile: left by a run that was killed before it could say more.
 const SWEEP: &str =
     "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = 'nothing was heard of the rest of the bucket', revised_at = $2
-    WHERE status = 'provisional' AND timestamp < $1";
+    WHERE status = 'provisional' AND timestamp < $1 AND series_id IN (SELECT series_id FROM series WHERE source = $3)";
 
 /// Takes back what is still provisional once the common watermark has passed it.
 pub(super) fn sweep(batch: &Batch) -> Option<Statement> {
     let horizon = batch.horizon?.saturating_sub(batch.bucket_width).saturating_add(1);
-    Some(Statement { sql: SWEEP, values: vec![Value::time(horizon), Value::time(instant::now())] })
+    Some(Statement { sql: SWEEP, values: vec![Value::time(horizon), Value::time(instant::now()), batch.source.as_str().into()] })
 }
 
 /// The rows of `anomalies` that a batch changes, given those that are stored for its buckets.
@@ -163,7 +163,8 @@ pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) ->
             rows.insert((row.series, row.start), row);
         }
     }
-    for key in &batch.provisionals_withdrawn {
+    for provisional in &batch.provisionals_withdrawn {
+        let key = &(provisional.series(), provisional.start);
         if let Some(before) = stored.get(key).filter(|before| before.standing == Standing::Provisional) {
             let standing = Standing::Withdrawn("what came after it in the same bucket was as expected".to_string());
             rows.insert(*key, Row { standing, ..before.clone() });
@@ -312,7 +313,7 @@ mod tests {
         let withdrawn = changes(&batch(Some(verdict(1.0))), &stored(&first));
         assert!(withdrawn[0].withdrawn_reason().unwrap().starts_with("the complete bucket has a mean of 1, not 9"));
         assert_eq!(changes(&early, &stored(&confirmed)), []);
-        let calmed = Batch { provisionals_withdrawn: vec![(seen.series(), seen.start)], ..Batch::default() };
+        let calmed = Batch { provisionals_withdrawn: vec![provisional], ..Batch::default() };
         assert_eq!(changes(&calmed, &stored(&first))[0].status(), "withdrawn");
         assert_eq!(changes(&calmed, &stored(&confirmed)), []);
     }

@@ -99,9 +99,9 @@ const UPSERT_EPISODE: &str = "INSERT INTO episodes (series_id, opened, last, sta
         peak_z_score = excluded.peak_z_score, incident_id = excluded.incident_id,
         revision = episodes.revision + 1, revised_at = excluded.known_at
     WHERE (episodes.last, episodes.status, episodes.severity, episodes.anomalous, episodes.missing, episodes.peak_mean, episodes.peak_z_score,
-           episodes.incident_id, episodes.settled)
+           episodes.peak_start, episodes.peak_expected, episodes.peak_sigma, episodes.incident_id, episodes.settled)
         IS DISTINCT FROM (excluded.last, excluded.status, excluded.severity, excluded.anomalous, excluded.missing, excluded.peak_mean,
-           excluded.peak_z_score, excluded.incident_id, excluded.settled)";
+           excluded.peak_z_score, excluded.peak_start, excluded.peak_expected, excluded.peak_sigma, excluded.incident_id, excluded.settled)";
 
 const WITHDRAW_EPISODE: &str = "UPDATE episodes SET status = 'withdrawn', settled = $3, revision = revision + 1, revised_at = $4
     WHERE series_id = $1 AND opened = $2 AND status <> 'withdrawn'";
@@ -110,20 +110,22 @@ const UPSERT_INCIDENT: &str = "INSERT INTO incidents (incident_id, source, scope
         severity, entities, peers, metrics, anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected,
         peak_z_score, revision, known_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1, $24)
-    ON CONFLICT (incident_id) DO UPDATE SET scope = excluded.scope, last = excluded.last, status = excluded.status, settled = excluded.settled,
+    ON CONFLICT (incident_id) DO UPDATE SET scope = excluded.scope, zone = excluded.zone, rack = excluded.rack, last = excluded.last, status = excluded.status, settled = excluded.settled,
         severity = excluded.severity, entities = excluded.entities, peers = excluded.peers, metrics = excluded.metrics,
         anomalous = excluded.anomalous, missing = excluded.missing, peak_entity_id = excluded.peak_entity_id,
         peak_metric = excluded.peak_metric, peak_start = excluded.peak_start, peak_mean = excluded.peak_mean,
         peak_expected = excluded.peak_expected, peak_z_score = excluded.peak_z_score, withdrawn_reason = NULL,
         revision = incidents.revision + 1, revised_at = excluded.known_at
-    WHERE (incidents.scope, incidents.last, incidents.status, incidents.severity, incidents.entities, incidents.peers, incidents.metrics,
+    WHERE (incidents.scope, incidents.zone, incidents.rack, incidents.peak_start, incidents.peak_expected, incidents.last, incidents.status, incidents.severity, incidents.entities, incidents.peers, incidents.metrics,
            incidents.anomalous, incidents.missing, incidents.peak_mean, incidents.peak_z_score, incidents.settled)
-        IS DISTINCT FROM (excluded.scope, excluded.last, excluded.status, excluded.severity, excluded.entities, excluded.peers,
+        IS DISTINCT FROM (excluded.scope, excluded.zone, excluded.rack, excluded.peak_start, excluded.peak_expected, excluded.last, excluded.status, excluded.severity, excluded.entities, excluded.peers,
            excluded.metrics, excluded.anomalous, excluded.missing, excluded.peak_mean, excluded.peak_z_score, excluded.settled)";
 
 const WITHDRAW_INCIDENT: &str =
     "UPDATE incidents SET status = 'withdrawn', settled = $3, withdrawn_reason = $2, revision = revision + 1, revised_at = $4
     WHERE incident_id = $1 AND status <> 'withdrawn'";
+
+const SETTLE: &str = "UPDATE sources SET settled = $2 WHERE source = $1 AND (settled IS NULL OR settled < $2)";
 
 fn status(stage: Stage) -> &'static str {
     if stage == Stage::Open { "open" } else { "closed" }
@@ -137,6 +139,7 @@ fn list(names: &[String]) -> String {
 /// What a batch writes to the tables of this file.
 pub(super) fn statements(batch: &Batch) -> Vec<Statement> {
     let known_at = Value::time(instant::now());
+    let settled = batch.settled.map(|settled| Statement { sql: SETTLE, values: vec![batch.source.as_str().into(), Value::time(settled)] });
     let placed = batch.placements.iter().map(|placed| {
         let Placement { since, entity_type, zone, rack, .. } = &placed.placement;
         let texts = [batch.source.as_str(), entity_type, &placed.entity_id].map(Value::from);
@@ -153,7 +156,7 @@ pub(super) fn statements(batch: &Batch) -> Vec<Statement> {
     });
     let episodes = batch.episodes.iter().map(|(episode, incident)| upsert_episode(episode, *incident, &known_at));
     let incidents = batch.incidents.iter().map(|incident| upsert_incident(&batch.source, incident, &known_at));
-    placed.chain(gone).chain(withdrawn).chain(episodes).chain(incidents).collect()
+    settled.into_iter().chain(placed).chain(gone).chain(withdrawn).chain(episodes).chain(incidents).collect()
 }
 
 fn upsert_episode(episode: &Episode, incident: IncidentId, known_at: &Value) -> Statement {
@@ -211,6 +214,15 @@ fn upsert_incident(source: &str, named: &NamedIncident, known_at: &Value) -> Sta
     Statement { sql: UPSERT_INCIDENT, values }
 }
 
+/// The start of the first bucket of a source that was not settled at its last commit; `None` where it was never committed.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn settled(history: &mut dyn History, source: &str) -> Result<Option<Time>, HistoryError> {
+    let query = Statement { sql: "SELECT settled FROM sources WHERE source = $1", values: vec![source.into()] };
+    Ok(history.select(&query, &[Shape::Time])?.first_mut().and_then(Columns::time))
+}
+
 /// Where the entities of a source stand and stood.
 ///
 /// # Errors
@@ -230,7 +242,7 @@ pub fn placements(history: &mut dyn History, source: &str) -> Result<Vec<EntityP
 }
 
 /// What may still change of what is stored for a source, given that buckets before `boundary` are settled and that an episode opens over `window`
-/// milliseconds.
+/// milliseconds. The verdicts of a series begin with the first evidence of its oldest episode that counts, since an episode remembers nothing from before.
 ///
 /// # Errors
 /// A history that cannot be read.
@@ -240,8 +252,10 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
     for mut columns in history.select(&Statement { sql, values: vec![source.into()] }, &[Shape::Integer])? {
         unsettled.incidents.insert(IncidentId(columns.integer().cast_unsigned()));
     }
-    let sql = "SELECT series.entity_type, series.entity_id, series.metric, opened FROM episodes JOIN series ON series.series_id = episodes.series_id
-        WHERE series.source = $1 AND NOT settled AND status <> 'withdrawn'";
+    // An episode that is settled by itself goes on counting while its incident lives.
+    let sql = "SELECT series.entity_type, series.entity_id, series.metric, episodes.opened
+        FROM episodes JOIN series ON series.series_id = episodes.series_id JOIN incidents ON incidents.incident_id = episodes.incident_id
+        WHERE series.source = $1 AND NOT incidents.settled AND episodes.status <> 'withdrawn'";
     let shapes = [Shape::Text, Shape::Text, Shape::Text, Shape::Time];
     let mut since: BTreeMap<SeriesName, Time> = BTreeMap::new();
     for mut columns in history.select(&Statement { sql, values: vec![source.into()] }, &shapes)? {
@@ -251,17 +265,21 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
         let from = since.entry(name).or_insert(opened);
         *from = (*from).min(opened);
     }
-    // Evidence that an episode may yet open from.
-    let sql = "SELECT series.entity_type, series.entity_id, series.metric FROM series JOIN buckets ON buckets.series_id = series.series_id
+    // Evidence that an episode may yet open from: what comes after the last one that there was.
+    let sql = "SELECT series.entity_type, series.entity_id, series.metric, min(bucket_start)
+        FROM series JOIN buckets ON buckets.series_id = series.series_id
         WHERE source = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'missing')
+          AND NOT EXISTS (SELECT 1 FROM episodes WHERE episodes.series_id = series.series_id AND status <> 'withdrawn'
+                          AND episodes.opened <= bucket_start AND episodes.last >= bucket_start)
         GROUP BY series.entity_type, series.entity_id, series.metric";
-    let first = boundary.saturating_sub(window);
-    let values = vec![source.into(), Value::time(first), Value::time(boundary)];
-    for mut columns in history.select(&Statement { sql, values }, &shapes[..3])? {
-        since.entry(series_name(&mut columns)).or_insert(boundary);
+    let values = vec![source.into(), Value::time(boundary.saturating_sub(window)), Value::time(boundary)];
+    for mut columns in history.select(&Statement { sql, values }, &shapes)? {
+        let name = series_name(&mut columns);
+        let first = columns.time().unwrap_or(boundary);
+        since.entry(name).or_insert(first);
     }
-    for (name, opened) in since {
-        let verdicts = history.verdicts_of(&name, opened.min(boundary).saturating_sub(window), boundary)?;
+    for (name, from) in since {
+        let verdicts = history.verdicts_of(&name, from, boundary)?;
         unsettled.verdicts.extend((!verdicts.is_empty()).then_some(verdicts));
     }
     Ok(unsettled)

@@ -10,12 +10,18 @@ mod embedded {
 
 /// The migrations of PostgreSQL and TimescaleDB.
 pub(super) fn for_postgres() -> refinery::Runner {
-    postgres::migrations::runner()
+    whole(postgres::migrations::runner())
 }
 
 /// The migrations of SQLite.
 pub(super) fn for_embedded() -> refinery::Runner {
-    embedded::migrations::runner()
+    whole(embedded::migrations::runner())
+}
+
+/// All that is to be applied in one transaction. Otherwise a migration and the note that it was applied are two, and whoever is killed between them
+/// finds tables at the next start that nobody knows of.
+fn whole(runner: refinery::Runner) -> refinery::Runner {
+    runner.set_grouped(true)
 }
 
 /// The names of what was applied: `V1__tables`.

@@ -9,6 +9,7 @@ pub mod incident;
 pub mod label;
 mod ledger;
 mod migration;
+pub mod minute;
 mod postgres;
 mod row;
 pub mod silence;
@@ -109,7 +110,7 @@ pub struct Batch {
     /// Open buckets that look anomalous.
     pub provisionals: Vec<Provisional>,
     /// Open buckets that looked anomalous and no longer do.
-    pub provisionals_withdrawn: Vec<(SeriesId, Time)>,
+    pub provisionals_withdrawn: Vec<Provisional>,
     /// Episodes that are new or changed, each with the incident it belongs to.
     pub episodes: Vec<(Episode, IncidentId)>,
     /// Episodes that no longer hold.
@@ -126,6 +127,8 @@ pub struct Batch {
     pub progress: Vec<Progress>,
     /// Buckets that end at or before `horizon - lateness` change no more; `None`: unchanged since the last commit.
     pub horizon: Option<Time>,
+    /// Buckets that start before this change no more, whatever a later run allows; `None`: unchanged since the last commit.
+    pub settled: Option<Time>,
     /// Who is known, and what became of the records.
     pub ledger: Ledger,
 }

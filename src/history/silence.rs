@@ -65,18 +65,28 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
         silence.reason.as_str().into(),
         now.clone(),
     ];
-    history.execute(&[Statement { sql, values }])?;
-    let mut statements = Vec::new();
-    for series in history.series()? {
-        let name = &series.name;
-        if fits(&silence.entity, &name.entity_id) && silence.metric.as_ref().is_none_or(|metric| *metric == name.metric) {
-            let key: Value = super::row::key(name.id()).into();
-            statements.extend(withdraw_settled(&key, silence, &now));
-        }
+    // In one transaction: a run that hears of the silence finds everything in history as it is to be.
+    let mut statements = vec![Statement { sql, values }];
+    for key in deviant(history, silence)? {
+        statements.extend(withdraw_settled(&key.into(), silence, &now));
     }
-    history.execute(&statements)?;
     let reason = format!("a silence covers it: {}", silence.reason);
-    history.execute(&[Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now] }])
+    statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now] });
+    history.execute(&statements)
+}
+
+/// The series that a silence covers, by their numbers, as far as there is something to be taken back.
+fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<Vec<i64>, HistoryError> {
+    let sql = "SELECT series.series_id, series.entity_id, series.metric FROM series JOIN buckets ON buckets.series_id = series.series_id
+        WHERE bucket_start >= $1 AND bucket_start < $2 AND state IN ('anomalous', 'missing')
+        GROUP BY series.series_id, series.entity_id, series.metric ORDER BY series.series_id";
+    let values = vec![Value::time(silence.from), Value::time(silence.until)];
+    let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text])?;
+    let covered = rows.into_iter().filter_map(|mut columns| {
+        let (key, entity, metric) = (columns.integer(), columns.text()?, columns.text()?);
+        (fits(&silence.entity, &entity) && silence.metric.as_ref().is_none_or(|only| *only == metric)).then_some(key)
+    });
+    Ok(covered.collect())
 }
 
 const WITHDRAW_INCIDENTS: &str =
@@ -103,7 +113,7 @@ fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [State
         Statement {
             sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4
                 WHERE series_id = $1 AND opened >= $2 AND last < $3 AND settled AND status <> 'withdrawn'",
-            values: with(&[now.clone()]),
+            values: with(std::slice::from_ref(now)),
         },
     ]
 }

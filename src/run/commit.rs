@@ -1,13 +1,15 @@
 //! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
 
 use super::ledger::Ledger;
+use super::minute::MinuteCounter;
 use super::names::Directory;
+use super::net::net_changes;
 use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
 use super::{Job, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError, Position};
+use crate::history::{Batch, History, HistoryError};
 use crate::source::Partition;
 use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,8 +29,6 @@ pub struct Committer<'a> {
     restored_horizon: Time,
     /// ...but for anomalies that were not stored yet, which a new model brings to light.
     restored_anomalies: HashSet<(SeriesId, Time)>,
-    /// Buckets among them that are stored with a score.
-    restored_scores: HashSet<(SeriesId, Time)>,
     /// The end of the last bucket that was said, or the last watermark, whichever is later.
     latest_end: Time,
     ledger: Ledger,
@@ -36,40 +36,35 @@ pub struct Committer<'a> {
     placed: HashMap<EntityId, Placement>,
     /// The silences that hold, and when they were last looked at.
     silences: (Vec<Silence>, Instant),
+    minute: MinuteCounter,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
 }
 
 impl<'a> Committer<'a> {
-    /// A committer that goes on from `position`.
+    /// A committer that goes on from what an earlier run left.
     ///
     /// # Errors
     /// A history that cannot be read.
     pub fn new(
         job: &'a Job,
         history: &'a mut dyn History,
-        position: &Position,
         restored: &Restored,
         partitions: &[Partition],
         statistics: &'a Statistics,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
     ) -> Result<Self, HistoryError> {
+        let position = &restored.position;
         let mut directory = Directory::default();
         position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
         let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        let unsettled = restored_horizon.saturating_sub(job.timing.lateness + 2 * job.timing.bucket_width);
+        let unsettled = job.timing.first_unsettled(restored_horizon);
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
-        let mut restored_scores = HashSet::new();
-        if position.horizon.is_some() {
-            history.verdicts(unsettled, restored_horizon, &mut |verdict| {
-                restored_scores.extend(verdict.score.map(|_| (verdict.bucket.series(), verdict.bucket.start)));
-            })?;
-        }
         Ok(Self {
             job,
             history,
@@ -77,11 +72,11 @@ impl<'a> Committer<'a> {
             partitions,
             restored_horizon,
             restored_anomalies,
-            restored_scores,
             latest_end: restored_horizon,
             ledger: Ledger::new(&restored.unsettled),
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
             silences: (restored.silences.clone(), Instant::now()),
+            minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
             statistics,
             observer,
             stop,
@@ -94,10 +89,11 @@ impl<'a> Committer<'a> {
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
     pub fn commit(&mut self, outputs: Vec<Output>) -> Result<Vec<EpisodeId>, HistoryError> {
         let (batch, told) = self.batch(outputs);
-        let (mut wait, started) = (RETRY.0, Instant::now());
-        loop {
+        let mut wait = RETRY.0;
+        let took = loop {
+            let since = Instant::now();
             match self.history.commit(&batch) {
-                Ok(()) => break,
+                Ok(()) => break since.elapsed(),
                 Err(HistoryError::Operation { transient: true, problem, place, .. }) if !self.stop.load(Ordering::Relaxed) => {
                     self.statistics.health.note(Part::History, 0, Some(&format!("{place}: {problem}")));
                     self.sleep(wait);
@@ -105,25 +101,35 @@ impl<'a> Committer<'a> {
                 }
                 Err(error) => return Err(error),
             }
-        }
+        };
         self.statistics.health.note(Part::History, 0, None);
-        self.statistics.commit_microseconds.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.statistics.commit_seconds.add(took);
         self.announce(&batch);
+        self.minute.count(&batch, took);
+        self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
         Ok(told.retired)
     }
 
-    /// The silences that hold, if that has changed. A history that is away is asked again later.
-    pub fn silences(&mut self) -> Option<Vec<Silence>> {
+    /// The silences that hold, if that has changed, and the verdicts that living episodes go on from, which a silence may have changed in history. A
+    /// history that is away is asked again later.
+    pub fn silences(&mut self) -> Option<(Vec<Silence>, Vec<Vec<Verdict>>)> {
         if self.silences.1.elapsed() < SILENCES {
             return None;
         }
         self.silences.1 = Instant::now();
         let now: Vec<Silence> = silence::all(self.history).ok()?.iter().map(SilenceRow::silence).collect();
-        (now != self.silences.0).then(|| {
-            self.silences.0.clone_from(&now);
-            now
-        })
+        if now == self.silences.0 {
+            return None;
+        }
+        let mut verdicts = Vec::new();
+        for ((entity, metric), opened) in self.ledger.oldest() {
+            let Some(name) = self.directory.name(entity, metric) else { continue };
+            let read = self.history.verdicts_of(&name, opened, Time::MAX).ok()?;
+            verdicts.extend((!read.is_empty()).then_some(read));
+        }
+        self.silences.0.clone_from(&now);
+        Some((now, verdicts))
     }
 
     /// Says that this process is still there, while there is nothing to commit.
@@ -131,6 +137,7 @@ impl<'a> Committer<'a> {
     /// # Errors
     /// Another process has taken over. That the store is away is no error: there is nothing to be stored.
     pub fn stay(&mut self) -> Result<(), HistoryError> {
+        self.minute.store_if_over(self.history, self.statistics);
         match self.history.stay() {
             Err(error @ HistoryError::Operation { transient: true, .. }) => {
                 self.statistics.health.note(Part::History, 0, Some(&error.to_string()));
@@ -145,6 +152,7 @@ impl<'a> Committer<'a> {
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
+        self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();
     }
 
@@ -191,8 +199,6 @@ impl<'a> Committer<'a> {
         }
         batch.progress = progress.into_values().collect();
         batch.changes = net_changes(verdicts);
-        // A restart may lack the model that scored a bucket then; what is stored is right.
-        batch.changes.retain(|change| !self.is_forgotten(change));
         let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
         self.latest_end = ends.fold(self.latest_end, Time::max);
         // The end of a file is not the end of time: more may be appended to it.
@@ -200,8 +206,13 @@ impl<'a> Committer<'a> {
             self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
             *horizon = self.latest_end;
         }
-        for (key, (provisional, sign)) in provisionals {
-            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(key) }
+        batch.settled = batch.horizon.map(|horizon| self.job.timing.first_unsettled(horizon));
+        // What is final is not provisional any more.
+        for verdict in batch.changes.iter().filter_map(|change| change.new.or(change.old)) {
+            provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
+        }
+        for (provisional, sign) in provisionals.into_values() {
+            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(provisional) }
         }
         let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
         let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
@@ -210,7 +221,7 @@ impl<'a> Committer<'a> {
         let told = self.tell(&mut batch, episodes, incidents);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
-        self.directory.forget(self.latest_end, &self.job.timing);
+        self.directory.forget(self.latest_end, &self.job.timing, &|| self.ledger.living());
         (batch, told)
     }
 
@@ -218,7 +229,7 @@ impl<'a> Committer<'a> {
     fn place(&mut self, name: &EntityName) -> Option<EntityPlacement> {
         let placement = name.placement();
         let same_place = |known: &Placement| (&known.zone, &known.rack) == (&placement.zone, &placement.rack);
-        if self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
+        if name.is_repeated || self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
             return None;
         }
         self.placed.insert(name.id, placement.clone());
@@ -245,6 +256,7 @@ impl<'a> Committer<'a> {
             batch.incidents_withdrawn.push((id, reason.clone()));
             told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
         }
+        told.incidents.sort_by_key(|(named, _)| (named.incident.opened, named.incident.id));
         told
     }
 
@@ -268,12 +280,6 @@ impl<'a> Committer<'a> {
     /// Whether the bucket had ended when an earlier run committed for the last time.
     fn had_ended(&self, verdict: &Verdict) -> bool {
         verdict.bucket.start + self.job.timing.bucket_width <= self.restored_horizon
-    }
-
-    /// Whether a restart merely says that it no longer knows what an earlier run did.
-    fn is_forgotten(&self, change: &Change) -> bool {
-        let stored = |verdict: &Verdict| self.restored_scores.contains(&(verdict.bucket.series(), verdict.bucket.start));
-        change.old.is_none() && change.new.is_some_and(|verdict| matches!(verdict.state, State::Unscored(_)) && stored(&verdict))
     }
 
     /// Whether an earlier run has said the same.
@@ -300,7 +306,9 @@ impl<'a> Committer<'a> {
                 Some(State::Anomalous) => count.anomalies.add(1),
                 Some(State::Missing) => count.missing.add(1),
                 Some(State::Unscored(_)) => count.unscored.add(1),
-                _ => {}
+                Some(State::Silenced) => count.silenced.add(1),
+                Some(State::Normal) => count.normal.add(1),
+                None => {}
             }
             let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
             if let Some(name) = bucket.and_then(|bucket| self.directory.name(bucket.entity, bucket.metric)) {
@@ -312,6 +320,10 @@ impl<'a> Committer<'a> {
             if let Some(name) = self.directory.name(provisional.entity, provisional.metric) {
                 self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);
             }
+        }
+        for provisional in &batch.provisionals_withdrawn {
+            let name = self.directory.name(provisional.entity, provisional.metric);
+            name.iter().for_each(|name| self.observer.provisional_withdrawn(name, provisional.start));
         }
     }
 }
@@ -326,62 +338,7 @@ struct Told {
 
 impl Told {
     fn tell(&self, observer: &dyn Observer) {
-        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
         self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
-    }
-}
-
-/// What the signed verdicts of a group of epochs come to, at most one change per series and bucket.
-fn net_changes(mut verdicts: Vec<(Verdict, isize)>) -> Vec<Change> {
-    verdicts.sort_unstable();
-    let mut changes: Vec<Change> = Vec::new();
-    let same_bucket = |one: &Verdict, other: &Verdict| {
-        (one.bucket.entity, one.bucket.metric, one.bucket.start) == (other.bucket.entity, other.bucket.metric, other.bucket.start)
-    };
-    for group in verdicts.chunk_by(|one, other| same_bucket(&one.0, &other.0)) {
-        let (mut change, mut cancelled) = (Change { old: None, new: None }, None);
-        for equal in group.chunk_by(|one, other| one.0 == other.0) {
-            match equal.iter().map(|update| update.1).sum::<isize>() {
-                0 => cancelled = Some(equal[0].0),
-                1.. => change.new = Some(equal[0].0),
-                _ => change.old = Some(equal[0].0),
-            }
-        }
-        if change.new.is_some() {
-            // Said and taken back within the group: what is new is a revision all the same.
-            change.old = change.old.or(cancelled);
-        }
-        changes.extend((change.old != change.new).then_some(change));
-    }
-    changes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use dataflows::verdict::Unscored;
-    use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number};
-
-    fn verdict(mean: f64) -> Verdict {
-        let mean = Number(mean);
-        let aggregate = Some(Aggregate { count: 1, mean, min: mean, max: mean, stddev: Number(0.0) });
-        let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 300, aggregate };
-        Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) }
-    }
-
-    #[test]
-    fn signs_add_up_whatever_their_order() {
-        let (one, two) = (verdict(1.0), verdict(2.0));
-        assert_eq!(net_changes(vec![(one, 1)]), [Change { old: None, new: Some(one) }]);
-        assert_eq!(net_changes(vec![(two, 1), (one, -1)]), [Change { old: Some(one), new: Some(two) }]);
-        assert_eq!(net_changes(vec![(one, -1), (two, 1), (two, -1)]), [Change { old: Some(one), new: None }]);
-        assert_eq!(net_changes(vec![(one, 1), (one, -1)]), []);
-    }
-
-    /// Failed once: a file that had grown was read on, and its last bucket taken for one that a restart merely repeats.
-    #[test]
-    fn what_was_said_and_revised_within_a_group_is_a_revision() {
-        let (one, two) = (verdict(1.0), verdict(2.0));
-        assert_eq!(net_changes(vec![(one, 1), (one, -1), (two, 1)]), [Change { old: Some(one), new: Some(two) }]);
+        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
     }
 }

@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 /// A model older than this has missed a whole season of its series. In milliseconds.
 const MODEL_AGE: Time = 86_400_000;
 
-/// A model never expires by itself; an old one is worth a word.
-fn warn_of_age(trained: &[Trained], now: Time) {
+/// Where the trainings of the models in use ended: of each series the newest one counts.
+fn trained_until(trained: &[Trained]) -> Vec<Time> {
     let newest: std::collections::BTreeMap<_, _> = trained.iter().map(|one| (&one.series, one.model.trained_until)).collect();
-    let old = newest.values().filter(|until| now - **until > MODEL_AGE).count();
+    newest.into_values().collect()
+}
+
+/// A model never expires by itself; an old one is worth a word.
+fn warn_of_age(trained_until: &[Time], now: Time) {
+    let old = trained_until.iter().filter(|until| now - **until > MODEL_AGE).count();
     if old > 0 {
-        tracing::warn!("{old} of {} models were trained more than a day ago; is the trainer running?", newest.len());
+        tracing::warn!("{old} of {} models were trained more than a day ago; is the trainer running?", trained_until.len());
     }
 }
 
@@ -79,10 +84,14 @@ impl<'scope> Feed<'scope> {
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
         }
-        if !self.job.until_end {
-            warn_of_age(&trained, self.job.source.now());
+        if trained.is_empty() && !self.job.until_end {
+            tracing::warn!("there are no models yet: buckets stay unscored until `tidewatch train` has run");
         }
-        trained.iter().for_each(|one| self.statistics.set_trained_until(one.model.trained_until));
+        let ends = trained_until(&trained);
+        self.statistics.set_trained(&ends);
+        if !self.job.until_end {
+            warn_of_age(&ends, self.job.source.now());
+        }
         self.statistics.generation.store(generation, Ordering::Relaxed);
         // Nobody listens any more once the run is over.
         let _ = self.sender.send(trained);

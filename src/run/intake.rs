@@ -127,13 +127,9 @@ fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &D
     let (heard, bucket) = (census.now(), job.timing.start(clock.latest()));
     census.announce(arrival, labels_of(decoded), bucket, &mut |word| {
         (outlets.output)(match word {
-            Word::Entity => Output::Entity(Box::new(name_of(
-                arrival.entity,
-                decoded,
-                &job.kinds,
-                &partition.name,
-                (job.timing.start(decoded.time), heard),
-            ))),
+            Word::Entity => {
+                Output::Entity(Box::new(name_of(arrival, decoded, &job.kinds, &partition.name, (job.timing.start(decoded.time), heard))))
+            }
             Word::Metric(place) => Output::Metric(arrival.metrics[place], decoded.metrics[place].0.to_string(), heard),
         });
     });

@@ -1,8 +1,9 @@
 //! The episodes and incidents that are alive, as the graph has said them so far, and what of that history has not heard.
 
+use super::net::net;
 use crate::history::incident::Unsettled;
-use dataflows::{Episode, EpisodeId, Incident, IncidentId, Stage};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Stage, Time};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What is alive.
 #[derive(Default)]
@@ -29,30 +30,26 @@ pub struct Changes {
     pub retired: Vec<EpisodeId>,
 }
 
-/// What signed facts come to, by key: what held before and what holds now.
-fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) -> BTreeMap<K, (Option<T>, Option<T>)> {
-    facts.sort_unstable();
-    let mut changes: BTreeMap<K, (Option<T>, Option<T>)> = BTreeMap::new();
-    let mut facts = facts.into_iter().peekable();
-    while let Some((fact, mut sum)) = facts.next() {
-        while let Some((_, sign)) = facts.next_if(|next| next.0 == fact) {
-            sum += sign;
-        }
-        let change = changes.entry(key(&fact)).or_insert((None, None));
-        match sum {
-            0 => {}
-            1.. => change.1 = Some(fact),
-            _ => change.0 = Some(fact),
-        }
-    }
-    changes
-}
-
 impl Ledger {
     /// A ledger that goes on from what an earlier run left.
     pub fn new(left: &Unsettled) -> Self {
         let left = Unsettled { verdicts: Vec::new(), episodes: left.episodes.clone(), incidents: left.incidents.clone() };
         Self { left, ..Self::default() }
+    }
+
+    /// The series of the episodes that are alive.
+    pub fn living(&self) -> HashSet<(EntityId, MetricId)> {
+        self.episodes.keys().map(|id| (id.entity, id.metric)).collect()
+    }
+
+    /// The oldest living episode of each series: when it opened.
+    pub fn oldest(&self) -> BTreeMap<(EntityId, MetricId), Time> {
+        let mut oldest = BTreeMap::new();
+        for id in self.episodes.keys() {
+            let opened = oldest.entry((id.entity, id.metric)).or_insert(id.opened);
+            *opened = id.opened.min(*opened);
+        }
+        oldest
     }
 
     /// Whether an earlier run has told of an incident.
@@ -126,7 +123,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{EntityId, MetricId, Placement, Scope, Severity};
+    use dataflows::{Placement, Scope, Severity};
 
     fn episode(n: u64, stage: Stage) -> Episode {
         let id = EpisodeId { opened: 300, entity: EntityId(n), metric: MetricId(1) };

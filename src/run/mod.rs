@@ -4,11 +4,14 @@ mod census;
 mod commit;
 mod feed;
 mod health;
+mod histogram;
 mod in_flight;
 mod intake;
 mod ledger;
 mod meeting;
+mod minute;
 mod names;
+mod net;
 mod output;
 mod share;
 mod statistics;
@@ -16,6 +19,7 @@ mod stretch;
 mod worker;
 
 pub use health::{Absence, Health, Part, Stage};
+pub use histogram::BOUNDS;
 pub use statistics::{Activity, Statistics};
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
@@ -28,7 +32,7 @@ use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
-use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing};
+use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing, Verdict};
 use feed::Feed;
 use meeting::{Joined, MeetingError};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -47,6 +51,9 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 const SILENCES: Duration = Duration::from_secs(2);
 /// A process that has nothing to commit says this often that it is still there.
 const PRESENCE: Duration = Duration::from_secs(1);
+
+/// A standby looks this often whether a history that is away is back.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -89,6 +96,9 @@ pub trait Observer: Send + Sync {
     /// An open bucket looks anomalous, and that was committed.
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
 
+    /// An open bucket that looked anomalous no longer does, and that was committed.
+    fn provisional_withdrawn(&self, series: &SeriesName, start: Time);
+
     /// An incident was committed that is new, or has changed since `before`.
     fn incident(&self, incident: &NamedIncident, before: Option<&Incident>);
 
@@ -102,6 +112,7 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn verdict(&self, _: &SeriesName, _: &Change, _: f64) {}
     fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
+    fn provisional_withdrawn(&self, _: &SeriesName, _: Time) {}
     fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
     fn incident_withdrawn(&self, _: &NamedIncident, _: &str) {}
 }
@@ -164,7 +175,7 @@ pub fn run(
     observer: &dyn Observer,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), RunError> {
-    let job = Arc::new(job);
+    let mut job = job;
     if commits(&timely) {
         claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
     }
@@ -173,17 +184,23 @@ pub fn run(
     // Only those who may still be missing, or have verdicts that may change: a history of years holds many more.
     let horizon = history.position(&job.source.identity(), Time::MAX)?.horizon.unwrap_or(Time::MIN);
     let position = history.position(&job.source.identity(), horizon.saturating_sub(names::kept_for(&job.timing)))?;
+    if horizon > Time::MIN {
+        // What an earlier run settled stays so, though this one may allow more lateness: the records behind it are not read again.
+        job.timing.floor = incident::settled(history, &job.source.identity())?.unwrap_or(Time::MIN);
+    }
+    let job = Arc::new(job);
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
     let (news_sender, news) = crossbeam_channel::unbounded();
     let partitions = job.source.partitions()?;
-    let restored = Restored::read(&job, &position, history)?;
-    let mut committer = Committer::new(&job, history, &position, &restored, &partitions, statistics, observer, stop)?;
-    let Restored { unsettled, placements, silences } = restored;
+    let restored = Restored::read(&job, position, history)?;
+    let mut committer = Committer::new(&job, history, &restored, &partitions, statistics, observer, stop)?;
+    let Restored { position, scored, unsettled, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
+        scored,
         unsettled,
         placements,
         silences,
@@ -215,8 +232,8 @@ pub fn run(
                         return Ok(());
                     }
                 }
-                if let Some(silences) = committer.silences() {
-                    let _ = news_sender.send(News::Silences(silences));
+                if let Some((silences, verdicts)) = committer.silences() {
+                    let _ = news_sender.send(News::Silences(silences, verdicts));
                 }
             }
         });
@@ -233,23 +250,27 @@ pub fn run(
 
 /// What an earlier run left, as the graph and the committing thread need it.
 struct Restored {
+    position: Position,
+    /// The verdicts on buckets that may still change, as far as they have a score.
+    scored: Vec<Verdict>,
     unsettled: Unsettled,
     placements: Vec<EntityPlacement>,
     silences: Vec<Silence>,
 }
 
 impl Restored {
-    fn read(job: &Job, position: &Position, history: &mut dyn History) -> Result<Self, HistoryError> {
+    fn read(job: &Job, position: Position, history: &mut dyn History) -> Result<Self, HistoryError> {
         let source = job.source.identity();
         let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
         let Some(horizon) = position.horizon else {
-            return Ok(Self { unsettled: Unsettled::default(), placements: Vec::new(), silences });
+            return Ok(Self { position, scored: Vec::new(), unsettled: Unsettled::default(), placements: Vec::new(), silences });
         };
-        // The first bucket that is not settled at that watermark.
-        let boundary = job.timing.start(horizon.saturating_sub(job.policy.retention())) + job.timing.bucket_width;
+        let boundary = job.timing.first_unsettled(horizon);
         let window = job.policy.buckets(job.policy.episode.window);
         let unsettled = incident::unsettled(history, &source, boundary, window)?;
-        Ok(Self { unsettled, placements: incident::placements(history, &source)?, silences })
+        let mut scored = Vec::new();
+        history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(verdict.score.map(|_| verdict)))?;
+        Ok(Self { position, scored, unsettled, placements: incident::placements(history, &source)?, silences })
     }
 }
 
@@ -289,7 +310,18 @@ fn threads(timely: &timely::Config) -> usize {
 pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
     let source = source.identity();
     let (mut told, since) = (false, Instant::now());
-    while !history.claim(&source, bucket_width)? {
+    loop {
+        match history.claim(&source, bucket_width) {
+            Ok(true) => break,
+            Ok(false) => {}
+            // To a standby, a store that is away is weather; another process can take it no more than this one.
+            Err(HistoryError::Operation { transient: true, place, problem, .. }) if standby && !stop.load(Ordering::Relaxed) => {
+                tracing::warn!(%place, %problem, "history is away; the standby waits");
+                std::thread::sleep(AWAY);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
         // A server notices a moment later that the last session of this very process has ended.
         let patient = standby || since.elapsed() < LINGERING;
         if !patient || stop.load(Ordering::Relaxed) {

@@ -1,13 +1,13 @@
 //! Names become identities on the reading side; identities become names again on the committing side, which forgets what is no longer spoken of.
 
-use super::census::step;
+use super::census::{Arrival, step};
 use super::output::EntityName;
 use crate::history::{RawEvent, Series};
 use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
-use dataflows::{EntityId, MetricId, Time, Timing};
+use dataflows::{EntityId, MetricId, Placement, Time, Timing};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The identity of the entity of an event.
@@ -24,15 +24,16 @@ pub fn labels_of(decoded: &Decoded<'_>) -> u64 {
     decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0)
 }
 
-/// The name of an event's entity, seen in a partition in the bucket that starts at `since`, when event time was at `heard`.
-pub fn name_of(id: EntityId, decoded: &Decoded<'_>, kinds: &Kinds, partition: &str, (since, heard): (Time, Time)) -> EntityName {
+/// The name of the entity of an event that an arrival brings in a partition, in the bucket that starts at `since`, when event time was at `heard`.
+pub fn name_of(arrival: &Arrival<'_>, decoded: &Decoded<'_>, kinds: &Kinds, partition: &str, (since, heard): (Time, Time)) -> EntityName {
     let kind = kinds.iter().nth(decoded.kind);
     let label = |name: Option<&String>| {
         let named = decoded.labels.iter().find(|label| name.is_some_and(|name| *name == label.0));
         named.map_or_else(String::new, |label| label.1.to_string())
     };
     EntityName {
-        id,
+        id: arrival.entity,
+        is_repeated: arrival.replayed,
         rack: label(kind.and_then(|kind| kind.rack.as_ref())),
         zone: label(kind.and_then(|kind| kind.zone.as_ref())),
         since,
@@ -82,9 +83,14 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// Takes note of where an earlier run found an entity; the last word counts.
+    pub fn recall(&mut self, placement: &Placement) {
+        self.known.insert(placement.entity, (place_of(&placement.zone, &placement.rack), placement.since));
+    }
+
     /// Whether an entity stands elsewhere than it was said to, or was not said to stand anywhere for long.
     pub fn is_news(&mut self, name: &EntityName) -> bool {
-        let place = EntityId::of(&name.zone, &name.rack).0;
+        let place = place_of(&name.zone, &name.rack);
         if self.known.len() > 2 * self.kept.max(PLACED_MIN) {
             let mut heard: Vec<Time> = self.known.values().map(|known| known.1).collect();
             let middle = heard.len() / 2;
@@ -94,6 +100,10 @@ impl Placed {
         }
         self.known.insert(name.id, (place, name.heard)).is_none_or(|known| known.0 != place)
     }
+}
+
+fn place_of(zone: &str, rack: &str) -> u64 {
+    EntityId::of(zone, rack).0
 }
 
 /// Fewer places are not worth forgetting.
@@ -138,6 +148,7 @@ impl Directory {
                 since: i64::MIN,
                 partition: series.partition.clone(),
                 heard: last,
+                is_repeated: true,
             },
             stored: HashSet::new(),
         });
@@ -168,13 +179,15 @@ impl Directory {
         known.1 = known.1.max(heard);
     }
 
-    /// Lets go of the names that no verdict can need any more when event time has come to `horizon`.
-    pub fn forget(&mut self, horizon: Time, timing: &Timing) {
+    /// Lets go of the names that no verdict and no living episode can need any more when event time has come to `horizon`.
+    pub fn forget(&mut self, horizon: Time, timing: &Timing, living: &dyn Fn() -> HashSet<(EntityId, MetricId)>) {
         let before = horizon.saturating_sub(kept_for(timing));
         if horizon < Time::MAX && before >= self.swept.saturating_add(step(timing)) {
             self.swept = before;
-            self.entities.retain(|_, known| known.name.heard >= before);
-            self.metrics.retain(|_, known| known.1 >= before);
+            let living = living();
+            let (entities, metrics): (HashSet<EntityId>, HashSet<MetricId>) = living.into_iter().unzip();
+            self.entities.retain(|id, known| known.name.heard >= before || entities.contains(id));
+            self.metrics.retain(|id, known| known.1 >= before || metrics.contains(id));
         }
     }
 
@@ -231,7 +244,7 @@ impl Directory {
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800 };
+    const TIMING: Timing = Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800, floor: Time::MIN };
 
     fn name(id: u64, label: &str, heard: Time) -> EntityName {
         let labels = vec![("rack_id".to_string(), label.to_string())];
@@ -240,6 +253,7 @@ mod tests {
             rack: String::new(),
             zone: String::new(),
             since: heard,
+            is_repeated: false,
             entity_type: "server".into(),
             entity_id: format!("srv-{id}"),
             labels,
@@ -254,7 +268,7 @@ mod tests {
         for time in 0..100_000_i64 {
             directory.hear_entity(name(time.cast_unsigned(), "a", time));
             directory.hear_metric(MetricId(u32::try_from(time).unwrap()), "cpu".into(), time);
-            directory.forget(time, &TIMING);
+            directory.forget(time, &TIMING, &HashSet::new);
         }
         let most = 2 * usize::try_from(kept_for(&TIMING) + step(&TIMING) + 1).unwrap();
         assert!(directory.len() <= most, "{} names of which {most} may be needed", directory.len());

@@ -80,6 +80,8 @@ pub struct EntityName {
     pub partition: String,
     /// When it was heard, in event time, rounded down.
     pub heard: Time,
+    /// Whether an earlier run read the record: where the entity stands was stored then.
+    pub is_repeated: bool,
 }
 
 impl EntityName {

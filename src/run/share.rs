@@ -23,6 +23,7 @@ pub type Front = Mutex<BTreeMap<u32, Option<Time>>>;
 /// All partitions of one worker.
 pub struct Share<'a> {
     job: &'a Job,
+    position: &'a Position,
     reader: Box<dyn Reader>,
     stretches: Vec<Stretch>,
     metrics: Metrics,
@@ -45,7 +46,7 @@ impl<'a> Share<'a> {
     /// Opens this worker's partitions where the last commit left them.
     pub fn open(
         job: &'a Job,
-        position: &Position,
+        position: &'a Position,
         mine: &[Partition],
         front: &'a Front,
         statistics: &'a Statistics,
@@ -62,7 +63,7 @@ impl<'a> Share<'a> {
         let reader = job.source.open(&offsets)?;
         let stretches = mine.iter().map(|partition| Stretch::new(partition.clone(), position, job)).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        let share = Self { job, reader, stretches, metrics: Metrics::default(), restored_horizon, front, statistics };
+        let share = Self { job, position, reader, stretches, metrics: Metrics::default(), restored_horizon, front, statistics };
         share.stretches.iter().for_each(|stretch| share.show(stretch));
         Ok(share)
     }
@@ -70,8 +71,10 @@ impl<'a> Share<'a> {
     /// Takes up a partition that appeared after the start.
     pub fn add(&mut self, partition: &Partition) -> Result<(), SourceError> {
         if self.stretches.iter().all(|stretch| stretch.partition != *partition) {
-            self.reader.add(partition, None)?;
-            self.stretches.push(Stretch::new(partition.clone(), &Position::default(), self.job));
+            // One that an earlier run has read, and that the broker did not name at the start, goes on where it was.
+            let offset = self.position.of(&partition.name).map(|progress| progress.replay_offset);
+            self.reader.add(partition, offset)?;
+            self.stretches.push(Stretch::new(partition.clone(), self.position, self.job));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a run counts, for the status line, the summary and the server.
 
 use super::health::Health;
+use super::histogram::Histogram;
 use crate::history::{EVENT, Outcome};
 use dataflows::Time;
 use std::collections::BTreeMap;
@@ -47,18 +48,22 @@ pub struct Statistics {
     pub verdicts: Counter,
     /// Verdicts that took the place of an earlier one.
     pub revisions: Counter,
+    /// Buckets as they should be.
+    pub normal: Counter,
     /// Anomalies committed.
     pub anomalies: Counter,
     /// Buckets of series that fell silent.
     pub missing: Counter,
     /// Buckets without a model.
     pub unscored: Counter,
+    /// Deviations that a silence covers.
+    pub silenced: Counter,
     /// Anomalies that a revision took back.
     pub withdrawn: Counter,
     /// Transactions.
     pub commits: Counter,
-    /// How long they took together, in microseconds, waits for a store that was away included.
-    pub commit_microseconds: Counter,
+    /// How long they took.
+    pub commit_seconds: Histogram,
     /// Events left out because their partition had been idle for longer than the lateness.
     pub behind: Counter,
     /// The generation of the models in use.
@@ -68,9 +73,9 @@ pub struct Statistics {
     /// Records refused, by reason, as far as they were counted by their partitions.
     refused: Mutex<BTreeMap<String, u64>>,
     activity: Mutex<Option<Activity>>,
+    /// The models in use, and where the trainings of the oldest and of the newest of them ended.
+    trained: Mutex<(u64, Option<(Time, Time)>)>,
     horizon: AtomicI64,
-    /// The latest end of a training among the models in use.
-    trained_until: AtomicI64,
 }
 
 impl Default for Statistics {
@@ -80,19 +85,21 @@ impl Default for Statistics {
             dead_letters: Counter::default(),
             verdicts: Counter::default(),
             revisions: Counter::default(),
+            normal: Counter::default(),
             anomalies: Counter::default(),
             missing: Counter::default(),
             unscored: Counter::default(),
+            silenced: Counter::default(),
             withdrawn: Counter::default(),
             commits: Counter::default(),
-            commit_microseconds: Counter::default(),
+            commit_seconds: Histogram::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
             health: Health::default(),
             refused: Mutex::default(),
             activity: Mutex::default(),
+            trained: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
-            trained_until: AtomicI64::new(Time::MIN),
         }
     }
 }
@@ -138,14 +145,15 @@ impl Statistics {
         *self.activity.lock().expect("no holder panics")
     }
 
-    /// Says when the training of the newest model ended.
-    pub fn set_trained_until(&self, time: Time) {
-        self.trained_until.fetch_max(time, Ordering::Relaxed);
+    /// Takes note of the models in use, one per series, by the ends of their trainings.
+    pub fn set_trained(&self, ends: &[Time]) {
+        let span = ends.iter().min().copied().zip(ends.iter().max().copied());
+        *self.trained.lock().expect("no holder panics") = (ends.len() as u64, span);
     }
 
-    /// When the training of the newest model ended, in event time; `None` before the first model.
-    pub fn trained_until(&self) -> Option<Time> {
-        Some(self.trained_until.load(Ordering::Relaxed)).filter(|time| *time > Time::MIN)
+    /// The number of models in use, and where the trainings of the oldest and of the newest of them ended.
+    pub fn trained(&self) -> (u64, Option<(Time, Time)>) {
+        *self.trained.lock().expect("no holder panics")
     }
 
     /// The common watermark that was committed last; `None` before the first.

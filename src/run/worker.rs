@@ -12,7 +12,7 @@ use crate::models::Trained;
 use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::{
-    Acquaintance, EpisodeId, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, bucket_samples, collect_epochs,
+    Acquaintance, EpisodeId, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, Verdict, bucket_samples, collect_epochs,
     group_episodes, score_buckets,
 };
 use std::cell::{Cell, RefCell};
@@ -40,8 +40,8 @@ const NAP: Duration = Duration::from_millis(5);
 pub enum News {
     /// Everything up to this epoch is durable; these episodes can change no more.
     Durable(Epoch, Vec<EpisodeId>),
-    /// The silences that hold from now on.
-    Silences(Vec<Silence>),
+    /// The silences that hold from now on, and the verdicts of series with living episodes, which they may have changed in history.
+    Silences(Vec<Silence>, Vec<Vec<Verdict>>),
 }
 
 /// The way to the committing thread, and its news.
@@ -53,6 +53,8 @@ pub struct Common {
     pub job: Arc<Job>,
     /// Where the last commit left off.
     pub position: Position,
+    /// The verdicts on buckets that may still change, as far as they have a score.
+    pub scored: Vec<Verdict>,
     /// What of it may still change.
     pub unsettled: Unsettled,
     /// Where entities stand.
@@ -87,13 +89,16 @@ impl Common {
     }
 }
 
+/// Updates of where entities stand.
+type Placements = timely::container::CapacityContainerBuilder<Vec<(Placement, Epoch, isize)>>;
+
 /// The ends of the graph that one worker holds.
 struct Ends {
     events: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Plain<Event>>>,
     reports: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Report>>>,
     acquaintances: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Acquaintance>>>,
     facts: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(u64, Fact)>>>,
-    placements: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<(Placement, Epoch, isize)>>>,
+    placements: InputHandle<Epoch, Placements>,
     outputs: InputHandle<Epoch, timely::container::CapacityContainerBuilder<Vec<Output>>>,
     durable: ProbeHandle<Epoch>,
     queue: Rc<RefCell<Epochs<Output>>>,
@@ -165,6 +170,13 @@ impl Ends {
         (0..peers as u64).for_each(|peer| self.facts.send((peer, Fact::Silences(silences.to_vec()))));
     }
 
+    /// Tells the graph what episodes go on from.
+    fn restore(&mut self, verdicts: &[Vec<Verdict>]) {
+        for verdicts in verdicts {
+            self.facts.send((verdicts[0].bucket.entity.0, Fact::Restored(verdicts.clone())));
+        }
+    }
+
     /// Takes what the committing thread has to say.
     fn hear(&mut self, news: Vec<News>, peers: usize) {
         for news in news {
@@ -173,7 +185,10 @@ impl Ends {
                     self.queue.borrow_mut().release(epoch);
                     retired.into_iter().for_each(|episode| self.facts.send((episode.entity.0, Fact::Retired(episode))));
                 }
-                News::Silences(silences) => self.silence(&silences, peers),
+                News::Silences(silences, verdicts) => {
+                    self.silence(&silences, peers);
+                    self.restore(&verdicts);
+                }
             }
         }
     }
@@ -191,7 +206,7 @@ impl Ends {
             output: &mut |output| {
                 if let Output::Entity(name) = &output {
                     facts.send((name.id.0, Fact::Name(name.id, name.entity_id.clone())));
-                    if placed.is_news(name) {
+                    if !name.is_repeated && placed.is_news(name) {
                         placements.send((name.placement(), epoch, 1));
                     }
                 }
@@ -264,6 +279,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
     let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
+    common.placements.iter().for_each(|placed| ends.placed.recall(&placed.placement));
     if index == 0 {
         acquaint(&mut ends, common, peers);
         models.iter().filter_map(|models| models.recv().ok()).take(1).for_each(|trained| ends.learn(trained));
@@ -357,9 +373,8 @@ fn acquaint(ends: &mut Ends, common: &Common, peers: usize) {
         ends.facts.send((placement.entity.0, Fact::Name(placement.entity, entity_id.clone())));
         ends.placements.send((placement.clone(), Epoch::default(), 1));
     }
-    for verdicts in &common.unsettled.verdicts {
-        ends.facts.send((verdicts[0].bucket.entity.0, Fact::Restored(verdicts.clone())));
-    }
+    common.scored.iter().for_each(|verdict| ends.facts.send((verdict.bucket.entity.0, Fact::Scored(*verdict))));
+    ends.restore(&common.unsettled.verdicts);
     // In a bucket that may still change, a series may be missing that is forgotten in the next.
     let unsettled = job.timing.lateness + 2 * job.timing.bucket_width;
     let since = position.horizon.unwrap_or(Time::MIN).saturating_sub(job.timing.forget + unsettled);

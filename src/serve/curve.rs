@@ -37,7 +37,7 @@ pub async fn curve(State(site): State<Arc<Site>>, Path(name): Path<String>, Quer
         let points: Vec<Value> = if step == width {
             verdicts.iter().map(|verdict| point(verdict, model.as_ref())).collect()
         } else {
-            verdicts.chunk_by(|one, other| hour(one, step) == hour(other, step)).map(|hour| together(hour, step)).collect()
+            verdicts.chunk_by(|one, other| hour(one, step) == hour(other, step)).map(|hour| together(hour, step, model.as_ref())).collect()
         };
         Ok(json!({
             "series": series.to_string(), "entity_type": series.entity_type, "entity_id": series.entity_id, "metric": series.metric,
@@ -56,17 +56,24 @@ fn made(trained: &Trained) -> Value {
     })
 }
 
-/// One bucket. The parts are those of the model in force then, where the store still has it: it alone knows how expected comes about.
+/// What was expected of a bucket, apart: what is usual for its time by the newest model, and the rest, which is the trend. A verdict keeps their sum alone,
+/// so of what an earlier model has scored this is an approximation. `None` without a model or a score.
+fn parts(verdict: &Verdict, model: Option<&Trained>) -> Option<(f64, f64)> {
+    let (trained, score) = model.zip(verdict.score)?;
+    let seasonal = trained.model.expected(verdict.bucket.start) - trained.model.level;
+    Some((score.expected.0 - seasonal, seasonal))
+}
+
+/// One bucket.
 fn point(verdict: &Verdict, model: Option<&Trained>) -> Value {
     let (start, aggregate, score) = (verdict.bucket.start, verdict.bucket.aggregate, verdict.score);
-    let parts = model.zip(score).filter(|(trained, score)| trained.model.expected(start).to_bits() == score.expected.0.to_bits());
+    let parts = parts(verdict, model);
     json!({
         "timestamp": instant::format(start), "state": verdict.state.as_str(), "count": aggregate.map_or(0, |aggregate| aggregate.count),
         "mean": aggregate.map(|aggregate| aggregate.mean.0), "min": aggregate.map(|aggregate| aggregate.min.0),
         "max": aggregate.map(|aggregate| aggregate.max.0), "expected": score.map(|score| score.expected.0),
         "sigma": score.map(|score| score.sigma.0), "z_score": score.map(|score| score.z_score.0),
-        "level": parts.map(|(trained, _)| trained.model.level),
-        "seasonal": parts.map(|(trained, score)| score.expected.0 - trained.model.level),
+        "trend": parts.map(|parts| parts.0), "seasonal": parts.map(|parts| parts.1),
     })
 }
 
@@ -76,7 +83,7 @@ fn hour(verdict: &Verdict, step: Time) -> Time {
 
 /// The buckets of one hour as one point: means weighted by samples, the extremes, and the z_score that is furthest from 0.
 #[allow(clippy::cast_precision_loss)] // samples of an hour
-fn together(verdicts: &[Verdict], step: Time) -> Value {
+fn together(verdicts: &[Verdict], step: Time, model: Option<&Trained>) -> Value {
     let aggregates = || verdicts.iter().filter_map(|verdict| verdict.bucket.aggregate);
     let scores = || verdicts.iter().filter_map(|verdict| verdict.score);
     let count: u64 = aggregates().map(|aggregate| aggregate.count).sum();
@@ -84,6 +91,9 @@ fn together(verdicts: &[Verdict], step: Time) -> Value {
     let scored = scores().count() as f64;
     let average = |sum: f64| (scored > 0.0).then(|| sum / scored);
     let z_score = scores().map(|score| score.z_score.0).max_by(|one, other| one.abs().total_cmp(&other.abs()));
+    let parts = || verdicts.iter().filter_map(|verdict| parts(verdict, model));
+    let parted = parts().count() as f64;
+    let part = |sum: f64| (parted > 0.0).then(|| sum / parted);
     let is = |state: Standing| verdicts.iter().any(|verdict| verdict.state == state);
     let state = [Standing::Anomalous, Standing::Missing, Standing::Silenced].into_iter().find(|state| is(*state));
     json!({
@@ -93,7 +103,7 @@ fn together(verdicts: &[Verdict], step: Time) -> Value {
         "min": aggregates().map(|aggregate| aggregate.min.0).min_by(f64::total_cmp),
         "max": aggregates().map(|aggregate| aggregate.max.0).max_by(f64::total_cmp),
         "expected": average(scores().map(|score| score.expected.0).sum()), "sigma": average(scores().map(|score| score.sigma.0).sum()),
-        "z_score": z_score, "level": null, "seasonal": null,
+        "z_score": z_score, "trend": part(parts().map(|parts| parts.0).sum()), "seasonal": part(parts().map(|parts| parts.1).sum()),
     })
 }
 
@@ -122,7 +132,7 @@ mod tests {
     #[test]
     fn an_hour_weighs_its_buckets_and_keeps_the_worst_of_them() {
         let hour =
-            together(&[verdict(3_600_000, 10, 10.0, 0.5), verdict(3_900_000, 30, 14.0, -4.0), verdict(4_200_000, 0, 0.0, 1.0)], 3_600_000);
+            together(&[verdict(3_600_000, 10, 10.0, 0.5), verdict(3_900_000, 30, 14.0, -4.0), verdict(4_200_000, 0, 0.0, 1.0)], 3_600_000, None);
         assert_eq!(hour["timestamp"], "1970-01-01T01:00:00Z");
         assert_eq!((hour["mean"].as_f64(), hour["z_score"].as_f64()), (Some(13.0), Some(-4.0)));
         assert_eq!((hour["state"].as_str(), hour["count"].as_u64()), (Some("anomalous"), Some(40)));

@@ -81,10 +81,10 @@ fn distance(episode: &EpisodeRow) -> f64 {
 /// The arithmetic behind the worst bucket of an episode, as `tidewatch explain` says it.
 fn words(site: &Site, stores: &mut Stores, episode: &EpisodeRow) -> Result<Option<String>, Problem> {
     let start = episode.peak.map_or(episode.opened, |(start, _)| start);
-    let Some(verdict) = stores.history()?.verdict(&episode.name, start)? else { return Ok(None) };
     let model = stores.model(&episode.name);
     let threshold = site.policy.limits(MetricId::of(&episode.name.metric)).threshold;
-    Ok((site.explain)(&episode.name, &verdict, site.width, threshold, model.as_ref()).ok())
+    let words = (site.explain)(stores.history()?, &episode.name, start, site.width, threshold, model.as_ref());
+    words.map_err(|error| Problem::Away(format!("{error:#}")))
 }
 
 /// How an incident grew: at each moment that something began, how many series and entities had been hit by then, and which are new.

@@ -11,11 +11,12 @@ mod pulse;
 mod router;
 mod silences;
 
+use crate::history::History;
 use crate::instant;
 use crate::models::Trained;
 use crate::run::Statistics;
 use crate::series::SeriesName;
-use dataflows::{Policy, Time, Verdict};
+use dataflows::{Policy, Time};
 use desk::Desk;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
@@ -54,8 +55,8 @@ pub enum ServeError {
     Start(#[source] std::io::Error),
 }
 
-/// The arithmetic behind a verdict in words: of a series, its verdict, the width of a bucket, the threshold, and the newest model.
-pub type Explain = fn(&SeriesName, &Verdict, Time, f64, Option<&Trained>) -> anyhow::Result<String>;
+/// The arithmetic behind a verdict in words: of a series, the start and the width of a bucket, the threshold, and the newest model.
+pub type Explain = fn(&mut dyn History, &SeriesName, Time, Time, f64, Option<&Trained>) -> anyhow::Result<Option<String>>;
 
 /// What the server shows.
 pub struct Shown<'a> {
@@ -189,7 +190,7 @@ mod tests {
             policy: Policy::default(),
             bucket_width: 300_000,
             token_file: None,
-            explain: |_, _, _, _, _| Ok(String::new()),
+            explain: |_, _, _, _, _, _| Ok(None),
         };
         Site { token: token.map(Into::into), ..Site::new(shown, is_loopback).unwrap() }
     }

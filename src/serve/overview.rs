@@ -71,7 +71,7 @@ pub async fn overview(State(site): State<Arc<Site>>) -> Result<Json<Value>, Prob
         "now": instant::format(now),
         "bucket_seconds": width / 1000,
         "threshold": site.policy.limits.threshold,
-        "trained_until": site.statistics.trained_until().map(instant::format),
+        "trained_until": site.statistics.trained().1.map(|ends| ends.1).map(instant::format),
     });
     match known {
         Ok(fleet) => answer["fleet"] = fleet,

@@ -36,7 +36,7 @@ pub async fn names() -> Html<String> {
     page("Series", include_str!("page/names.html"), "names.js")
 }
 
-/// `GET /series/{series}`.
+/// `GET /series/{series}`, and `GET /series/{entity}/{metric}` for those who know no more of it.
 pub async fn series() -> Html<String> {
     page("Series", include_str!("page/series.html"), "series.js")
 }

@@ -37,6 +37,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/", get(page::overview))
         .route("/series", get(page::names))
         .route("/series/{series}", get(page::series))
+        .route("/series/{entity}/{metric}", get(page::series))
         .route("/incidents/{id}", get(page::incident))
         .route("/silences", get(page::silences))
         .route("/assets/{name}", get(page::asset))
@@ -65,12 +66,14 @@ struct Readiness {
     away: Vec<Away>,
     /// The common watermark that was committed last; `null` before the first.
     watermark: Option<String>,
+    /// How far it is behind the wall clock; less than 0 where a simulated clock is ahead.
+    lag_seconds: Option<f64>,
 }
 
 impl Readiness {
     fn of(site: &Site) -> Self {
-        let Beat { ready, stage, away, watermark, .. } = Beat::of(&site.statistics, &site.rates);
-        Self { ready, stage, away, watermark }
+        let Beat { ready, stage, away, watermark, lag_seconds, .. } = Beat::of(&site.statistics, &site.rates);
+        Self { ready, stage, away, watermark, lag_seconds }
     }
 }
 
@@ -89,12 +92,13 @@ mod tests {
     fn a_run_is_ready_once_it_watches_and_while_nothing_is_away() {
         let site = site(true, None);
         let statistics = &site.statistics;
-        assert_eq!(answer(&site), r#"{"ready":false,"stage":"starting","away":[],"watermark":null}"#);
+        assert_eq!(answer(&site), r#"{"ready":false,"stage":"starting","away":[],"watermark":null,"lag_seconds":null}"#);
         statistics.health.begin(1);
         assert!(answer(&site).starts_with(r#"{"ready":false,"stage":"restoring""#));
         statistics.health.caught_up();
         statistics.set_horizon(1_768_780_800_000);
-        assert_eq!(answer(&site), r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z"}"#);
+        let text = answer(&site);
+        assert!(text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#), "{text}");
         statistics.health.note(Part::History, 0, Some("connection refused"));
         let text = answer(&site);
         assert!(text.starts_with(r#"{"ready":false,"stage":"watching","away":[{"what":"history","since":"2"#), "{text}");

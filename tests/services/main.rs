@@ -1,7 +1,12 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
+mod compose;
+#[path = "../dashboards/mod.rs"]
+mod dashboards;
+mod grafana;
 mod hostile;
 mod kills;
+mod notebooks;
 mod order;
 mod processes;
 mod real_series;

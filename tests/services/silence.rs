@@ -62,14 +62,14 @@ fn a_broker_that_is_away_for_ten_minutes_makes_nobody_missing() {
     broker.services(&["stop-one", "kafka"]);
     std::thread::sleep(Duration::from_secs(10));
     broker.services(&["start-one", "kafka"]);
-    assert!(run.says("Kafka is back"), "{}", run.said());
+    assert!(run.says("the source is back"), "{}", run.said());
     let (code, _, said) = producer.finish();
     assert_eq!(code, Some(0), "{said}");
     std::thread::sleep(Duration::from_secs(3));
     run.signal("INT");
     let (code, printed, said) = run.finish();
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("Kafka is away"), "{said}");
+    assert!(said.contains("the source is away"), "{said}");
     assert!(!printed.contains("  missing  ") && said.contains(" 0 missing"), "{printed}{said}");
     tidewatch(&["run", "--source", &address, "--history", &history, "--models", &history, "--until-end"]);
     let verdicts = relation(&history);

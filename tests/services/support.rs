@@ -69,6 +69,11 @@ impl Database {
         postgres::Client::connect(&self.url(), postgres::NoTls).unwrap().query_one(query, &[]).map_or(0, |row| row.get(0))
     }
 
+    /// Runs statements that give nothing.
+    pub fn run(&self, statements: &str) {
+        postgres::Client::connect(&self.url(), postgres::NoTls).unwrap().batch_execute(statements).unwrap();
+    }
+
     /// The one text that a query gives.
     pub fn text(&self, query: &str) -> String {
         postgres::Client::connect(&self.url(), postgres::NoTls)

@@ -177,3 +177,100 @@ fn an_incident_that_is_open_when_the_run_is_killed_goes_on_after_it() {
     assert_eq!(incidents(&place), incidents(&whole));
     assert_eq!(incidents(&whole).len(), 1, "{:#?}", incidents(&whole));
 }
+
+/// Runs a log in pieces, as a file that grows between runs, and gives the digest.
+fn in_pieces(place: &Place, log: &str, cuts: &[usize], flags: &str) -> String {
+    let mut digest = String::new();
+    for cut in cuts.iter().copied().chain([usize::MAX]) {
+        let part: String = log.split_inclusive('\n').take(cut).collect();
+        place.write("log.jsonl", part);
+        digest = place.run(&format!("run --source file:log.jsonl {flags}")).well().digest();
+    }
+    digest
+}
+
+// Failed: an episode that was settled by itself was not read back, though its incident went on.
+#[test]
+fn a_restart_keeps_the_settled_episodes_of_an_incident_that_lives() {
+    let shift = |host: usize, minute: i64| match host {
+        // Again and again: each time another episode, within the hour that joins them.
+        3 if (100..800).contains(&minute) && minute % 60 < 20 => 30.0,
+        _ => 0.0,
+    };
+    let log = lines(0..1200, shift);
+    let whole = trained();
+    let wanted = in_pieces(&whole, &log, &[], "");
+    assert_eq!(incidents(&whole).len(), 1, "{:#?}", incidents(&whole));
+    assert!(whole.count("SELECT count(*) FROM episodes") > 8);
+    let place = trained();
+    assert_eq!(in_pieces(&place, &log, &[1200, 1500, 2000], ""), wanted);
+    assert_eq!(incidents(&place), incidents(&whole));
+}
+
+// Failed: buckets of which nothing was read again were opened anew by one late record, and overwritten.
+#[test]
+fn a_longer_lateness_after_a_restart_leaves_alone_what_was_settled() {
+    let place = trained();
+    let log = lines(0..600, |_, _| 0.0);
+    in_pieces(&place, &log, &[], "--lateness 10m");
+    let sum = "SELECT count(*) FROM buckets WHERE bucket_start >= 1768780800000 AND count = 1";
+    let before = (place.count(sum), place.count("SELECT count(*) FROM anomalies"));
+    let late = format!("{log}{}\n{}\n", line(3, START + 200, 99.0), line(3, START + 590, 50.0));
+    in_pieces(&place, &late, &[], "--lateness 12h");
+    assert_eq!(place.count("SELECT sum(records) FROM outcomes WHERE outcome = 'too_late'"), 1);
+    assert_eq!(
+        (place.count(sum), place.count("SELECT count(*) FROM anomalies")),
+        (before.0 - 1, before.1),
+        "only the last one has two samples now"
+    );
+}
+
+// Failed: after two trainings the store had let go of the model that had scored the bucket, and the incident was withdrawn.
+#[test]
+fn trainings_and_a_restart_take_no_incident_away() {
+    let place = trained();
+    let shift = |host: usize, minute: i64| if host == 3 && minute >= 30 { 30.0 } else { 0.0 };
+    let log = lines(0..70, shift);
+    in_pieces(&place, &log, &[], "");
+    let told = incidents(&place);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    for until in ["2026-01-19T00:50:00Z", "2026-01-19T01:00:00Z", "2026-01-19T01:05:00Z"] {
+        place.run(&format!("train --until {until}")).well();
+    }
+    place.run("run --source file:log.jsonl").well();
+    // The newer models expect a little else of what came after them; the rest keeps what it was scored with.
+    let (now, id) = (incidents(&place), &told[0][told[0].len() - 18..]);
+    assert!(now.len() == 1 && now[0].ends_with(id) && now[0].contains("8 anomalous"), "{now:#?}, not {told:#?}");
+    assert_eq!(place.count("SELECT count(*) FROM buckets WHERE bucket_start >= 1768780800000 AND state LIKE 'unscored%'"), 0);
+}
+
+// Failed: what was older than the verdicts in the graph, and yet not settled, was silenced in history only; a restart said otherwise.
+#[test]
+fn a_silence_reaches_an_episode_that_is_older_than_the_lateness_in_a_run_that_watches() {
+    let place = trained();
+    // Over for an hour and a half when the silence comes, beside one that goes on.
+    let shift = |host: usize, minute: i64| match host {
+        3 if (100..130).contains(&minute) => 30.0,
+        5 if minute >= 100 => 30.0,
+        _ => 0.0,
+    };
+    let log = lines(0..220, shift);
+    let (mut run, mut pipe) = place.call("--source file:- --commit-interval 50ms").piped();
+    pipe.write_all(log.as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    assert!(run.says(" watching "));
+    assert!(place.comes_to_hold("SELECT count(*) FROM incidents WHERE entity_id = 'srv-03' AND status = 'closed' AND NOT settled"));
+    assert!(place.comes_to_hold("SELECT count(*) FROM episodes WHERE status = 'open' AND anomalous > 20"));
+    place.run("silence add --entity srv-0[35] --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();
+    place.run("silence add --entity srv-0? --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();
+    let withdrawn = "SELECT count(*) FROM incidents WHERE entity_id = 'srv-03' AND status = 'withdrawn'";
+    assert!(place.comes_to_hold(withdrawn), "{:#?}\n{}", incidents(&place), run.stderr());
+    // The one that goes on begins where the silence ends.
+    assert!(
+        place.comes_to_hold("SELECT count(*) FROM incidents WHERE entity_id = 'srv-05' AND status = 'open' AND opened = 1768789200000")
+    );
+    drop(pipe);
+    run.finish().well();
+    let told = incidents(&place);
+    assert!(told.len() == 1 && told[0].contains("server srv-05") && told[0].contains("2026-01-19T02:20:00Z"), "{told:#?}");
+}

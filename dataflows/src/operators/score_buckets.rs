@@ -32,6 +32,8 @@ pub enum Fact {
     Name(EntityId, String),
     /// All silences that hold from now on.
     Silences(Vec<Silence>),
+    /// What an earlier run said of a bucket that may still change.
+    Scored(Verdict),
     /// The verdicts on the latest settled buckets of one series, in order: see [`Scorer::restore`].
     Restored(Vec<Verdict>),
     /// An episode that can change no more, and is stored.
@@ -122,6 +124,7 @@ fn score(
             Fact::Model(series, model) => scorer.learn(series, model, verdict),
             Fact::Name(entity, name) => scorer.name(entity, &name),
             Fact::Silences(silences) => scorer.silence(silences, verdict),
+            Fact::Scored(verdict) => scorer.recall(&verdict),
             Fact::Restored(verdicts) => scorer.restore(&verdicts),
             Fact::Retired(id) => scorer.retire(id, episode),
         }

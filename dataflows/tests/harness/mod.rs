@@ -15,7 +15,7 @@ use timely::dataflow::operators::{Concatenate, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 pub const WIDTH: Time = 300;
-pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500 };
+pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500, floor: Time::MIN };
 /// The clock that the future is measured from.
 pub const NOW: Time = 1_000_000;
 
@@ -217,7 +217,7 @@ pub fn oracle(log: &Log, facts: &Facts) -> Relation {
             let models: Vec<Arc<Model>> =
                 models.iter().filter(|model| model.1 == bucket.series()).map(|model| Arc::clone(&model.2)).collect();
             let silenced = silences.iter().any(|silence| silence.covers(&number.to_string(), bucket.metric, start));
-            relation.insert((bucket.series(), start), judge(bucket, &models, silenced, &policy()));
+            relation.insert((bucket.series(), start), judge(bucket, &models, None, silenced, &policy()));
         };
         buckets.iter().for_each(|(start, values)| say(*start, Some(aggregate(values))));
         let home = homes[number];

@@ -108,7 +108,7 @@ export async function drawParts(place, answer) {
   const residual = (point) => (point.expected === null || point.mean === null ? null : point.mean - point.expected);
   const trace = (name, value, axis, ink) => ({ name, type: "scatter", mode: "lines", yaxis: axis, hovertemplate: "%{y:.4~g}", line: { color: colour(ink), width: 1.3 }, ...line(answer.points, step, value) });
   const traces = [
-    trace("trend", (point) => point.level, "y3", "ink"),
+    trace("trend", (point) => point.trend, "y3", "ink"),
     trace("seasonal", (point) => point.seasonal, "y2", "accent"),
     trace("residual", residual, "y", "high"),
   ];

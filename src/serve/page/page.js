@@ -88,8 +88,9 @@ export async function change(method, path, body) {
   return answer;
 }
 
-/** The last part of the address. */
-export const subject = () => decodeURIComponent(location.pathname.split("/").slice(2).join("/"));
+/** The parts of the address behind the page. */
+export const subjects = () => location.pathname.split("/").slice(2).map(decodeURIComponent);
+export const subject = () => subjects().join("/");
 
 // Light and dark.
 const root = document.documentElement;

@@ -1,8 +1,8 @@
 // One series: its curve, its parts, its anomalies.
-import { ask, badge, byId, choose, empty, keep, make, number, onTheme, put, signed, subject, table, time, when } from "./page.js";
+import { ask, badge, byId, choose, empty, keep, make, number, onTheme, put, signed, subject, subjects, table, time, when } from "./page.js";
 import { drawCurve, drawParts, move } from "./chart.js";
 
-const name = subject();
+let name = subject();
 let span = new URLSearchParams(location.search).get("span") ?? "24h", until = new URLSearchParams(location.search).get("until"), answer = null;
 
 function words() {
@@ -14,8 +14,7 @@ function words() {
     : "Nothing was seen of it in this span.");
   const model = answer.model;
   byId("parts-note").textContent = !model ? "There is no model of this series yet: only what was seen is shown."
-    : answer.points.some((point) => point.level !== null) ? `Trend and seasonal part are those of the model (${model.method}, ${model.buckets} buckets until ${time(model.trained_until)}); where an older one was in force, the residual alone is known.`
-    : `Of this span the residual alone is known: ${answer.step_seconds > 300 ? "it is told by the hour" : "the model in force then is gone, or there was none"}.`;
+    : `Seen = trend + seasonal + residual. Seasonal is what the newest model (${model.method}, ${model.buckets} buckets until ${time(model.trained_until)}) knows of this time of day; trend is what else was expected.`;
 }
 
 function lists() {
@@ -34,8 +33,19 @@ async function draw() {
   await drawParts(byId("parts"), answer);
 }
 
+/** Dashboards know an entity and a metric, and not of what kind the entity is. */
+async function resolve() {
+  const [entity, metric, more] = subjects();
+  if (metric === undefined || more !== undefined) return;
+  const found = (await ask("series")).series.find((one) => one.entity_id === entity && one.metric === metric);
+  if (!found) return;
+  name = found.series;
+  window.history.replaceState(null, "", `/series/${encodeURIComponent(name)}${location.search}`);
+}
+
 const again = keep(async () => {
   try {
+    await resolve();
     answer = await ask(`series/${encodeURIComponent(name)}?span=${span}${until ? `&until=${encodeURIComponent(until)}` : ""}`);
   } catch (error) {
     byId("name").textContent = name;

@@ -1,0 +1,78 @@
+//! What signed facts come to: whatever was said and taken back within a group of epochs cancels.
+
+use crate::history::Change;
+use dataflows::Verdict;
+use std::collections::BTreeMap;
+
+/// What signed facts come to, by key: what held before and what holds now.
+pub fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) -> BTreeMap<K, (Option<T>, Option<T>)> {
+    facts.sort_unstable();
+    let mut changes: BTreeMap<K, (Option<T>, Option<T>)> = BTreeMap::new();
+    let mut facts = facts.into_iter().peekable();
+    while let Some((fact, mut sum)) = facts.next() {
+        while let Some((_, sign)) = facts.next_if(|next| next.0 == fact) {
+            sum += sign;
+        }
+        let change = changes.entry(key(&fact)).or_insert((None, None));
+        match sum {
+            0 => {}
+            1.. => change.1 = Some(fact),
+            _ => change.0 = Some(fact),
+        }
+    }
+    changes
+}
+
+/// What the signed verdicts of a group of epochs come to, at most one change per series and bucket.
+pub fn net_changes(mut verdicts: Vec<(Verdict, isize)>) -> Vec<Change> {
+    verdicts.sort_unstable();
+    let mut changes: Vec<Change> = Vec::new();
+    let same_bucket = |one: &Verdict, other: &Verdict| {
+        (one.bucket.entity, one.bucket.metric, one.bucket.start) == (other.bucket.entity, other.bucket.metric, other.bucket.start)
+    };
+    for group in verdicts.chunk_by(|one, other| same_bucket(&one.0, &other.0)) {
+        let (mut change, mut cancelled) = (Change { old: None, new: None }, None);
+        for equal in group.chunk_by(|one, other| one.0 == other.0) {
+            match equal.iter().map(|update| update.1).sum::<isize>() {
+                0 => cancelled = Some(equal[0].0),
+                1.. => change.new = Some(equal[0].0),
+                _ => change.old = Some(equal[0].0),
+            }
+        }
+        if change.new.is_some() {
+            // Said and taken back within the group: what is new is a revision all the same.
+            change.old = change.old.or(cancelled);
+        }
+        changes.extend((change.old != change.new).then_some(change));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, State, Unscored};
+
+    fn verdict(mean: f64) -> Verdict {
+        let mean = Number(mean);
+        let aggregate = Some(Aggregate { count: 1, mean, min: mean, max: mean, stddev: Number(0.0) });
+        let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 300, aggregate };
+        Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) }
+    }
+
+    #[test]
+    fn signs_add_up_whatever_their_order() {
+        let (one, two) = (verdict(1.0), verdict(2.0));
+        assert_eq!(net_changes(vec![(one, 1)]), [Change { old: None, new: Some(one) }]);
+        assert_eq!(net_changes(vec![(two, 1), (one, -1)]), [Change { old: Some(one), new: Some(two) }]);
+        assert_eq!(net_changes(vec![(one, -1), (two, 1), (two, -1)]), [Change { old: Some(one), new: None }]);
+        assert_eq!(net_changes(vec![(one, 1), (one, -1)]), []);
+    }
+
+    /// Failed once: a file that had grown was read on, and its last bucket taken for one that a restart merely repeats.
+    #[test]
+    fn what_was_said_and_revised_within_a_group_is_a_revision() {
+        let (one, two) = (verdict(1.0), verdict(2.0));
+        assert_eq!(net_changes(vec![(one, 1), (one, -1), (two, 1)]), [Change { old: Some(one), new: Some(two) }]);
+    }
+}

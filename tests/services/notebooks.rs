@@ -1,0 +1,91 @@
+//! The notebooks, run from top to bottom on what a simulated datacenter left in each store.
+
+use crate::support::{Database, tidewatch, variable};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const NOTEBOOKS: [&str; 3] = ["01_anomalies.ipynb", "02_decompose.ipynb", "03_thresholds.ipynb"];
+const SIMULATION: &str = "--seed 7 --start 2026-01-19T00:00:00Z --backfill 4d --for 12h --interval 60s --speed max";
+
+/// The Python that has what the notebooks need; where it cannot be had the test is skipped aloud, or fails when `CI=true`.
+fn python() -> Option<PathBuf> {
+    let Output { status, stdout, stderr } = Command::new(top().join("scripts/python")).output().unwrap();
+    if status.success() {
+        return Some(PathBuf::from(String::from_utf8(stdout).unwrap().trim_end()));
+    }
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no Python for the notebooks, and CI=true makes that a failure: {said}");
+    eprintln!("skipped: no Python for the notebooks: {said}");
+    None
+}
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// Simulates half a day into a history.
+fn simulate(history: &str, models: &str) {
+    let places = ["run", "--source", "simulate:dev", "--no-raw", "--history", history, "--models", models];
+    tidewatch(&[&places, words(SIMULATION).as_slice()].concat());
+}
+
+/// A notebook with its outputs, as text.
+fn run(python: &Path, notebook: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(python);
+    command.args(["-m", "nbconvert", "--execute", "--to", "markdown", "--stdout"]).arg(top().join("notebooks").join(notebook));
+    let Output { status, stdout, stderr } = command.envs(variables.iter().copied()).output().unwrap();
+    assert!(status.success(), "{notebook} with {variables:?}\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// The number that stands between two texts, the only time that the first one does outside code.
+fn number_between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let found = text.split(before).filter_map(|rest| rest.split_once(after).map(|parts| parts.0));
+    let mut numbers = found.filter(|word| !word.is_empty() && word.chars().all(|letter| letter.is_ascii_digit()));
+    numbers.next().unwrap_or_else(|| panic!("'{before}…{after}' does not stand in:\n{text}"))
+}
+
+#[test]
+fn the_notebooks_run_on_both_stores_and_say_the_same() {
+    let Some(server) = variable("TIDEWATCH_TEST_POSTGRES", "the URL of a PostgreSQL server") else { return };
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let database = Database::create(&server, "notebooks");
+    let histories = [format!("embedded:{}", file("run.db")), database.url()];
+    for (number, history) in histories.iter().enumerate() {
+        simulate(history, &format!("embedded:{}", file(&format!("models{number}.db"))));
+    }
+    let truth = file("truth");
+    tidewatch(&[&["generate", "--to", "-", "--preset", "dev", "--truth", &truth], words(SIMULATION).as_slice()].concat());
+    // What a person labelled: here everything beyond five is an anomaly, so that the numbers are known.
+    std::fs::write(file("labels.csv"), "timestamp,entity,metric,label\n2026-01-19T00:00:00Z,a,m,0\n2026-01-19T00:05:00Z,a,m,1\n").unwrap();
+    std::fs::write(file("scores.csv"), "timestamp,entity,metric,z_score\n2026-01-19T00:00:00Z,a,m,0.5\n2026-01-19T00:05:00Z,a,m,-5.5\n")
+        .unwrap();
+    let (labels, scores) = (file("labels.csv"), file("scores.csv"));
+    for notebook in NOTEBOOKS {
+        let said = histories.each_ref().map(|history| {
+            let variables = [
+                ("TIDEWATCH_HISTORY", history.as_str()),
+                ("TIDEWATCH_TRUTH", &truth),
+                ("TIDEWATCH_LABELS", &labels),
+                ("TIDEWATCH_SCORES", &scores),
+            ];
+            run(&python, notebook, &variables)
+        });
+        assert_eq!(said[0], said[1], "{notebook}");
+        if notebook.starts_with("03") {
+            let judged = number_between(&said[0], "false episodes per series and day, in ", " episodes");
+            assert_eq!(
+                judged,
+                number_between(&said[0], "the history itself holds ", "."),
+                "the notebook judges by another rule than the detector"
+            );
+            assert!(judged != "0" && said[0].contains("On 1 labelled events: at 3 100.0 % are found with 0.0 false runs"), "{}", said[0]);
+        }
+    }
+}
