@@ -1,7 +1,8 @@
-//! What the trainer hands to the detector for one series, and the one way to score with it.
+//! What the trainer hands to the detector for one series, and the methods that score with it.
 
 use crate::Time;
 use crate::number::Number;
+use crate::tracking::{Reading, Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,26 @@ pub enum Seasonal {
     },
 }
 
-/// A model of one series. Its expected value is `level + seasonal[phase]`; nothing is extrapolated.
+/// How a bucket is scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Method {
+    /// Against the level where training ended and one sigma: a bucket's score depends on nothing but itself.
+    StlZscore,
+    /// Against a level that follows the series: see [`crate::tracking`].
+    SeasonalLevel(Box<Tracker>),
+}
+
+impl Method {
+    /// The name, as it is configured, stored and shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StlZscore => "stl_zscore",
+            Self::SeasonalLevel(_) => "seasonal_level",
+        }
+    }
+}
+
+/// A model of one series. Its expected value is a level plus `seasonal[phase]`; nothing is extrapolated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     /// The width of a bucket in milliseconds.
@@ -36,6 +56,8 @@ pub struct Model {
     pub sigma: f64,
     /// The seasonal part, in the metric's unit.
     pub seasonal: Seasonal,
+    /// How it scores.
+    pub method: Method,
 }
 
 /// Whether a time falls on a Saturday or Sunday, UTC.
@@ -45,14 +67,19 @@ pub fn is_weekend(time: Time) -> bool {
 }
 
 impl Model {
-    /// Trend + seasonal at the bucket that starts at `start`, in the metric's unit.
+    /// Level + seasonal at the bucket that starts at `start`, in the metric's unit, as training left it.
     pub fn expected(&self, start: Time) -> f64 {
+        self.level + self.seasonal_at(start)
+    }
+
+    /// The seasonal part at the bucket that starts at `start`, in the metric's unit.
+    pub fn seasonal_at(&self, start: Time) -> f64 {
         let profile = match &self.seasonal {
             Seasonal::Daily(profile) => profile,
             Seasonal::Weekly { weekend, .. } if is_weekend(start) => weekend,
             Seasonal::Weekly { weekday, .. } => weekday,
         };
-        self.level + profile[self.phase(start, profile.len())]
+        profile[self.phase(start, profile.len())]
     }
 
     /// The phase of a bucket: buckets since midnight UTC, modulo the period. Counted from the epoch, which is a
@@ -62,10 +89,27 @@ impl Model {
         start.div_euclid(self.bucket_width).rem_euclid(period as Time) as usize
     }
 
-    /// The arithmetic for a bucket with this `mean` that starts at `start`.
-    pub fn score(&self, start: Time, mean: f64) -> Score {
-        let expected = self.expected(start);
-        Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number((mean - expected) / self.sigma) }
+    /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
+    /// method that has one. `None` as `track`: the bucket is the first to be scored.
+    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Score, Option<Track>) {
+        match (&self.method, self.read(track, start, mean)) {
+            (Method::SeasonalLevel(tracker), Some((track, reading))) => {
+                (reading.score(), Some(track.after(&reading, tracker, self.bucket_width)))
+            }
+            _ => {
+                let expected = self.expected(start);
+                let z_score = (mean - expected) / self.sigma;
+                (Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number(z_score) }, None)
+            }
+        }
+    }
+
+    /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state.
+    pub fn read(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<(Track, Reading)> {
+        let Method::SeasonalLevel(tracker) = &self.method else { return None };
+        let track = Track::follow(track, self.trained_until, tracker, |start| self.seasonal_at(start));
+        let reading = track.read(tracker, start, mean, self.seasonal_at(start));
+        Some((track, reading))
     }
 
     /// What makes this model unusable, if anything: an empty profile, a sigma that is not positive, a number that is not finite.
@@ -82,6 +126,8 @@ impl Model {
             Some("a number is not finite")
         } else if profiles.iter().any(|profile| profile.is_empty()) {
             Some("the seasonal profile is empty")
+        } else if let Method::SeasonalLevel(tracker) = &self.method {
+            tracker.defect()
         } else {
             None
         }

@@ -14,11 +14,12 @@ mod postgres;
 mod row;
 pub mod silence;
 pub mod statement;
+pub mod track;
 pub mod view;
 mod wide;
 
 use crate::series::SeriesName;
-use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Verdict};
+use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict};
 use incident::{EntityPlacement, NamedIncident};
 pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,8 @@ pub struct Batch {
     pub incidents: Vec<NamedIncident>,
     /// Incidents that no longer hold, and why.
     pub incidents_withdrawn: Vec<(IncidentId, String)>,
+    /// The states of series that a restart goes on from.
+    pub tracks: BTreeMap<SeriesId, Track>,
     /// Raw events, empty with `--no-raw`.
     pub raw: Vec<RawEvent>,
     /// Refused records.

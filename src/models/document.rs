@@ -6,7 +6,7 @@
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Model, Seasonal, Time};
+use dataflows::{Method, Model, Seasonal, Time, Tracker};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,6 +31,9 @@ struct Document {
     level: f64,
     sigma: f64,
     seasonal: Profiles,
+    /// Of the method `seasonal_level` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tracker: Option<Box<Tracker>>,
 }
 
 /// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`.
@@ -69,6 +72,10 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         level: model.level,
         sigma: model.sigma,
         seasonal,
+        tracker: match &model.method {
+            Method::StlZscore => None,
+            Method::SeasonalLevel(tracker) => Some(tracker.clone()),
+        },
     };
     serde_json::to_string(&document).map_err(|error| error.to_string())
 }
@@ -93,7 +100,11 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         level: document.level,
         sigma: document.sigma,
         seasonal,
+        method: document.tracker.map_or(Method::StlZscore, Method::SeasonalLevel),
     };
+    if model.method.name() != document.method {
+        return Err(format!("the method '{}' is not known, or its numbers are missing", document.method));
+    }
     if let Some(defect) = model.defect() {
         return Err(defect.into());
     }
