@@ -62,6 +62,7 @@ fn serve(arguments: &RunArgs, statistics: &Arc<Statistics>) -> Result<Option<Ser
         bucket_width: timing.bucket_width,
         token_file: arguments.token_file.as_deref(),
         explain: super::explain::words,
+        take_apart: train::take_apart,
     };
     Ok(if wanted { serve::start(arguments.listen.as_deref(), shown)? } else { None })
 }

@@ -11,12 +11,19 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use dataflows::{MetricId, State as Standing, Time, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Spans longer than this are told by the hour.
 const DETAILED: Time = 2 * 86_400_000;
 
-/// `GET /api/v1/series/{series}`: its points, its anomalies whatever became of them, and the parts of its model.
+/// So much before the end of a span is taken apart: the window of training.
+const PARTED: Time = 14 * 86_400_000;
+
+/// Trend and seasonal part by the start of the bucket.
+type Parts = BTreeMap<Time, [f64; 2]>;
+
+/// `GET /api/v1/series/{series}`: its points with what STL takes them apart to, and its anomalies whatever became of them.
 ///
 /// # Errors
 /// No such series, no span, or a history that cannot be read.
@@ -24,7 +31,7 @@ pub async fn curve(State(site): State<Arc<Site>>, Path(name): Path<String>, Quer
     let series: SeriesName = name.parse().map_err(Problem::Wrong)?;
     let (length, until) = (span.length("24h")?, span.until(&site)?);
     let (width, threshold) = (site.width, site.policy.limits(MetricId::of(&series.metric)).threshold);
-    let from = until - length;
+    let (from, take_apart) = (until - length, site.take_apart);
     let step = if length > DETAILED { 3_600_000.max(width) } else { width };
     let work = move |stores: &mut Stores| {
         let model = stores.model(&series);
@@ -33,11 +40,12 @@ pub async fn curve(State(site): State<Arc<Site>>, Path(name): Path<String>, Quer
             return Err(Problem::NotFound(format!("there is no series {series}")));
         }
         let verdicts = history.verdicts_of(&series, from, until)?;
+        let parts = take_apart(&history.training_rows(&[series.id()], until - PARTED, until)?, until, width);
         let anomalies: Vec<Value> = view::anomalies(history, &series, from, until)?.iter().map(anomaly).collect();
         let points: Vec<Value> = if step == width {
-            verdicts.iter().map(|verdict| point(verdict, model.as_ref())).collect()
+            verdicts.iter().map(|verdict| point(verdict, &parts)).collect()
         } else {
-            verdicts.chunk_by(|one, other| hour(one, step) == hour(other, step)).map(|hour| together(hour, step, model.as_ref())).collect()
+            verdicts.chunk_by(|one, other| hour(one, step) == hour(other, step)).map(|hour| together(hour, step, &parts)).collect()
         };
         Ok(json!({
             "series": series.to_string(), "entity_type": series.entity_type, "entity_id": series.entity_id, "metric": series.metric,
@@ -56,24 +64,16 @@ fn made(trained: &Trained) -> Value {
     })
 }
 
-/// What was expected of a bucket, apart: what is usual for its time by the newest model, and the rest, which is the trend. A verdict keeps their sum alone,
-/// so of what an earlier model has scored this is an approximation. `None` without a model or a score.
-fn parts(verdict: &Verdict, model: Option<&Trained>) -> Option<(f64, f64)> {
-    let (trained, score) = model.zip(verdict.score)?;
-    let seasonal = trained.model.expected(verdict.bucket.start) - trained.model.level;
-    Some((score.expected.0 - seasonal, seasonal))
-}
-
 /// One bucket.
-fn point(verdict: &Verdict, model: Option<&Trained>) -> Value {
+fn point(verdict: &Verdict, parts: &Parts) -> Value {
     let (start, aggregate, score) = (verdict.bucket.start, verdict.bucket.aggregate, verdict.score);
-    let parts = parts(verdict, model);
+    let parts = parts.get(&start);
     json!({
         "timestamp": instant::format(start), "state": verdict.state.as_str(), "count": aggregate.map_or(0, |aggregate| aggregate.count),
         "mean": aggregate.map(|aggregate| aggregate.mean.0), "min": aggregate.map(|aggregate| aggregate.min.0),
         "max": aggregate.map(|aggregate| aggregate.max.0), "expected": score.map(|score| score.expected.0),
         "sigma": score.map(|score| score.sigma.0), "z_score": score.map(|score| score.z_score.0),
-        "trend": parts.map(|parts| parts.0), "seasonal": parts.map(|parts| parts.1),
+        "trend": parts.map(|parts| parts[0]), "seasonal": parts.map(|parts| parts[1]),
     })
 }
 
@@ -83,7 +83,7 @@ fn hour(verdict: &Verdict, step: Time) -> Time {
 
 /// The buckets of one hour as one point: means weighted by samples, the extremes, and the z_score that is furthest from 0.
 #[allow(clippy::cast_precision_loss)] // samples of an hour
-fn together(verdicts: &[Verdict], step: Time, model: Option<&Trained>) -> Value {
+fn together(verdicts: &[Verdict], step: Time, parts: &Parts) -> Value {
     let aggregates = || verdicts.iter().filter_map(|verdict| verdict.bucket.aggregate);
     let scores = || verdicts.iter().filter_map(|verdict| verdict.score);
     let count: u64 = aggregates().map(|aggregate| aggregate.count).sum();
@@ -91,9 +91,8 @@ fn together(verdicts: &[Verdict], step: Time, model: Option<&Trained>) -> Value 
     let scored = scores().count() as f64;
     let average = |sum: f64| (scored > 0.0).then(|| sum / scored);
     let z_score = scores().map(|score| score.z_score.0).max_by(|one, other| one.abs().total_cmp(&other.abs()));
-    let parts = || verdicts.iter().filter_map(|verdict| parts(verdict, model));
-    let parted = parts().count() as f64;
-    let part = |sum: f64| (parted > 0.0).then(|| sum / parted);
+    let known: Vec<[f64; 2]> = verdicts.iter().filter_map(|verdict| parts.get(&verdict.bucket.start).copied()).collect();
+    let part = |i: usize| (!known.is_empty()).then(|| known.iter().map(|parts| parts[i]).sum::<f64>() / known.len() as f64);
     let is = |state: Standing| verdicts.iter().any(|verdict| verdict.state == state);
     let state = [Standing::Anomalous, Standing::Missing, Standing::Silenced].into_iter().find(|state| is(*state));
     json!({
@@ -103,7 +102,7 @@ fn together(verdicts: &[Verdict], step: Time, model: Option<&Trained>) -> Value 
         "min": aggregates().map(|aggregate| aggregate.min.0).min_by(f64::total_cmp),
         "max": aggregates().map(|aggregate| aggregate.max.0).max_by(f64::total_cmp),
         "expected": average(scores().map(|score| score.expected.0).sum()), "sigma": average(scores().map(|score| score.sigma.0).sum()),
-        "z_score": z_score, "trend": part(parts().map(|parts| parts.0).sum()), "seasonal": part(parts().map(|parts| parts.1).sum()),
+        "z_score": z_score, "trend": part(0), "seasonal": part(1),
     })
 }
 
@@ -131,8 +130,11 @@ mod tests {
 
     #[test]
     fn an_hour_weighs_its_buckets_and_keeps_the_worst_of_them() {
-        let hour =
-            together(&[verdict(3_600_000, 10, 10.0, 0.5), verdict(3_900_000, 30, 14.0, -4.0), verdict(4_200_000, 0, 0.0, 1.0)], 3_600_000, None);
+        let hour = together(
+            &[verdict(3_600_000, 10, 10.0, 0.5), verdict(3_900_000, 30, 14.0, -4.0), verdict(4_200_000, 0, 0.0, 1.0)],
+            3_600_000,
+            &Parts::new(),
+        );
         assert_eq!(hour["timestamp"], "1970-01-01T01:00:00Z");
         assert_eq!((hour["mean"].as_f64(), hour["z_score"].as_f64()), (Some(13.0), Some(-4.0)));
         assert_eq!((hour["state"].as_str(), hour["count"].as_u64()), (Some("anomalous"), Some(40)));

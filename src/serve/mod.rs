@@ -11,13 +11,14 @@ mod pulse;
 mod router;
 mod silences;
 
-use crate::history::History;
+use crate::history::{History, TrainingRow};
 use crate::instant;
 use crate::models::Trained;
 use crate::run::Statistics;
 use crate::series::SeriesName;
 use dataflows::{Policy, Time};
 use desk::Desk;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub enum ServeError {
 /// The arithmetic behind a verdict in words: of a series, the start and the width of a bucket, the threshold, and the newest model.
 pub type Explain = fn(&mut dyn History, &SeriesName, Time, Time, f64, Option<&Trained>) -> anyhow::Result<Option<String>>;
 
+/// Trend and seasonal part, by the start of the bucket, of a series' rows before a time, and of buckets of a width.
+pub type TakeApart = fn(&[TrainingRow], Time, Time) -> BTreeMap<Time, [f64; 2]>;
+
 /// What the server shows.
 pub struct Shown<'a> {
     /// How the run goes.
@@ -74,6 +78,8 @@ pub struct Shown<'a> {
     pub token_file: Option<&'a Path>,
     /// How a verdict is explained.
     pub explain: Explain,
+    /// How a series is taken apart.
+    pub take_apart: TakeApart,
 }
 
 /// What every answer is made from.
@@ -84,6 +90,7 @@ struct Site {
     policy: Policy,
     width: Time,
     explain: Explain,
+    take_apart: TakeApart,
     is_loopback: bool,
     token: Option<String>,
     listeners: Arc<Semaphore>,
@@ -98,6 +105,7 @@ impl Site {
             policy: shown.policy,
             width: shown.bucket_width.max(1),
             explain: shown.explain,
+            take_apart: shown.take_apart,
             is_loopback,
             token: token(shown.token_file)?,
             listeners: pulse::listeners(),
@@ -191,6 +199,7 @@ mod tests {
             bucket_width: 300_000,
             token_file: None,
             explain: |_, _, _, _, _, _| Ok(None),
+            take_apart: |_, _, _| BTreeMap::new(),
         };
         Site { token: token.map(Into::into), ..Site::new(shown, is_loopback).unwrap() }
     }

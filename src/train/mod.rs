@@ -7,6 +7,7 @@ mod fit;
 mod grid;
 mod method;
 mod outlook;
+mod parts;
 mod profile;
 mod report;
 mod request;
@@ -16,6 +17,7 @@ mod seasons;
 mod tracking;
 
 pub use method::{MethodArgs, MethodName, Methods};
+pub use parts::take_apart;
 pub use report::{Count, Report};
 pub use request::{Request, Skipped};
 
