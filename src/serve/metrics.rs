@@ -66,7 +66,11 @@ fn text(site: &Site) -> String {
     family(&mut out, ("verdicts_total", "counter", "Verdicts committed, by state."), &verdicts(statistics));
     let retracted = [("verdict", &statistics.revisions), ("anomaly", &statistics.withdrawn)];
     let retracted: Vec<_> = retracted.into_iter().map(|(what, counter)| (by("what", what), counter.get() as f64)).collect();
-    family(&mut out, ("retractions_total", "counter", "Verdicts that gave way to another one, and anomalies that ceased to be one."), &retracted);
+    family(
+        &mut out,
+        ("retractions_total", "counter", "Verdicts that gave way to another one, and anomalies that ceased to be one."),
+        &retracted,
+    );
     family(
         &mut out,
         ("behind_total", "counter", "Events left out because their partition had been idle for longer than the lateness."),

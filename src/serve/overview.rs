@@ -45,17 +45,15 @@ impl Span {
         }
     }
 
-    /// The end: as asked for, or as far as the run has come, its open bucket included.
+    /// The end: as asked for, but not later than the run has come, its open bucket included.
     ///
     /// # Errors
     /// What is no time.
     pub fn until(&self, site: &Site) -> Result<Time, Problem> {
-        match &self.until {
-            Some(text) => {
-                instant::parse(text).ok_or_else(|| Problem::Wrong(format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z")))
-            }
-            None => Ok(site.now() + site.width),
-        }
+        let latest = site.now() + site.width;
+        let Some(text) = &self.until else { return Ok(latest) };
+        let until = instant::parse(text).map(|until| until.min(latest));
+        until.ok_or_else(|| Problem::Wrong(format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z")))
     }
 }
 

@@ -98,7 +98,10 @@ mod tests {
         statistics.health.caught_up();
         statistics.set_horizon(1_768_780_800_000);
         let text = answer(&site);
-        assert!(text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#),
+            "{text}"
+        );
         statistics.health.note(Part::History, 0, Some("connection refused"));
         let text = answer(&site);
         assert!(text.starts_with(r#"{"ready":false,"stage":"watching","away":[{"what":"history","since":"2"#), "{text}");

@@ -60,10 +60,10 @@ fn the_page_finds_cells_states_places_incidents_and_episodes() {
         history.commit(&batch(vec![appear(Verdict { bucket: super::bucket("srv-002", START, None), ..missing })])).unwrap();
         let mut cells = view::cells(history, START, START + WIDTH).unwrap();
         cells.sort_by_key(|cell| cell.missing);
-        assert_eq!(cells.iter().map(|cell| (cell.series, cell.missing)).collect::<Vec<_>>(), [
-            (name("srv-001").id(), false),
-            (name("srv-002").id(), true)
-        ]);
+        assert_eq!(
+            cells.iter().map(|cell| (cell.series, cell.missing)).collect::<Vec<_>>(),
+            [(name("srv-001").id(), false), (name("srv-002").id(), true)]
+        );
         assert!((cells[0].z_score.unwrap() - 4.3).abs() < 1e-9);
         assert!(view::cells(history, START + WIDTH, START + 2 * WIDTH).unwrap().is_empty());
         assert_eq!(view::states(history, START).unwrap(), [("anomalous".to_string(), 1), ("missing".to_string(), 1)].into());
