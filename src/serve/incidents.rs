@@ -47,8 +47,9 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
     let labels = label::all(stores.history()?)?;
     let episodes = view::episodes(stores.history()?, id)?;
     let withdrawn = view::withdrawn(stores.history()?, id, row.opened, row.last.saturating_add(1))?;
-    let mut worst: Vec<&EpisodeRow> = episodes.iter().filter(|episode| episode.status != "withdrawn").collect();
-    worst.sort_by(|one, other| distance(other).total_cmp(&distance(one)));
+    let mut worst: Vec<&EpisodeRow> = episodes.iter().collect();
+    let holds = |episode: &EpisodeRow| episode.status != "withdrawn";
+    worst.sort_by(|one, other| holds(other).cmp(&holds(one)).then(distance(other).total_cmp(&distance(one))));
     let mut arithmetic = BTreeMap::new();
     for episode in worst.into_iter().take(EXPLAINED_MAX) {
         arithmetic.insert((&episode.name, episode.opened), words(site, stores, episode)?);

@@ -89,6 +89,7 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
 
     browser.click("#more");
     browser.comes_to("document.querySelector('#parts .main-svg') !== null");
+    browser.comes_to("document.getElementById('parts').data.every((part) => part.y.some((value) => value !== null))");
     look(&mut browser, "series");
     let day = browser.evaluate(SHOWN).as_f64().unwrap();
     assert!((day - 86_400_000.0).abs() < 1000.0, "{day}");
@@ -123,8 +124,13 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
     browser.open(&format!("{address}/series"));
     browser.comes_to("document.querySelectorAll('#names tbody tr').length > 50");
     look(&mut browser, "names");
+    // The address that a dashboard knows.
+    browser.open(&format!("{address}/series/srv-001/cpu_usage_percent"));
+    browser.comes_to(
+        "location.pathname === '/series/server%3Asrv-001%3Acpu_usage_percent' && document.querySelector('#curve .main-svg') !== null",
+    );
     browser.open(&format!("{address}/series/server%3Anobody%3Anothing"));
-    browser.comes_to("document.getElementById('curve').textContent.includes('there is no series')");
+    browser.comes_to("document.getElementById('main').textContent.includes('there is no series')");
     // That the interface answers 404 is told in the console.
     assert_eq!(browser.complaints().len(), 1);
     drop(run);

@@ -14,14 +14,14 @@ function load() {
 }
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
+const config = { responsive: true, doubleClick: "reset", displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
 
 function layout(more) {
   const axis = { gridcolor: colour("line"), zerolinecolor: colour("line"), linecolor: colour("line") };
   return {
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: colour("ink"), size: 12, family: "system-ui, sans-serif" },
-    margin: { l: 56, r: 14, t: 34, b: 36 }, hovermode: "x unified", hoverlabel: { bgcolor: colour("card"), font: { color: colour("ink") } },
-    showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, dragmode: "zoom", modebar: { bgcolor: "transparent", color: colour("faint"), activecolor: colour("accent") },
+    margin: { l: 56, r: 14, t: 30, b: 36 }, hovermode: "x unified", hoverlabel: { bgcolor: colour("card"), font: { color: colour("ink") } },
+    showlegend: false, dragmode: "zoom", modebar: { bgcolor: "transparent", color: colour("faint"), activecolor: colour("accent") },
     ...more, xaxis: { type: "date", ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
     ...Object.fromEntries(["yaxis2", "yaxis3"].filter((name) => more[name]).map((name) => [name, { ...axis, ...more[name] }])),
   };
@@ -60,6 +60,24 @@ function marks(answer) {
   }));
 }
 
+/** The values to make room for: what was seen and expected, and as much of the band as does not dwarf them. Sigma may be very large for a while. */
+function extent(answer) {
+  const values = answer.points.flatMap((point) => [point.mean, point.expected, ...(answer.step_seconds > 300 ? [point.min, point.max] : [])])
+    .concat(answer.anomalies.map((one) => one.actual_value)).filter((value) => value !== null && Number.isFinite(value));
+  if (!values.length) return null;
+  const least = values.reduce((one, other) => Math.min(one, other)), most = values.reduce((one, other) => Math.max(one, other));
+  const bands = [...halves(answer).values()].filter((half) => half > 0).sort((one, other) => one - other);
+  const size = most - least || Math.abs(most) || 1, usual = bands[Math.floor(bands.length / 2)] ?? 0;
+  const room = Math.max(0.08 * size, Math.min(usual, size));
+  return [least - room, most + room];
+}
+
+/** The half width of the band at each point. A method other than that of STL may divide by quite another sigma in each bucket: the band is what is usual about then. */
+function halves(answer) {
+  const exact = answer.model?.method === "stl_zscore";
+  return new Map(answer.points.map((point) => [point, point.sigma === null ? null : answer.threshold * (exact ? point.sigma : point.usual_sigma ?? point.sigma)]));
+}
+
 const views = new WeakMap();
 const moment = (value) => Date.parse(typeof value === "string" && !value.endsWith("Z") ? `${value.replace(" ", "T")}Z` : value);
 const same = (one, other) => one.every((value, place) => Math.abs(moment(value) - moment(other[place])) < 1000);
@@ -75,22 +93,28 @@ function kept(place, key, all) {
 }
 
 /** Draws the curve, its band and its anomalies; what was zoomed into stays. */
-export async function drawCurve(place, answer, keepView = answer.series) {
+export async function drawCurve(place, answer, keepView = answer.series, focus = [answer.from, answer.until]) {
   const plotly = await load();
   const step = answer.step_seconds * 1000;
   const trace = (name, value, more) => ({ name, type: "scatter", mode: "lines", hovertemplate: "%{y:.4~g}", connectgaps: false, ...line(answer.points, step, value), ...more });
-  const edge = (sign) => (point) => (point.expected === null ? null : point.expected + sign * answer.threshold * point.sigma);
+  const half = halves(answer), edge = (sign) => (point) => (point.expected === null ? null : point.expected + sign * half.get(point));
+  const extremes = answer.step_seconds > 300 ? [
+    trace("most", (point) => point.max, { line: { width: 0 }, hoverinfo: "skip", hovertemplate: undefined }),
+    trace("least", (point) => point.min, { line: { width: 0 }, fill: "tonexty", fillcolor: shade(colour("faint"), 0.28), hoverinfo: "skip", hovertemplate: undefined }),
+  ] : [];
   const traces = [
-    trace("upper", edge(1), { line: { width: 0 }, showlegend: false, hoverinfo: "skip", hovertemplate: undefined }),
-    trace(`expected ± ${number(answer.threshold)} sigma`, edge(-1), { line: { width: 0 }, fill: "tonexty", fillcolor: `color-mix(in srgb, ${colour("accent")} 18%, transparent)`, hoverinfo: "skip", hovertemplate: undefined }),
+    ...extremes,
+    trace("upper", edge(1), { line: { width: 0 }, hoverinfo: "skip", hovertemplate: undefined }),
+    trace("lower", edge(-1), { line: { width: 0 }, fill: "tonexty", fillcolor: shade(colour("accent"), 0.18), hoverinfo: "skip", hovertemplate: undefined }),
     trace("expected", (point) => point.expected, { line: { color: colour("accent"), width: 1.4, dash: "dot" } }),
     trace("seen", (point) => point.mean, { line: { color: colour("ink"), width: 1.6 } }),
     ...marks(answer),
   ];
-  traces[1].fillcolor = shade(colour("accent"), 0.18);
+  const band = document.getElementById("band");
+  if (band) band.textContent = `expected ± ${number(answer.threshold)} sigma${answer.model?.method === "stl_zscore" ? "" : ", as is usual about then"}${extremes.length ? "; grey: least to most of the hour" : ""}`;
   if (place.querySelector(".empty")) place.replaceChildren();
-  const view = kept(place, keepView, [answer.from, answer.until]);
-  const shown = layout({ uirevision: keepView, xaxis: { range: view.x }, yaxis: { ...(view.y ? { range: view.y } : {}), title: { text: answer.metric, font: { size: 11 } } } });
+  const view = kept(place, keepView, focus);
+  const shown = layout({ uirevision: keepView, xaxis: { range: view.x }, yaxis: { ...(view.y ?? extent(answer) ? { range: view.y ?? extent(answer) } : {}), title: { text: answer.metric, font: { size: 11 } } } });
   await plotly.react(place, traces, shown, config);
   return plotly;
 }
@@ -101,11 +125,22 @@ function shade(hex, alpha) {
   return `rgba(${red},${green},${blue},${alpha})`;
 }
 
-/** Draws trend, seasonal part and residual as far as the model gives them. */
-export async function drawParts(place, answer) {
+/** Lets one chart follow what somebody has zoomed into in another. */
+export async function follow(leader, place) {
+  const plotly = await load();
+  if (leader.follower) return;
+  leader.follower = place;
+  leader.on("plotly_relayout", () => {
+    const range = leader.layout.xaxis.range;
+    if (place.layout && !same(range, place.layout.xaxis.range)) plotly.relayout(place, { "xaxis.range": [...range] });
+  });
+}
+
+/** Draws trend, seasonal part and residual. */
+export async function drawParts(place, answer, leader) {
   const plotly = await load();
   const step = answer.step_seconds * 1000;
-  const residual = (point) => (point.expected === null || point.mean === null ? null : point.mean - point.expected);
+  const residual = (point) => (point.trend === null || point.mean === null ? null : point.mean - point.trend - point.seasonal);
   const trace = (name, value, axis, ink) => ({ name, type: "scatter", mode: "lines", yaxis: axis, hovertemplate: "%{y:.4~g}", line: { color: colour(ink), width: 1.3 }, ...line(answer.points, step, value) });
   const traces = [
     trace("trend", (point) => point.trend, "y3", "ink"),
@@ -114,10 +149,9 @@ export async function drawParts(place, answer) {
   ];
   const title = (text) => ({ title: { text, font: { size: 11 } } });
   const shown = layout({
-    uirevision: answer.series, xaxis: { range: [answer.from, answer.until], anchor: "y" }, showlegend: false,
+    uirevision: answer.series, xaxis: { range: leader.layout?.xaxis?.range ?? [answer.from, answer.until], anchor: "y" },
     yaxis: { domain: [0, 0.4], ...title("residual") }, yaxis2: { domain: [0.44, 0.72], ...title("seasonal") }, yaxis3: { domain: [0.76, 1], ...title("trend") },
   });
-  shown.margin.t = 12;
   if (place.querySelector(".empty")) place.replaceChildren();
   await plotly.react(place, traces, shown, config);
 }
@@ -126,7 +160,7 @@ export async function drawParts(place, answer) {
 export async function move(place, how, answer) {
   const plotly = await load();
   if (how === "all") views.delete(place);
-  if (how === "all") return plotly.relayout(place, { "xaxis.range": [answer.from, answer.until], "yaxis.autorange": true });
+  if (how === "all") return plotly.relayout(place, { "xaxis.range": [answer.from, answer.until], "yaxis.range": extent(answer) });
   const [from, until] = place.layout.xaxis.range.map(moment);
   const width = until - from, middle = (from + until) / 2;
   const [start, end] = { in: [middle - width / 4, middle + width / 4], out: [middle - width, middle + width], left: [from - width / 2, until - width / 2], right: [from + width / 2, until + width / 2] }[how];

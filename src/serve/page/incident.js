@@ -1,9 +1,9 @@
 // One incident: how far it reaches, its worst curve, how it grew, why, and what was taken back.
-import { ask, badge, byId, change, duration, empty, keep, make, number, onTheme, put, seriesLink, signed, subject, table, time, when } from "./page.js";
+import { absent, arithmetic, ask, badge, byId, change, duration, empty, keep, make, number, onTheme, put, seriesLink, signed, subject, table, time, when } from "./page.js";
 import { drawCurve } from "./chart.js";
 
 const id = subject();
-let answer = null, curve = null;
+let answer = null, curve = null, focus = null;
 
 /** The worst episode that holds, or the worst of all. */
 function worst() {
@@ -14,24 +14,30 @@ function worst() {
 function head() {
   document.title = `${answer.reach} · Tidewatch`;
   put(byId("title"), badge(answer.severity), ` ${answer.reach}`);
-  const place = [answer.rack && `rack ${answer.rack}`, answer.zone && `zone ${answer.zone}`].filter(Boolean).join(", ");
-  const lasted = (Date.parse(answer.last) - Date.parse(answer.opened)) / 1000 + 300;
+  const called = (word, text) => (text.toLowerCase().startsWith(word) ? text : `${word} ${text}`);
+  const place = [answer.rack && called("rack", answer.rack), answer.zone && called("zone", answer.zone)].filter(Boolean).join(", ");
+  const lasted = duration((Date.parse(answer.last) - Date.parse(answer.opened)) / 1000 + 300), peak = answer.peak;
+  put(byId("worst"), peak ? `${peak.metric} of ${peak.entity_id} was ${number(peak.mean)} at ${time(peak.timestamp)} where ${number(peak.expected)} was expected: z ${signed(peak.z_score)}.` : "No samples come, though its peers have some.");
   put(byId("summary"), answer.status === "open" ? "Open since " : answer.status === "closed" ? "Closed; it began " : "Withdrawn; it began ", when(answer.opened),
-    `, ${duration(lasted)} so far. ${answer.metrics.join(", ")}. ${answer.anomalous} anomalous and ${answer.missing} missing buckets${place ? `, first in ${place}` : ""}.`,
+    `${answer.status === "open" ? `, for ${lasted} so far` : ` and lasted ${lasted}`}. It shows in ${answer.metrics.join(", ")}: ${answer.anomalous} anomalous and ${answer.missing} missing buckets${place ? `, first in ${place}` : ""}.`,
     answer.withdrawn_reason ? make("strong", {}, ` Withdrawn: ${answer.withdrawn_reason}.`) : "");
   byId("actions").hidden = false;
   byId("expected").disabled = answer.status === "withdrawn";
   for (const button of byId("actions").querySelectorAll("[data-label]")) button.setAttribute("aria-pressed", button.dataset.label === answer.label);
 }
 
+/** Why a series belongs to it: in a line, with the arithmetic behind. */
+function why(one) {
+  const words = one.peak ? `${number(one.peak.mean)} instead of ${number(one.peak.expected)}, z ${signed(one.peak.z_score)}` : "no samples";
+  return one.arithmetic ? make("details", {}, make("summary", {}, words), make("dl", { class: "words" }, arithmetic(one.arithmetic))) : words;
+}
+
 function lists() {
   const grown = answer.growth;
   put(byId("growth"), grown.length ? table("How it grew", ["From", "Entities", "Series", "New"], grown.map((step) => [
     [when(step.timestamp), {}], step.entities, step.series, [step.new.slice(0, 6).flatMap((name, place) => [place ? ", " : "", seriesLink(name)]).concat(step.new.length > 6 ? [` and ${step.new.length - 6} more`] : []), {}]])) : empty("Nothing of it holds any more."));
-  put(byId("episodes"), table("Episodes", ["Series", "Severity", "Worst", "From", "To", "Why"], answer.episodes.map((one) => [
-    [seriesLink(one.series, one.series), {}], badge(one.severity), one.peak ? `${number(one.peak.mean)} instead of ${number(one.peak.expected)}, z ${signed(one.peak.z_score)}` : "no samples",
-    [when(one.opened), {}], [when(one.last), {}],
-    [one.arithmetic ? make("details", {}, make("summary", {}, one.status === "open" ? "arithmetic" : `${one.status}; arithmetic`), make("pre", { class: "words" }, one.arithmetic)) : one.status, {}]])));
+  put(byId("episodes"), table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
+    [seriesLink(one.series), {}], badge(one.severity), [when(one.opened), {}], [when(one.last), {}], one.status, [why(one), {}]])));
   put(byId("withdrawn"), answer.withdrawn.length ? table("Withdrawn anomalies", ["Bucket", "Series", "Was", "Why"], answer.withdrawn.map((one) => [
     [when(one.timestamp), {}], [seriesLink(one.series), {}], `${number(one.actual_value)} instead of ${number(one.expected_value)}, z ${signed(one.z_score)}`, one.withdrawn_reason ?? "–"])) : empty("Nothing was taken back."));
 }
@@ -39,22 +45,27 @@ function lists() {
 async function draw() {
   const episode = worst();
   if (!episode) return;
-  byId("arithmetic").textContent = episode.arithmetic ?? "";
+  put(byId("arithmetic"), ...arithmetic(episode.arithmetic ?? "verdict   its bucket is not in history any more"));
   const more = byId("more");
-  const until = new Date(Math.min(Date.now() + 1e12, Date.parse(answer.last) + 3 * 3600e3)).toISOString();
+  const hour = 3600e3, opened = Date.parse(answer.opened), last = Date.parse(answer.last);
+  const until = new Date(last + 3 * hour).toISOString();
   more.hidden = false;
   more.href = `/series/${encodeURIComponent(episode.series)}${answer.status === "open" ? "" : `?until=${encodeURIComponent(until)}`}`;
   curve = await ask(`series/${encodeURIComponent(episode.series)}?span=24h${answer.status === "open" ? "" : `&until=${encodeURIComponent(until)}`}`);
+  // The episode, and as much before it as shows what was usual; a day at most was asked for.
+  const around = Math.max(3 * hour, last - opened);
+  focus = [Math.max(Date.parse(curve.from), opened - around), Math.min(Date.parse(curve.until), last + hour)].map((at) => new Date(at).toISOString());
   await redraw();
 }
-const redraw = () => curve && drawCurve(byId("curve"), curve);
+const redraw = () => curve && drawCurve(byId("curve"), curve, curve.series, focus);
 
 const opened = () => [...document.querySelectorAll("#episodes details")].map((one) => one.open);
 let shown = "";
 const again = keep(async () => {
   try { answer = await ask(`incidents/${id}`); } catch (error) {
-    byId("title").textContent = error.status === 404 ? "There is no such incident" : "This incident cannot be read now";
-    put(byId("curve"), empty(error.message));
+    // What is shown already stays while the server is away.
+    if (error.status === 404 || error.status === 400) absent("There is no such incident", error.message);
+    else if (!answer) byId("title").textContent = `This incident cannot be read now: ${error.message}`;
     return;
   }
   head();

@@ -45,7 +45,18 @@ export function duration(seconds) {
 }
 
 export const badge = (severity, hollow) => make("span", { class: `badge ${severity}${hollow ? " hollow" : ""}` }, severity);
-export const seriesLink = (series, text) => make("a", { href: `/series/${encodeURIComponent(series)}` }, text ?? series);
+/** `cpu_usage_percent of srv-001`, for `server:srv-001:cpu_usage_percent`. */
+export function seriesWords(series) {
+  const parts = series.split(":");
+  return `${parts.at(-1)} of ${parts.slice(1, -1).join(":")}`;
+}
+export const seriesLink = (series, text) => make("a", { href: `/series/${encodeURIComponent(series)}` }, text ?? seriesWords(series));
+
+/** The arithmetic of `explain`, a line for each number: its name, and how it comes about. */
+export function arithmetic(text) {
+  const lines = text.split("\n").filter(Boolean).map((line) => /^(\S+)\s{2,}(.*)$/.exec(line) ?? line);
+  return lines.flatMap((line) => (typeof line === "string" ? make("p", {}, line) : [make("dt", {}, line[1]), make("dd", {}, line[2])]));
+}
 
 /** A table with a caption for those who do not see it; each row is a list of cells, or of [content, attributes]. */
 export function table(caption, heads, rows, attributes = {}) {
@@ -58,6 +69,13 @@ export function table(caption, heads, rows, attributes = {}) {
   const body = make("tbody", {}, rows.map((row) => make("tr", row.attributes ?? {}, (row.cells ?? row).map(cell))));
   return make("div", { class: `scroll ${attributes.class ?? ""}`, tabindex: "0", role: "region", "aria-label": caption },
     make("table", { class: attributes.table ?? "stack" }, make("caption", { class: "quiet" }, caption), head, body));
+}
+
+/** Says that there is nothing to show, in the place of all sections; nothing is asked any more. */
+let over = false;
+export function absent(title, text) {
+  over = true;
+  put(byId("main"), make("p", { class: "crumb" }, make("a", { href: "/" }, "← Overview")), make("h1", {}, title), empty(text));
 }
 
 /** JSON from the interface; an error is what the server says. */
@@ -173,6 +191,7 @@ addEventListener("pagehide", () => events.close());
 export function keep(act, pause = 2000) {
   let known = null, at = 0, busy = false, again = false;
   const run = async () => {
+    if (over) return;
     if (busy) { again = true; return; }
     busy = true;
     at = Date.now();
