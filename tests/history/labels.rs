@@ -1,11 +1,13 @@
 //! What people say of incidents, and what the page asks, in both stores.
 
 use super::incidents::{episode, told};
-use super::stores::on_each_store;
+use super::stores::{embedded_store, on_each_store};
 use super::{START, WIDTH, appear, batch, name, scored, series};
 use dataflows::{IncidentId, Provisional, Severity, Stage, State, Time, Verdict};
 use tidewatch::history::label::{self, LABELS};
 use tidewatch::history::{Batch, Change, History, TrainingRow, view};
+use tidewatch::models;
+use tidewatch::train::{Request, train};
 
 fn id() -> IncidentId {
     IncidentId::of(&episode(Stage::Open, 1).id)
@@ -49,6 +51,24 @@ fn the_trainer_learns_nothing_from_a_useful_incident_and_all_of_one_that_was_not
         history.commit(&gone).unwrap();
         assert_eq!(training(history), [(0, true), (1, false)], "a withdrawn episode says nothing");
     });
+}
+
+#[test]
+fn the_next_training_leaves_the_buckets_of_a_useful_incident_out() {
+    let mut store = embedded_store();
+    let history = &mut *store.history;
+    history.commit(&told(Stage::Settled, 1)).unwrap();
+    let before = (1..=576).map(|i| appear(scored("srv-001", START - i * WIDTH, 65.0 + f64::from(i32::try_from(i % 7).unwrap()) / 10.0)));
+    history.commit(&batch(before.collect())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut models = models::open(&format!("embedded:{}", folder.path().join("models.db").display())).unwrap();
+    let mut buckets = |history: &mut dyn History| {
+        train(history, &mut *models, &Request::new(START + WIDTH, START), &mut |_| ()).unwrap();
+        models.get(&name("srv-001")).unwrap().unwrap().provenance.buckets
+    };
+    assert_eq!(buckets(history), 577);
+    label::set(history, id(), "useful").unwrap();
+    assert_eq!(buckets(history), 576);
 }
 
 #[test]

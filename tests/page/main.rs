@@ -85,6 +85,7 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
     look(&mut browser, "incident");
     browser.click("[data-label=useful]");
     browser.comes_to("document.querySelector('[data-label=useful]').getAttribute('aria-pressed') === 'true'");
+    browser.comes_to("document.getElementById('said').textContent.includes('the next training')");
     assert_eq!(place.count("SELECT count(*) FROM incident_labels WHERE label = 'useful'"), 1);
 
     browser.click("#more");

@@ -68,7 +68,7 @@ function extent(answer) {
   const least = values.reduce((one, other) => Math.min(one, other)), most = values.reduce((one, other) => Math.max(one, other));
   const bands = [...halves(answer).values()].filter((half) => half > 0).sort((one, other) => one - other);
   const size = most - least || Math.abs(most) || 1, usual = bands[Math.floor(bands.length / 2)] ?? 0;
-  const room = Math.max(0.08 * size, Math.min(usual, size));
+  const room = Math.max(0.08 * size, Math.min(usual, size / 2));
   return [least - room, most + room];
 }
 

@@ -93,7 +93,8 @@ byId("actions").addEventListener("click", async (event) => {
   if (!label) return;
   try {
     await change("PUT", `incidents/${id}/label`, { label: answer.label === label ? null : label });
-    say(answer.label === label ? "Taken back." : "Noted.");
+    const noted = { useful: "Noted: the next training leaves its buckets out.", not_useful: "Noted: the next training takes its buckets for usual." };
+    say(answer.label === label ? "Taken back." : noted[label]);
     again();
   } catch (error) { say(error.message); }
 });

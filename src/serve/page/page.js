@@ -170,7 +170,7 @@ let shownNotice = "";
 function show(beat) {
   const stage = byId("stage");
   const away = beat.away.map((one) => one.what).join(", ");
-  const words = away ? `${away} away` : beat.stage === "watching" ? `watching ${time(beat.watermark)}` : beat.stage;
+  const words = away ? `${away} away` : beat.stage === "watching" && beat.watermark ? `watching ${time(beat.watermark)}` : beat.stage;
   if (stage.textContent !== words) stage.textContent = words;
   stage.className = `stage ${away ? "ill" : beat.ready ? "well" : ""}`;
   const now = JSON.stringify([beat.activity, beat.away, beat.stage, beat.generation === 0]);
