@@ -1,6 +1,7 @@
 //! From the grid of one series to its model.
 
 use super::calendar::weekend_correction;
+use super::counter;
 use super::decompose::{OUTLIER_SIGMAS, ROUNDS, decompose};
 use super::grid::Grid;
 use super::method::MethodName;
@@ -11,8 +12,8 @@ use super::seasons::Seasons;
 use super::tracking;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::model::is_weekend;
-use dataflows::{Method, Model, Seasonal};
+use dataflows::model::weekend_share;
+use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
 
 /// The method `seasonal_level` needs half a period, and no fewer buckets than these: below, a scale is a guess.
@@ -52,7 +53,8 @@ pub(super) fn span_min(method: MethodName, request: &Request) -> usize {
 }
 
 fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
-    let model = tracking::model(grid, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+    let metric_type = request.metric_types.get(&series.metric).copied().unwrap_or_else(|| counter::metric_type(grid));
+    let model = tracking::model(grid, metric_type, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
     let profile = match &model.seasonal {
         Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
         Seasonal::Daily(_) => "daily",
@@ -122,10 +124,10 @@ fn usable(grid: &Grid) -> Vec<bool> {
     usable
 }
 
-/// The values, on weekends less the correction.
+/// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| if is_weekend(grid.time(i)) { value - correction[grid.phase(i)] } else { *value };
+    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 
@@ -167,6 +169,7 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
         method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     }
 }
 

@@ -1,13 +1,14 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
+use super::counter::growth;
 use super::grid::Grid;
 use super::request::Request;
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
-use dataflows::model::{Seasonal, is_weekend};
+use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
-use dataflows::{Method, Model, Time, Track, Tracker};
+use dataflows::{Method, MetricType, Model, Time, Track, Tracker};
 
 const DAY: Time = 86_400_000;
 
@@ -60,12 +61,12 @@ struct History {
 }
 
 impl History {
-    fn of(grid: &Grid) -> Self {
-        let places: Vec<usize> = (0..grid.values.len()).filter(|i| grid.values[*i].is_finite()).collect();
+    fn of(grid: &Grid, values: &[f64]) -> Self {
+        let places: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_finite()).collect();
         let starts: Vec<Time> = places.iter().map(|i| grid.time(*i)).collect();
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         Self {
-            values: places.iter().map(|i| grid.values[*i]).collect(),
+            values: places.iter().map(|i| values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
             weekend: starts.iter().map(|start| is_weekend(*start)).collect(),
             starts,
@@ -122,7 +123,10 @@ impl History {
             [None, Some(false), Some(true)].map(|kind| self.profile(&values, |i| kind.is_none_or(|kind| self.weekend[i] == kind)));
         let left = |profile: &dyn Fn(usize) -> f64| mad(&(0..values.len()).map(|i| values[i] - profile(i)).collect::<Vec<_>>());
         let one = left(&|i| all[self.phases[i]]);
-        let two = left(&|i| if self.weekend[i] { weekends[self.phases[i]] } else { weekdays[self.phases[i]] });
+        let two = left(&|i| {
+            let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
+            weekday + weekend_share(self.starts[i]) * (weekend - weekday)
+        });
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
 
@@ -150,8 +154,11 @@ impl History {
 }
 
 /// The model of one series. Its history must not be empty.
-pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
-    let history = History::of(grid);
+pub(super) fn model(grid: &Grid, metric_type: MetricType, request: &Request) -> Option<Model> {
+    let history = match metric_type {
+        MetricType::Gauge => History::of(grid, &grid.values),
+        MetricType::Counter => History::of(grid, &growth(grid)),
+    };
     let floor = history.floor();
     let seasonal = history.seasonal(floor);
     let mut model = Model {
@@ -162,6 +169,7 @@ pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
         sigma: floor,
         seasonal,
         method: Method::StlZscore,
+        metric_type,
     };
     let above: Vec<f64> = history.starts.iter().zip(&history.values).map(|(start, value)| value - model.seasonal_at(*start)).collect();
     let (first, start) = (*above.first()?, *history.starts.first()?);
@@ -175,6 +183,10 @@ pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
         tracker.primed = tracker.primed.after(&reading, &tracker, grid.width);
     }
     tracker.primed.model = model.trained_until;
+    let last = grid.values.iter().rposition(|value| value.is_finite())?;
+    if metric_type == MetricType::Counter {
+        (tracker.primed.counted, tracker.primed.last_start) = (Some(grid.values[last]), grid.time(last));
+    }
     (model.level, model.sigma) = (tracker.primed.slow, tracker.slow_scale);
     model.method = Method::SeasonalLevel(Box::new(tracker));
     Some(model)
