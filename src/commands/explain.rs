@@ -49,11 +49,27 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let series = find(&mut *history, arguments)?;
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
-    let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
-    let reading = model.as_ref().and_then(|trained| retrace(&mut *history, &trained.model, &series, &verdict).transpose()).transpose()?;
-    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref(), reading.as_ref())?);
+    let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
+    say(&words.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?);
     Ok(())
+}
+
+/// The arithmetic behind the verdict on the bucket that starts at `start`, as the command and the page say it; `None` where there is no such bucket.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn words(
+    history: &mut dyn History,
+    series: &SeriesName,
+    start: Time,
+    width: Time,
+    threshold: f64,
+    model: Option<&Trained>,
+) -> Result<Option<String>> {
+    let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
+    let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
+    text(series, &verdict, width, threshold, model, retraced.as_ref()).map(Some)
 }
 
 /// The arithmetic of a bucket, and what a counter stood at before it.

@@ -6,6 +6,7 @@
 mod anomaly;
 mod embedded;
 pub mod incident;
+pub mod label;
 mod ledger;
 mod migration;
 pub mod minute;
@@ -14,6 +15,7 @@ mod row;
 pub mod silence;
 pub mod statement;
 pub mod track;
+pub mod view;
 mod wide;
 
 use crate::series::SeriesName;

@@ -2,6 +2,7 @@
 
 mod claim;
 mod incidents;
+mod labels;
 mod ledger;
 mod measure;
 mod oracle;
