@@ -1,6 +1,6 @@
 //! `tidewatch explain`: the arithmetic behind one verdict.
 
-use super::say;
+use super::{in_short, say};
 use crate::cli::{EMBEDDED, time};
 use crate::history::{self, History};
 use crate::instant;
@@ -132,6 +132,9 @@ fn text(
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
+    if let Some(sentence) = in_short::sentence(verdict, reading) {
+        writeln!(out, "in short  {sentence}")?;
+    }
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
     if let Some(aggregate) = bucket.aggregate {
         let spread = format!("between {} and {}, stddev {}", number(aggregate.min.0), number(aggregate.max.0), number(aggregate.stddev.0));
