@@ -113,12 +113,15 @@ function rackMap(zone, rack, entities) {
 }
 
 const loadHeat = async () => {
+  // Before there is a history, the answer would be an error.
+  if (!answer?.fleet) return heatMap();
   try { heat = await ask(`heatmap?span=${span}`); } catch (error) { if (error.status !== 503) throw error; heat = null; }
   heatMap();
 };
 keep(async () => {
   try { answer = await ask("overview"); } catch (error) { if (error.status) answer = null; return; }
   health(); incidents(); early();
+  if (answer?.fleet && !heat) againHeat();
 });
 const againHeat = keep(loadHeat, 10000);
 onBeat((now) => { beat = now; health(); if (!answer?.fleet) incidents(); });
