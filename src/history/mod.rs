@@ -9,6 +9,7 @@ pub mod incident;
 mod ledger;
 mod migration;
 pub mod minute;
+pub mod outbox;
 mod postgres;
 mod row;
 pub mod silence;
@@ -117,6 +118,8 @@ pub struct Batch {
     pub incidents: Vec<NamedIncident>,
     /// Incidents that no longer hold, and why.
     pub incidents_withdrawn: Vec<(IncidentId, String)>,
+    /// Who is to be told of incidents.
+    pub subscriptions: Vec<outbox::Subscription>,
     /// Raw events, empty with `--no-raw`.
     pub raw: Vec<RawEvent>,
     /// Refused records.

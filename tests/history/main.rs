@@ -5,6 +5,7 @@ mod incidents;
 mod ledger;
 mod measure;
 mod oracle;
+mod outbox;
 mod stores;
 mod trust;
 
