@@ -10,6 +10,7 @@ pub mod kind;
 pub mod layers;
 pub mod limits;
 pub mod models;
+pub mod notify;
 pub mod number;
 pub mod policy;
 pub mod run;

@@ -83,7 +83,7 @@ fn folders_that_meet_in_run_and_train_do_not_know_one_another() {
 
 #[test]
 fn a_client_library_is_named_in_one_place() {
-    let homes: [(&str, &[&str]); 11] = [
+    let homes: [(&str, &[&str]); 15] = [
         ("axum", &["src/serve/"]),
         ("tokio", &["src/serve/"]),
         ("rdkafka", &["src/source/kafka"]),
@@ -93,6 +93,10 @@ fn a_client_library_is_named_in_one_place() {
         ("rusqlite", &["src/history/embedded/", "src/models/embedded.rs"]),
         ("refinery", &["src/history/"]),
         ("redis", &["src/models/redis.rs"]),
+        ("ureq", &["src/notify/http.rs"]),
+        ("lettre", &["src/notify/email.rs"]),
+        ("hmac", &["src/notify/webhook.rs"]),
+        ("sha2", &["src/notify/webhook.rs"]),
         ("polars", &["src/train/"]),
         ("stlrs", &["src/train/"]),
     ];
