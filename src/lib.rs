@@ -1,5 +1,6 @@
 //! The application: sources, history, models, trainer, and the commands that join them to the graphs.
 
+pub mod alerts;
 pub mod cli;
 pub mod commands;
 pub mod console;

@@ -1,7 +1,7 @@
 //! What can be asked for, and what answers.
 
 use crate::instant;
-use crate::run::{Absence, Stage, Statistics};
+use crate::run::{Absence, Part, Stage, Statistics};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
@@ -57,7 +57,8 @@ impl Readiness {
     fn of(statistics: &Statistics) -> Self {
         let (stage, away) = (statistics.health.stage(), statistics.health.away());
         Self {
-            ready: stage == Stage::Watching && away.is_empty(),
+            // A receiver of alerts that is away keeps nobody from watching.
+            ready: stage == Stage::Watching && away.iter().all(|absence| absence.what == Part::Alerts),
             stage: stage.as_str(),
             away: away.into_iter().map(Away::from).collect(),
             watermark: statistics.horizon().map(instant::format),
@@ -68,7 +69,6 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Part;
 
     fn answer(statistics: &Statistics) -> String {
         serde_json::to_string(&Readiness::of(statistics)).unwrap()
@@ -83,6 +83,10 @@ mod tests {
         statistics.health.caught_up();
         statistics.set_horizon(1_768_780_800_000);
         assert_eq!(answer(&statistics), r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z"}"#);
+        statistics.health.note(Part::Alerts, 0, Some("no answer"));
+        let text = answer(&statistics);
+        assert!(text.starts_with(r#"{"ready":true,"stage":"watching","away":[{"what":"alerts","since":"2"#), "{text}");
+        statistics.health.note(Part::Alerts, 0, None);
         statistics.health.note(Part::History, 0, Some("connection refused"));
         let text = answer(&statistics);
         assert!(text.starts_with(r#"{"ready":false,"stage":"watching","away":[{"what":"history","since":"2"#), "{text}");
