@@ -1,5 +1,6 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
+mod alerts;
 mod compose;
 #[path = "../dashboards/mod.rs"]
 mod dashboards;
@@ -10,6 +11,8 @@ mod notebooks;
 mod order;
 mod processes;
 mod real_series;
+#[path = "../receivers/mod.rs"]
+mod receivers;
 mod silence;
 mod simulated;
 mod support;
