@@ -164,6 +164,9 @@ pub struct DetectionArgs {
     /// A partition without records for this long holds nobody back
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub idle_timeout: Duration,
+    /// How buckets are scored.
+    #[command(flatten)]
+    pub method: train::MethodArgs,
     /// What makes an anomaly.
     #[command(flatten)]
     pub policy: PolicyArgs,

@@ -1,6 +1,6 @@
 //! The stores of models seen from outside: SQLite always, Redis where `TIDEWATCH_TEST_REDIS` names one.
 
-use dataflows::{Model, Seasonal, Time};
+use dataflows::{Method, MetricType, Model, Seasonal, Time};
 use tidewatch::models::{self, Models, Provenance, Trained};
 use tidewatch::series::SeriesName;
 
@@ -17,6 +17,8 @@ fn trained(entity: &str, trained_until: Time) -> Trained {
         level: 45.1 + 1e-13,
         sigma: std::f64::consts::PI / 7.0,
         seasonal: Seasonal::Daily(profile),
+        method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     };
     let provenance = Provenance {
         method: "stl_zscore".into(),
@@ -202,7 +204,7 @@ fn memory_sqlite_and_redis_hold_the_same_bits() {
         let (stored, _) = store.load().unwrap();
         for (a, b) in models.iter().zip(&stored) {
             for start in (DAY..3 * DAY).step_by(300_000) {
-                assert_eq!(a.model.score(start, 47.3), b.model.score(start, 47.3));
+                assert_eq!(a.model.score(None, start, 47.3), b.model.score(None, start, 47.3));
             }
         }
     }

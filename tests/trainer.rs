@@ -13,7 +13,7 @@ use tidewatch::instant;
 use tidewatch::models::{self, Models};
 use tidewatch::series::SeriesName;
 use tidewatch::train::{Progress, Request, TrainError, command, fit, train};
-use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows};
+use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows, stl};
 
 /// A history that holds rows and nothing else.
 struct Rows(Vec<(SeriesName, Vec<TrainingRow>)>);
@@ -98,7 +98,7 @@ fn a_run_trains_what_it_can_and_names_the_rest() {
     let mut store = store(&folder);
     let mut history = history(300, &[7, 8]);
     let mut seen = Vec::new();
-    let request = Request::new(MONDAY + 2 * DAY, 0);
+    let request = stl(MONDAY + 2 * DAY);
     let report = train(&mut history, store.as_mut(), &request, &mut |progress| seen.push(progress)).unwrap();
     assert_eq!((report.total, report.trained, report.generation), (300, 298, Some(1)));
     assert_eq!(report.skipped["constant"].series, 2);
@@ -115,8 +115,8 @@ fn a_skipped_series_keeps_its_model() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = store(&folder);
     let mut quiet = |_: Progress| ();
-    train(&mut history(3, &[]), store.as_mut(), &Request::new(MONDAY + 2 * DAY, 0), &mut quiet).unwrap();
-    let report = train(&mut history(3, &[1]), store.as_mut(), &Request::new(MONDAY + 3 * DAY, 0), &mut quiet).unwrap();
+    train(&mut history(3, &[]), store.as_mut(), &stl(MONDAY + 2 * DAY), &mut quiet).unwrap();
+    let report = train(&mut history(3, &[1]), store.as_mut(), &stl(MONDAY + 3 * DAY), &mut quiet).unwrap();
     assert_eq!((report.trained, report.generation), (2, Some(2)));
     let (models, _) = store.load().unwrap();
     assert_eq!(models.len(), 5, "two series with the model before, one without");
@@ -126,9 +126,9 @@ fn a_skipped_series_keeps_its_model() {
 fn a_run_without_anything_to_train_pushes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = store(&folder);
-    let report = train(&mut Rows(vec![]), store.as_mut(), &Request::new(MONDAY, 0), &mut |_| ()).unwrap();
+    let report = train(&mut Rows(vec![]), store.as_mut(), &stl(MONDAY), &mut |_| ()).unwrap();
     assert_eq!((report.generation, store.generation().unwrap()), (None, 0));
-    let short = Request { window: DAY, ..Request::new(MONDAY, 0) };
+    let short = Request { window: DAY, ..stl(MONDAY) };
     let refused = train(&mut Rows(vec![]), store.as_mut(), &short, &mut |_| ());
     assert!(matches!(refused, Err(TrainError::Request(_))), "{refused:?}");
 }
@@ -151,7 +151,7 @@ fn the_command_prints_its_report() {
     let folder = tempfile::tempdir().unwrap();
     let mut out = Vec::new();
     let open = |_: &str| -> Result<Box<dyn History>, HistoryError> { Ok(Box::new(history(2, &[1]))) };
-    let args = arguments(&folder, &["--until", "2026-01-07T00:03:00Z"]);
+    let args = arguments(&folder, &["--until", "2026-01-07T00:03:00Z", "--method", "stl_zscore"]);
     command::run(&args, &open, &mut out, &AtomicBool::new(false)).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("trained 1 of 2 series in ") && text.contains("generation 1"), "{text}");
@@ -227,7 +227,7 @@ fn real_servers_train_on_two_days_or_say_why_not() {
         let name = SeriesName::new("server", &entity, "value");
         let row = |(time, value): &(i64, f64)| TrainingRow { series: name.id(), start: *time, mean: *value, anomalous: false };
         let rows: Vec<TrainingRow> = samples.iter().map(row).collect();
-        match fit(&name, &rows, &Request::new(rows[rows.len() - 1].start + BUCKET, 0)) {
+        match fit(&name, &rows, &stl(rows[rows.len() - 1].start + BUCKET)) {
             Ok(trained) => assert_eq!(trained.model.defect(), None, "{entity}"),
             Err(reason) => skipped.push(format!("{entity} {}", reason.reason())),
         }

@@ -6,14 +6,14 @@ mod training_series;
 
 use dataflows::{Model, Seasonal};
 use tidewatch::history::TrainingRow;
-use tidewatch::train::{Request, Skipped, fit};
-use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, name, rows, trained};
+use tidewatch::train::{Skipped, fit};
+use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, name, rows, stl, trained};
 
 const HOUR: i64 = 3_600_000;
 
 /// The share of buckets that score beyond 3 when `shift` is added to them.
 fn share_over(model: &Model, rows: &[TrainingRow], shift: f64) -> f64 {
-    let over = rows.iter().filter(|row| model.score(row.start, row.mean + shift).z_score.0.abs() > 3.0).count();
+    let over = rows.iter().filter(|row| model.score(None, row.start, row.mean + shift).0.unwrap().z_score.0.abs() > 3.0).count();
     over as f64 / rows.len() as f64
 }
 
@@ -145,7 +145,7 @@ fn sigma_is_never_zero() {
         let model = trained(&rows(&Curve::flat(), MONDAY, until, |time, _| Some(value(time))), until).model;
         assert_eq!(model.defect(), None, "{shape}");
         assert!(model.sigma >= least, "{shape}: sigma {}", model.sigma);
-        assert!(model.score(until, value(until)).z_score.0.is_finite(), "{shape}");
+        assert!(model.score(None, until, value(until)).0.unwrap().z_score.0.is_finite(), "{shape}");
     }
 }
 
@@ -216,7 +216,7 @@ fn the_order_of_rows_and_the_number_of_threads_change_nothing() {
 
 #[test]
 fn a_skipped_series_says_why() {
-    let request = Request::new(MONDAY + 14 * DAY, 0);
+    let request = stl(MONDAY + 14 * DAY);
     let skipped = |days: i64, take: &dyn Fn(i64, f64) -> Option<f64>| {
         let rows = rows(&Curve::daily(), MONDAY, MONDAY + days * DAY, take);
         fit(&name(), &rows, &request).unwrap_err()

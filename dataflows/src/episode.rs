@@ -113,6 +113,8 @@ pub struct Fold {
     open: Option<Box<Episode>>,
     /// Calm buckets in a row, while an episode is open.
     calm: u32,
+    /// The largest sigma of the evidence of the open episode: a method may say less of what goes on as it began, and it goes on all the same.
+    sigma: f64,
     /// The start of the last bucket that was more than nothing to remember.
     latest: Time,
 }
@@ -151,11 +153,14 @@ impl Fold {
 
     fn take(&mut self, verdict: &Verdict, evidence: Evidence, policy: &Policy) {
         self.calm = 0;
+        let sigma = |evidence: &Evidence| evidence.peak.map_or(0.0, |peak| peak.score.sigma.0);
         if let Some(episode) = &mut self.open {
             episode.add(&evidence);
+            self.sigma = self.sigma.max(sigma(&evidence));
             return;
         }
         self.recent.push(evidence);
+        self.sigma = self.recent.iter().map(sigma).fold(0.0, f64::max);
         if evidence.severity == Severity::Critical || self.recent.len() >= policy.episode.evidence_min as usize {
             self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent))));
         }
@@ -168,11 +173,21 @@ impl Fold {
         let limits = policy.limits(verdict.bucket.metric);
         let almost = Limits { threshold: policy.episode.calm_share * limits.threshold, ..*limits };
         let is_almost = match (verdict.state, verdict.score, verdict.bucket.aggregate) {
-            (State::Normal, Some(score), Some(aggregate)) => almost.are_passed(aggregate.mean.0, score.expected.0, score.z_score.0),
+            (State::Normal, Some(score), Some(aggregate)) => {
+                let (mean, expected) = (aggregate.mean.0, score.expected.0);
+                almost.are_passed(mean, expected, score.z_score.0) || self.lasts(mean, expected, &almost)
+            }
             _ => false,
         };
         self.calm = if is_almost { 0 } else { self.calm + 1 };
         if self.calm >= policy.episode.calm_min { self.close() } else { None }
+    }
+
+    /// Whether a bucket is still off to the side of the peak, by the sigma of the evidence.
+    fn lasts(&self, mean: f64, expected: f64, almost: &Limits) -> bool {
+        let peak = self.open.as_ref().and_then(|episode| episode.peak);
+        let same_side = peak.is_some_and(|peak| (peak.mean.0 - peak.score.expected.0) * (mean - expected) > 0.0);
+        same_side && self.sigma > 0.0 && almost.are_passed(mean, expected, (mean - expected) / self.sigma)
     }
 
     fn close(&mut self) -> Option<Box<Episode>> {
@@ -238,6 +253,23 @@ pub(crate) mod tests {
         assert_eq!((open.len(), open[0].stage), (1, Stage::Open));
         let closed = episodes(&[4.0, 4.0, 1.0, 1.0, 2.5, 1.0, 1.0, 1.0]);
         assert_eq!((closed.len(), closed[0].stage, closed[0].last), (1, Stage::Closed, WIDTH));
+    }
+
+    #[test]
+    fn what_goes_on_holds_it_open_though_the_method_says_less_of_it() {
+        let mut fold = Fold::default();
+        let quieter = |n: i64, z_score: f64, deviation: f64| {
+            let mut verdict = verdict(n, deviation);
+            let score = Score { expected: Number(0.0), sigma: Number(deviation / z_score), z_score: Number(z_score) };
+            (verdict.score, verdict.state) = (Some(score), if z_score > 3.0 { State::Anomalous } else { State::Normal });
+            verdict
+        };
+        assert_eq!(fold.step(&quieter(0, 9.0, 9.0), &policy()), None);
+        for n in 1..20 {
+            assert_eq!(fold.step(&quieter(n, 0.5, 8.0), &policy()), None, "bucket {n}");
+        }
+        let back: Vec<bool> = (20..23).map(|n| fold.step(&quieter(n, 0.5, 1.0), &policy()).is_some()).collect();
+        assert_eq!(back, [false, false, true]);
     }
 
     #[test]

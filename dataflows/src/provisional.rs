@@ -4,7 +4,6 @@
 
 use crate::Time;
 use crate::identity::{EntityId, MetricId, SeriesId};
-use crate::model::Model;
 use crate::number::Number;
 use crate::policy::Limits;
 use crate::verdict::{Aggregate, Bucket, Score, Severity};
@@ -79,15 +78,16 @@ impl Provisional {
         SeriesId::of(self.entity, self.metric)
     }
 
-    /// What is to be said of an open bucket under its model: the worse of the bucket so far and its last samples; `None` where neither is anomalous.
-    pub fn of(open: &Open, model: &Model, inside: Option<Inside>, limits: &Limits) -> Option<Self> {
+    /// What is to be said of an open bucket: the worse of the bucket so far and its last samples; `None` where neither is anomalous. `score` says what the
+    /// bucket would come to if it ended with a mean, where anything can be said of it.
+    pub fn of(open: &Open, score: impl Fn(f64) -> Option<Score>, inside: Option<Inside>, limits: &Limits) -> Option<Self> {
         let aggregate = open.bucket.aggregate?;
         #[allow(clippy::cast_precision_loss)] // samples of one bucket
         let seen = aggregate.count as f64;
         let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
-        let final_score = model.score(open.bucket.start, aggregate.mean.0);
-        let expected = final_score.expected.0;
-        let of = |value: f64, sigma: f64| {
+        let of = |value: f64, widened: &dyn Fn(f64) -> f64| {
+            let final_score = score(value)?;
+            let (expected, sigma) = (final_score.expected.0, widened(final_score.sigma.0));
             let z_score = (value - expected) / sigma;
             limits.are_passed(value, expected, z_score).then(|| Self {
                 entity: open.bucket.entity,
@@ -100,9 +100,8 @@ impl Provisional {
         };
         #[allow(clippy::cast_precision_loss)] // two
         let few = LAST as f64;
-        let whole = of(aggregate.mean.0, inside.sigma(final_score.sigma.0, seen));
-        let last_sigma = LAST_FACTOR * (final_score.sigma.0 * final_score.sigma.0 + inside.variance / few).sqrt();
-        let last = open.last.and_then(|last| of(last, last_sigma));
+        let whole = of(aggregate.mean.0, &|sigma| inside.sigma(sigma, seen));
+        let last = open.last.and_then(|last| of(last, &|sigma| LAST_FACTOR * (sigma * sigma + inside.variance / few).sqrt()));
         whole.into_iter().chain(last).max_by(|one, other| one.score.z_score.0.abs().total_cmp(&other.score.z_score.0.abs()))
     }
 }
@@ -110,10 +109,9 @@ impl Provisional {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Seasonal;
 
-    fn model() -> Model {
-        Model { bucket_width: 300, trained_from: 0, trained_until: 0, level: 50.0, sigma: 1.0, seasonal: Seasonal::Daily(vec![0.0]) }
+    fn score(mean: f64) -> Option<Score> {
+        Some(Score { expected: Number(50.0), sigma: Number(1.0), z_score: Number(mean - 50.0) })
     }
 
     fn open(count: u64, mean: f64, last: Option<f64>) -> Open {
@@ -125,7 +123,7 @@ mod tests {
     const INSIDE: Inside = Inside { count: 60.0, variance: 16.0 };
 
     fn say(open: &Open) -> Option<Provisional> {
-        Provisional::of(open, &model(), Some(INSIDE), &Limits::default())
+        Provisional::of(open, score, Some(INSIDE), &Limits::default())
     }
 
     #[test]
@@ -146,7 +144,7 @@ mod tests {
 
     #[test]
     fn without_earlier_buckets_the_bucket_itself_says_how_much_samples_differ() {
-        assert!(Provisional::of(&open(4, 54.0, None), &model(), None, &Limits::default()).is_none());
-        assert!(Provisional::of(&open(4, 58.0, None), &model(), None, &Limits::default()).is_some());
+        assert!(Provisional::of(&open(4, 54.0, None), score, None, &Limits::default()).is_none());
+        assert!(Provisional::of(&open(4, 58.0, None), score, None, &Limits::default()).is_some());
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Plain state without timely; [`crate::operators::score_buckets`] drives it.
 //!
-//! **Invariant.** A verdict is a function of the bucket, the models of its series, the silences and the policy; an episode is a function of the
-//! verdicts of its series; neither of a clock or of the order of arrival.
+//! **Invariant.** A verdict is a function of the buckets of its series up to its own, their models, the silences and the policy; an episode is a
+//! function of the verdicts of its series; neither of a clock or of the order of arrival.
 
 use crate::Time;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::identity::{EntityId, HashedMap, SeriesId};
-use crate::model::Model;
+use crate::model::{MetricType, Model};
 use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
+use crate::tracking::Track;
 use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,12 +20,21 @@ use std::sync::Arc;
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
+/// The state of a series that can change no more is handed out once it is so many buckets ahead of what was handed out last, or follows another model.
+/// A restart folds the buckets in between again: an hour of them, for a twelfth of the writing.
+const TRACK_BUCKETS: u32 = 12;
+
+/// So far back from the first bucket that may change, buckets may not be part of the state that was handed out last: [`TRACK_BUCKETS`], those that end
+/// with the log, and as many again for good measure.
+pub const UNTRACKED_BUCKETS: u32 = 2 * TRACK_BUCKETS;
 /// A name is kept for so long after its entity was last heard of, in milliseconds: a week. It is a few bytes, and a silence goes by it.
 const NAME_KEPT: Time = 7 * 86_400_000;
 
 /// A verdict that may change, and what the series is remembered by after it.
 struct Entry {
     verdict: Verdict,
+    /// What the method remembers.
+    track: Option<Track>,
     after: Fold,
     closed: Option<Box<Episode>>,
 }
@@ -35,7 +45,13 @@ struct Series {
     models: Vec<Arc<Model>>,
     /// What is remembered of the buckets before the first entry.
     base: Fold,
+    /// The same, by the method.
+    base_track: Option<Track>,
+    /// Of the state that was handed out last: its last bucket, and the end of its model's training.
+    handed_out: Option<(Time, Time)>,
     entries: BTreeMap<Time, Entry>,
+    /// Verdicts from here on do not know of a bucket before them that has changed.
+    stale: Option<Time>,
     /// Closed episodes older than the first entry, that were not retired yet.
     done: Vec<Episode>,
     /// Scores of an earlier run, for buckets whose model the store may have let go meanwhile.
@@ -51,6 +67,40 @@ impl Series {
         self.entries.last_key_value().map_or(&self.base, |(_, entry)| &entry.after)
     }
 
+    /// What the method remembers of the buckets before `start`.
+    fn track_before(&self, start: Time) -> Option<&Track> {
+        self.entries.range(..start).next_back().map_or(self.base_track.as_ref(), |(_, entry)| entry.track.as_ref())
+    }
+
+    /// Judges the buckets from `from` on again, and says what is different.
+    fn judge_again(
+        &mut self,
+        from: Time,
+        silenced: &dyn Fn(&Bucket) -> bool,
+        policy: &Policy,
+        say: &mut dyn FnMut(Verdict, isize),
+    ) -> Option<Time> {
+        let mut track = self.track_before(from).cloned();
+        let mut first = None;
+        for (start, entry) in self.entries.range_mut(from..) {
+            let bucket = entry.verdict.bucket;
+            let (revised, after) = judge(bucket, &self.models, track.as_ref(), self.scored.get(start), silenced(&bucket), policy);
+            if revised != entry.verdict {
+                say(entry.verdict, -1);
+                say(revised, 1);
+                entry.verdict = revised;
+                first = first.or(Some(*start));
+            }
+            entry.track.clone_from(&after);
+            track = after;
+        }
+        first
+    }
+
+    fn is_stale_from(&mut self, start: Time) {
+        self.stale = Some(self.stale.map_or(start, |known| known.min(start)));
+    }
+
     /// Folds the verdicts from `from` on again.
     fn refold(&mut self, from: Time, policy: &Policy) {
         let mut fold = self.entries.range(..from).next_back().map_or(&self.base, |(_, entry)| &entry.after).clone();
@@ -64,12 +114,25 @@ impl Series {
     fn settle(&mut self, settled: Time) {
         while let Some(entry) = self.entries.first_entry().filter(|entry| *entry.key() < settled) {
             let entry = entry.remove();
-            self.base = entry.after;
+            (self.base, self.base_track) = (entry.after, entry.track);
             self.done.extend(entry.closed.map(|closed| *closed));
         }
         while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
             self.scored.pop_first();
         }
+    }
+
+    /// The state to be handed out, if that is due: what a restart could not fold on from is not late by then.
+    fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Track> {
+        let track = self.base_track.as_ref()?;
+        let due = match self.handed_out {
+            Some((last, model)) => track.last_start > last && (track.model != model || settled - last >= policy.buckets(TRACK_BUCKETS)),
+            None => true,
+        };
+        due.then(|| {
+            self.handed_out = Some((track.last_start, track.model));
+            track.clone()
+        })
     }
 
     /// Says how the episodes differ from what was said last.
@@ -93,27 +156,54 @@ pub struct Scorer {
     changed: HashMap<SeriesId, Time>,
     /// Series with episodes.
     watched: BTreeSet<SeriesId>,
+    /// Buckets that start before this were settled when states were last handed out.
+    settled: Time,
     /// How far event time had come when what is no longer heard of was last let go.
     swept: Time,
 }
 
-/// The verdict on a bucket under these models, newest training first; `known`: what an earlier run scored it with, which counts where no model
-/// does; `silenced`: a silence covers it.
-pub fn judge(bucket: Bucket, models: &[Arc<Model>], known: Option<&Score>, silenced: bool, policy: &Policy) -> Verdict {
+/// The verdict on a bucket under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
+/// run scored it with, which counts where no model does; `silenced`: a silence covers it.
+///
+/// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
+pub fn judge(
+    bucket: Bucket,
+    models: &[Arc<Model>],
+    track: Option<&Track>,
+    known: Option<&Score>,
+    silenced: bool,
+    policy: &Policy,
+) -> (Verdict, Option<Track>) {
     let Some(aggregate) = bucket.aggregate else {
         let state = if silenced { State::Silenced } else { State::Missing };
-        return Verdict { bucket, score: None, state };
+        return (Verdict { bucket, score: None, state }, track.cloned());
     };
-    let by_model = in_force(models, bucket.start).map(|model| model.score(bucket.start, aggregate.mean.0));
-    let Some(score) = by_model.or_else(|| known.map(|known| known.of(aggregate.mean.0))) else {
-        return Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) };
+    let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
+    let by_memory = || known.map(|known| (Some(known.of(aggregate.mean.0)), track.cloned()));
+    let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
+    let (score, after) = match by_model.or_else(by_memory) {
+        Some((Some(score), after)) => (score, after),
+        Some((None, after)) => return (unscored(Unscored::Reset), after),
+        None => return (unscored(Unscored::NoModel), track.cloned()),
     };
     let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
         true if silenced => State::Silenced,
         true => State::Anomalous,
         false => State::Normal,
     };
-    Verdict { bucket, score: Some(score), state }
+    let after = if state == State::Silenced { track.cloned() } else { after };
+    (Verdict { bucket, score: Some(score), state }, after)
+}
+
+/// The state after a bucket whose verdict is settled.
+pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
+    let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
+    match (verdict.state, verdict.bucket.aggregate, model) {
+        (State::Normal | State::Anomalous | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
+            model.score(track.as_ref(), start, aggregate.mean.0).1
+        }
+        _ => track,
+    }
 }
 
 /// The newest model whose training ended before a bucket.
@@ -140,6 +230,7 @@ impl Scorer {
             silences: Vec::new(),
             changed: HashMap::new(),
             watched: BTreeSet::new(),
+            settled: Time::MIN,
             swept: Time::MIN,
         }
     }
@@ -174,34 +265,39 @@ impl Scorer {
 
     /// Judges every bucket of a series that may still change again.
     fn judge_again(&mut self, series: SeriesId, say: &mut dyn FnMut(Verdict, isize)) {
-        let Self { policy, series: all, names, silences, changed, .. } = self;
-        let Some(Series { models, entries, scored, .. }) = all.get_mut(&series) else { return };
-        for (start, entry) in entries {
-            let bucket = entry.verdict.bucket;
-            let silenced = is_silenced(silences, name_of(names, bucket.entity), &bucket);
-            let revised = judge(bucket, models, scored.get(start), silenced, policy);
-            if revised != entry.verdict {
-                say(entry.verdict, -1);
-                say(revised, 1);
-                entry.verdict = revised;
-                let from = changed.entry(series).or_insert(*start);
-                *from = (*from).min(*start);
-            }
+        let from = self.changed.get(&series).copied();
+        let first = self.judge_from(series, Time::MIN, say);
+        if let Some(from) = first.into_iter().chain(from).min() {
+            self.changed.insert(series, from);
         }
     }
 
-    /// Judges a new or revised bucket.
+    /// Judges the buckets of a series from `from` on again; the first whose verdict is different.
+    fn judge_from(&mut self, series: SeriesId, from: Time, say: &mut dyn FnMut(Verdict, isize)) -> Option<Time> {
+        let Self { policy, series: all, names, silences, .. } = self;
+        let silenced = |bucket: &Bucket| is_silenced(silences, name_of(names, bucket.entity), bucket);
+        all.get_mut(&series)?.judge_again(from, &silenced, policy, say)
+    }
+
+    /// Judges a new or revised bucket. Of several, the earlier ones first: what comes after them need not be judged twice.
     pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
         let silenced = is_silenced(&self.silences, name_of(&self.names, bucket.entity), &bucket);
+        if let Some(from) = self.series.get_mut(&id).and_then(|series| series.stale.take()) {
+            self.judge_from(id, from, say);
+        }
         let series = self.series.entry(id).or_default();
-        let verdict = judge(bucket, &series.models, series.scored.get(&bucket.start), silenced, &self.policy);
+        let known = series.scored.get(&bucket.start);
+        let (verdict, track) = judge(bucket, &series.models, series.track_before(bucket.start), known, silenced, &self.policy);
         say(verdict, 1);
         let is_latest = series.entries.last_key_value().is_none_or(|latest| *latest.0 < bucket.start);
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
         // Nearly every bucket is like this: nothing to remember before it, and nothing after.
         let is_plain = is_latest && is_calm && series.last_fold().is_trivial() && !self.changed.contains_key(&id);
-        series.entries.insert(bucket.start, Entry { verdict, after: Fold::default(), closed: None });
+        series.entries.insert(bucket.start, Entry { verdict, track, after: Fold::default(), closed: None });
+        if !is_latest {
+            series.is_stale_from(bucket.start);
+        }
         if is_plain {
             series.settle(bucket.start - self.policy.retention());
         } else {
@@ -213,8 +309,9 @@ impl Scorer {
     /// Takes back what was said of a bucket that no longer holds.
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
-        let entry = self.series.get_mut(&id).and_then(|series| series.entries.remove(&bucket.start));
-        if let Some(entry) = entry {
+        let Some(series) = self.series.get_mut(&id) else { return };
+        if let Some(entry) = series.entries.remove(&bucket.start) {
+            series.is_stale_from(bucket.start);
             say(entry.verdict, -1);
             let from = self.changed.entry(id).or_insert(bucket.start);
             *from = (*from).min(bucket.start);
@@ -243,6 +340,14 @@ impl Scorer {
         self.changed.insert(id, first.bucket.start);
     }
 
+    /// Takes the state of a series as an earlier run stored it, if it did, and the settled verdicts after it, in order, that it does not hold yet. The
+    /// models must have been taken before.
+    pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
+        let series = self.series.entry(id).or_default();
+        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model));
+        series.base_track = verdicts.iter().fold(track, |track, verdict| track_after(track, verdict, &series.models));
+    }
+
     /// Forgets an episode that can change no more and is stored.
     pub fn retire(&mut self, episode: EpisodeId, say: &mut dyn FnMut(Episode, isize)) {
         let Some(series) = self.series.get_mut(&SeriesId::of(episode.entity, episode.metric)) else { return };
@@ -250,24 +355,51 @@ impl Scorer {
         series.tell(say);
     }
 
-    /// Ends an epoch: says how the episodes have changed. `horizon` is the common watermark, where it has moved.
-    pub fn finish(&mut self, horizon: Option<Time>, say: &mut dyn FnMut(Episode, isize)) {
-        let policy = &self.policy;
-        for (id, from) in self.changed.drain() {
+    /// Ends an epoch: says which verdicts and episodes have changed, and hands out states that can change no more. `horizon` is the common watermark, where
+    /// it has moved.
+    pub fn finish(
+        &mut self,
+        horizon: Option<Time>,
+        say: &mut dyn FnMut(Verdict, isize),
+        episode: &mut dyn FnMut(Episode, isize),
+        hand_out: &mut dyn FnMut(SeriesId, Track),
+    ) {
+        for (id, from) in std::mem::take(&mut self.changed) {
+            if let Some(stale) = self.series.get_mut(&id).and_then(|series| series.stale.take()) {
+                self.judge_from(id, stale, say);
+            }
+            let policy = &self.policy;
             let Some(series) = self.series.get_mut(&id) else { continue };
             series.refold(from, policy);
             let latest = series.entries.last_key_value().map_or(Time::MIN, |latest| *latest.0);
             series.settle(latest.saturating_sub(policy.retention()));
-            series.tell(say);
+            series.tell(episode);
             if !series.said.is_empty() {
                 self.watched.insert(id);
             }
         }
         if let Some(horizon) = horizon {
-            self.settle(horizon, say);
+            self.settle(horizon, episode);
+            self.hand_out(horizon, hand_out);
             if horizon >= self.swept.saturating_add(self.policy.retention()) {
                 self.sweep(horizon);
             }
+        }
+    }
+
+    /// Hands out states, once per bucket of event time.
+    fn hand_out(&mut self, horizon: Time, say: &mut dyn FnMut(SeriesId, Track)) {
+        let Self { policy, series, settled, .. } = self;
+        let width = policy.bucket_width.max(1);
+        // The first bucket that is not settled: the same that a restart goes on from.
+        let boundary = horizon.saturating_sub(policy.retention()).div_euclid(width).saturating_add(1).saturating_mul(width);
+        if boundary <= *settled {
+            return;
+        }
+        *settled = boundary;
+        for (id, series) in series {
+            series.settle(boundary);
+            series.hand_out(boundary, policy).into_iter().for_each(|track| say(*id, track));
         }
     }
 
@@ -321,7 +453,11 @@ impl Scorer {
         let model = in_force(&series.models, open.bucket.start).filter(|_| !silenced);
         let limits = self.policy.limits(open.bucket.metric);
         let inside = Inside::of(series.entries.values().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
-        let now = model.and_then(|model| Provisional::of(open, model, inside, limits));
+        let track = series.track_before(open.bucket.start);
+        // A counter has grown as it should when its bucket is over, and not before.
+        let model = model.filter(|model| model.metric_type == MetricType::Gauge);
+        let score = |model: &Model, mean: f64| model.score(track, open.bucket.start, mean).0;
+        let now = model.and_then(|model| Provisional::of(open, |mean| score(model, mean), inside, limits));
         let before = series.provisional.as_deref().filter(|before| before.start == open.bucket.start);
         // A number that moves a little is no news; that something begins, ends, or gets louder is.
         if before.map(|before| before.severity) == now.map(|now| now.severity) {
@@ -336,7 +472,7 @@ impl Scorer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Seasonal;
+    use crate::model::{Method, Seasonal};
     use crate::number::Number;
     use crate::verdict::Aggregate;
     use crate::{EntityId, MetricId};
@@ -355,7 +491,9 @@ mod tests {
 
     fn model(trained_until: Time, level: f64) -> Arc<Model> {
         let seasonal = Seasonal::Daily(vec![0.0; 288]);
-        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal })
+        let method = Method::StlZscore;
+        let metric_type = MetricType::Gauge;
+        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal, method, metric_type })
     }
 
     /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.
@@ -384,7 +522,7 @@ mod tests {
             let entity = EntityId(minute.cast_unsigned() / 60);
             scorer.name(entity, &entity.0.to_string());
             scorer.score(Bucket { entity, ..bucket(minute * MINUTE) }, &mut |_, _| ());
-            scorer.finish(Some(minute * MINUTE), &mut |_, _| ());
+            scorer.finish(Some(minute * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
         }
         let (series, names) = (scorer.series.len(), scorer.names.len());
         assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");

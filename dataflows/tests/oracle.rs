@@ -2,7 +2,7 @@
 
 mod harness;
 
-use dataflows::{MetricId, Model, Seasonal, SeriesId, Silence, State};
+use dataflows::{Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -43,14 +43,35 @@ fn readings() -> impl Strategy<Value = Reading> {
     (workers, prop::collection::vec(1usize..30, 1..5)).prop_map(|(workers, batches)| Reading { workers, batches, models_epoch: 0 })
 }
 
+/// A small history: scales such that some buckets are anomalous, and a block of peaks that is soon full.
+fn tracker(last_start: Time) -> Tracker {
+    let mut calibration = Calibration::default();
+    calibration.spike.add(4.0, 1.0);
+    calibration.spike_divisor = calibration.spike.divisor(1.5, 4.75);
+    let primed = Track { last: 3.0, block: 71_996.0, calibration: Arc::new(calibration), ..Track::fresh(last_start, 0, 1.0, 2.0) };
+    Tracker { slow_scale: 12.0, fast_scale: 9.0, drift_scale: 0.5, stuck_after: Some(3.0), rare_spike: 4.75, primed }
+}
+
 /// Models of some series, with training that ended in the middle of the log.
 fn models(entities: impl Iterator<Item = u64>) -> Models {
     let mut models = Models::new();
     for number in entities.collect::<BTreeSet<_>>() {
         let owner = harness::entity(number);
-        for (metric, trained_until, level) in [(1, 90_000, 5.0), (1, 102_000, 50.0), (0, 90_000, 0.0)] {
-            let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0]);
-            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal };
+        // The last training of metric 2 ends long after what it has seen: what is followed live knows more.
+        let follows = |last_start| Method::SeasonalLevel(Box::new(tracker(last_start)));
+        let all = [
+            (1, 90_000, 5.0, Method::StlZscore),
+            (1, 102_000, 50.0, follows(101_700)),
+            (2, 90_000, 0.0, follows(89_700)),
+            (2, 102_000, 1.0, follows(95_000)),
+            (0, 90_000, 0.0, Method::StlZscore),
+        ];
+        for (metric, trained_until, level, method) in all {
+            let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0 + level]);
+            // Of some entities, metric 2 is a counter: at first, always, or from the last training on.
+            let counts = metric == 2 && (number % 3 == 0 || number % 3 == u64::from(trained_until > 100_000));
+            let metric_type = if counts { MetricType::Counter } else { MetricType::Gauge };
+            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal, method, metric_type };
             models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
     }

@@ -9,8 +9,11 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use dataflows::{Severity, State, Time, Verdict, anomaly_score};
+use dataflows::tracking::{Reading, View, WEIGHTS};
+use dataflows::verdict::Unscored;
+use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score, track_after};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Which verdict.
 #[derive(Clone, Debug, Args)]
@@ -48,8 +51,28 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let start = arguments.at.div_euclid(width) * width;
     let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
-    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref())?);
+    let reading = model.as_ref().and_then(|trained| retrace(&mut *history, &trained.model, &series, &verdict).transpose()).transpose()?;
+    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref(), reading.as_ref())?);
     Ok(())
+}
+
+/// The arithmetic of a bucket, and what a counter stood at before it.
+struct Retraced {
+    reading: Reading,
+    counted: Option<f64>,
+}
+
+/// The arithmetic of a bucket by the method `seasonal_level`: the stored buckets since the end of training are folded again. `None` for another method, and
+/// where that does not come to the stored score, because another model was in force or the series was followed from before this one.
+fn retrace(history: &mut dyn History, model: &Model, series: &SeriesName, verdict: &Verdict) -> Result<Option<Retraced>> {
+    let (Some(score), Some(aggregate)) = (verdict.score, verdict.bucket.aggregate) else { return Ok(None) };
+    let (mut track, model) = (None, Arc::new(model.clone()));
+    for before in history.verdicts_of(series, model.trained_until, verdict.bucket.start)? {
+        track = track_after(track, &before, std::slice::from_ref(&model));
+    }
+    let again = model.score(track.as_ref(), verdict.bucket.start, aggregate.mean.0).0;
+    let read = model.read(track.as_ref(), verdict.bucket.start, aggregate.mean.0).filter(|_| again == Some(score));
+    Ok(read.map(|(track, reading)| Retraced { reading, counted: track.counted }))
 }
 
 /// The series of that entity and metric, whatever the type of the entity unless it is named.
@@ -82,8 +105,15 @@ fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName
     }
 }
 
-fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, model: Option<&Trained>) -> Result<String> {
-    let bucket = &verdict.bucket;
+fn text(
+    series: &SeriesName,
+    verdict: &Verdict,
+    width: Time,
+    threshold: f64,
+    model: Option<&Trained>,
+    retraced: Option<&Retraced>,
+) -> Result<String> {
+    let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
@@ -95,16 +125,33 @@ fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, mod
     if let Some(score) = verdict.score {
         let (expected, sigma, z_score) = (score.expected.0, score.sigma.0, score.z_score.0);
         // The model in force then, if the store still has it: it alone knows how expected comes about.
-        let parts = model.filter(|trained| trained.model.expected(bucket.start).to_bits() == expected.to_bits());
-        if let Some(trained) = parts {
-            let (level, seasonal) = (trained.model.level, expected - trained.model.level);
+        let parts = model.filter(|trained| reading.is_some() || trained.model.expected(bucket.start).to_bits() == expected.to_bits());
+        if let (Some(reading), Some(counted)) = (reading, retraced.and_then(|retraced| retraced.counted)) {
+            let (grown, usual) = (number(expected - counted), number(reading.seasonal));
+            writeln!(out, "expected  {} = {} before + growth {grown}", number(expected), number(counted))?;
+            writeln!(
+                out,
+                "growth    {} a bucket = level {} + usual for this time of day {usual}; it is a counter",
+                number(reading.level + reading.seasonal),
+                number(reading.level)
+            )?;
+        } else if let Some(trained) = parts {
+            let level = reading.map_or(trained.model.level, |reading| reading.level);
+            let seasonal = expected - level;
             writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
         } else {
             writeln!(out, "expected  {}", number(expected))?;
         }
         let mean = bucket.aggregate.map_or(expected, |aggregate| aggregate.mean.0);
         writeln!(out, "residual  {} = mean {} - expected {}", signed(mean - expected), number(mean), number(expected))?;
-        writeln!(out, "sigma     {}: how far this series usually is from what is expected", number(sigma))?;
+        if let Some(reading) = reading {
+            views(&mut out, reading)?;
+        }
+        let meaning = match reading {
+            Some(_) => "the deviation that would come to a z_score of 1, in this series, here and now",
+            None => "how far this series usually is from what is expected",
+        };
+        writeln!(out, "sigma     {}: {meaning}", number(sigma))?;
         writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
         if let Some(trained) = parts {
             let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
@@ -119,6 +166,61 @@ fn text(series: &SeriesName, verdict: &Verdict, width: Time, threshold: f64, mod
     Ok(out)
 }
 
+/// What each view saw, which one speaks, and what an earlier alarm takes away from it.
+fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
+    let [spike, drift, stuck] = reading.views().map(|(_, value)| number(value));
+    let (spike_weight, drift_weight, stuck_weight) = WEIGHTS;
+    let often = |divisor: f64, what: &str| {
+        if divisor > 1.0 {
+            format!("/ {}, as this series often {what}", number(divisor))
+        } else {
+            "with nothing taken off: its own peaks are low".into()
+        }
+    };
+    let usual = number(reading.spike);
+    match reading.spike {
+        0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} since the bucket before", signed(reading.jump))?,
+        _ => writeln!(
+            out,
+            "spike     {spike} = {spike_weight} · {usual} usual steps ({} at once) {}",
+            signed(reading.jump),
+            often(reading.spike_divisor, "jumps")
+        )?,
+    }
+    let usual = number(reading.drift);
+    match reading.drift {
+        0.0 => writeln!(out, "drift     0: nothing goes on")?,
+        _ => writeln!(
+            out,
+            "drift     {drift} = {drift_weight} · {usual} usual drifts (the last hour's deviations) {}",
+            often(reading.drift_divisor, "drifts")
+        )?,
+    }
+    match reading.run {
+        0.0 => writeln!(out, "stuck     0: it moves")?,
+        run => writeln!(
+            out,
+            "stuck     {stuck} = {stuck_weight} · {}, {run} buckets in a row that equalled the one before",
+            number(reading.stuck)
+        )?,
+    }
+    let (view, loudest) = reading.loudest();
+    let view = match view {
+        View::Spike => "the spike",
+        View::Drift => "the drift",
+        View::Stuck => "the standstill",
+    };
+    match reading.habituation {
+        1.0 => writeln!(out, "speaks    {view}, with {}", number(loudest)),
+        alarm => writeln!(
+            out,
+            "speaks    {view}, with {} / {}: there was an alarm of late, and more of it is less news",
+            number(loudest),
+            number(alarm)
+        ),
+    }
+}
+
 fn signed(value: f64) -> String {
     if value < 0.0 { format!("-{}", number(-value)) } else { format!("+{}", number(value)) }
 }
@@ -130,7 +232,10 @@ fn conclusion(verdict: &Verdict, threshold: f64) -> String {
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
         }
         (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
-        (State::Unscored(_), _) => {
+        (State::Unscored(Unscored::Reset), _) => {
+            "unscored(reset): the counter began anew in this bucket, and what was counted meanwhile is not known".into()
+        }
+        (State::Unscored(Unscored::NoModel), _) => {
             "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
         }
         (state, _) => state.as_str().into(),

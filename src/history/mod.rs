@@ -14,10 +14,11 @@ mod postgres;
 mod row;
 pub mod silence;
 pub mod statement;
+pub mod track;
 mod wide;
 
 use crate::series::SeriesName;
-use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Verdict};
+use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict};
 use incident::{EntityPlacement, NamedIncident};
 pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,8 @@ pub struct Batch {
     pub incidents_withdrawn: Vec<(IncidentId, String)>,
     /// Who is to be told of incidents.
     pub subscriptions: Vec<outbox::Subscription>,
+    /// The states of series that a restart goes on from.
+    pub tracks: BTreeMap<SeriesId, Track>,
     /// Raw events, empty with `--no-raw`.
     pub raw: Vec<RawEvent>,
     /// Refused records.

@@ -180,6 +180,7 @@ impl<'a> Committer<'a> {
                 Output::Provisional(provisional, sign) => {
                     provisionals.insert((provisional.series(), provisional.start), (provisional, sign));
                 }
+                Output::Track(series, track) => _ = batch.tracks.insert(series, *track),
                 Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
                 Output::Entity(name) => {
                     batch.placements.extend(self.place(&name));

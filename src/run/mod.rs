@@ -26,6 +26,7 @@ pub use statistics::Statistics;
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
 use crate::history::outbox;
 use crate::history::silence::{self, SilenceRow};
+use crate::history::track::{self, Tracked};
 use crate::history::{Change, History, HistoryError, Position};
 use crate::kind::Kinds;
 use crate::limits::Limits;
@@ -34,6 +35,7 @@ use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
+use dataflows::scorer::UNTRACKED_BUCKETS;
 use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing, Verdict};
 use deliver::Deliveries;
 use feed::Feed;
@@ -207,13 +209,14 @@ pub fn run(
     let partitions = job.source.partitions()?;
     let restored = Restored::read(&job, position, history)?;
     let mut committer = Committer::new(&job, history, &restored, &partitions, statistics, observer, stop)?;
-    let Restored { position, scored, unsettled, placements, silences } = restored;
+    let Restored { position, scored, unsettled, tracked, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
         position,
         scored,
         unsettled,
+        tracked,
         placements,
         silences,
         stop: Arc::clone(stop),
@@ -268,6 +271,7 @@ struct Restored {
     /// The verdicts on buckets that may still change, as far as they have a score.
     scored: Vec<Verdict>,
     unsettled: Unsettled,
+    tracked: Vec<Tracked>,
     placements: Vec<EntityPlacement>,
     silences: Vec<Silence>,
 }
@@ -277,14 +281,17 @@ impl Restored {
         let source = job.source.identity();
         let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
         let Some(horizon) = position.horizon else {
-            return Ok(Self { position, scored: Vec::new(), unsettled: Unsettled::default(), placements: Vec::new(), silences });
+            let (scored, unsettled, tracked) = (Vec::new(), Unsettled::default(), Vec::new());
+            return Ok(Self { position, scored, unsettled, tracked, placements: Vec::new(), silences });
         };
         let boundary = job.timing.first_unsettled(horizon);
         let window = job.policy.buckets(job.policy.episode.window);
         let unsettled = incident::unsettled(history, &source, boundary, window)?;
+        let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
+        let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
         let mut scored = Vec::new();
         history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(verdict.score.map(|_| verdict)))?;
-        Ok(Self { position, scored, unsettled, placements: incident::placements(history, &source)?, silences })
+        Ok(Self { position, scored, unsettled, tracked, placements: incident::placements(history, &source)?, silences })
     }
 }
 

@@ -8,6 +8,7 @@ use super::statistics::Statistics;
 use super::{Job, Part, RunError};
 use crate::history::Position;
 use crate::history::incident::{EntityPlacement, Unsettled};
+use crate::history::track::Tracked;
 use crate::models::Trained;
 use crate::source::Partition;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -57,6 +58,8 @@ pub struct Common {
     pub scored: Vec<Verdict>,
     /// What of it may still change.
     pub unsettled: Unsettled,
+    /// What the methods of the series go on from.
+    pub tracked: Vec<Tracked>,
     /// Where entities stand.
     pub placements: Vec<EntityPlacement>,
     /// The silences that hold at the start.
@@ -127,8 +130,9 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
         let episodes = scored.episodes.inner.map(|(episode, _, sign)| Output::Episode(episode, sign));
         let incidents = incidents.inner.map(|(incident, _, sign)| Output::Incident(Box::new(incident), sign));
         // Every worker sees the same watermark; one telling of it is enough.
+        let tracks = scored.tracks.map(|(series, track)| Output::Track(series, Box::new(track)));
         let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon.low)));
-        let said = scope.concatenate([verdicts, provisionals, episodes, incidents, horizons, scope.input_from(&mut outputs)]);
+        let said = scope.concatenate([verdicts, provisionals, tracks, episodes, incidents, horizons, scope.input_from(&mut outputs)]);
         let (durable_stream, queue) = collect_epochs(said);
         durable_stream.probe_with(&durable);
         (queue, sampled.horizon, sampled.behind)
@@ -375,6 +379,9 @@ fn acquaint(ends: &mut Ends, common: &Common, peers: usize) {
     }
     common.scored.iter().for_each(|verdict| ends.facts.send((verdict.bucket.entity.0, Fact::Scored(*verdict))));
     ends.restore(&common.unsettled.verdicts);
+    for Tracked { name, track, verdicts } in &common.tracked {
+        ends.facts.send((name.entity().0, Fact::Tracked(name.id(), track.clone().map(Box::new), verdicts.clone())));
+    }
     // In a bucket that may still change, a series may be missing that is forgotten in the next.
     let unsettled = job.timing.lateness + 2 * job.timing.bucket_width;
     let since = position.horizon.unwrap_or(Time::MIN).saturating_sub(job.timing.forget + unsettled);

@@ -1,6 +1,6 @@
 //! `tidewatch train`: once, or every so often until it is told to stop.
 
-use super::{Progress, Report, Request, TrainError, train};
+use super::{MethodArgs, Progress, Report, Request, TrainError, train};
 use crate::history::{History, HistoryError};
 use crate::{instant, models};
 use anyhow::Context;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Buckets in one season [default: as many as make a day]
     #[arg(long, value_name = "BUCKETS")]
     pub period: Option<usize>,
+    /// How the models are to score.
+    #[command(flatten)]
+    pub method: MethodArgs,
 }
 
 impl Args {
@@ -53,6 +56,8 @@ impl Args {
         let mut request = Request::new(self.until.unwrap_or(now), now);
         request.window = milliseconds(self.window);
         request.bucket_width = milliseconds(self.bucket);
+        request.methods = self.method.methods();
+        request.metric_types = self.method.metric_types();
         request.period = match self.period {
             Some(period) => period,
             None => Request::period_of(request.bucket_width)?,

@@ -1,20 +1,23 @@
 //! From the grid of one series to its model.
 
 use super::calendar::weekend_correction;
+use super::counter;
 use super::decompose::{OUTLIER_SIGMAS, ROUNDS, decompose};
 use super::grid::Grid;
-use super::outlook::{Outlook, outlook};
+use super::method::MethodName;
+use super::outlook::outlook;
 use super::profile::Profile;
 use super::request::{Request, Skipped};
 use super::seasons::Seasons;
+use super::tracking;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::model::is_weekend;
-use dataflows::{Model, Seasonal};
+use dataflows::model::weekend_share;
+use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
 
-/// The name of the method.
-pub const METHOD: &str = "stl_zscore";
+/// The method `seasonal_level` needs half a period, and no fewer buckets than these: below, a scale is a guess.
+const BUCKETS_MIN: usize = 100;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
 const SIGMA_SHARE_MIN: f64 = 1e-3;
@@ -25,8 +28,44 @@ const SIGMA_RELATIVE_MIN: f64 = 1e-6;
 /// The numbers of a model are rounded to a decimal step of at most this share of sigma, so that the document is small and readable.
 const ROUNDING_SHARE: f64 = 1e-3;
 
-/// Fits the model of one series.
+/// Fits the model of one series, by the method of its metric.
 pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
+    let method = request.methods.of(&series.metric);
+    let (span, needed) = (grid.values.len(), span_min(method, request));
+    if grid.not_finite {
+        return Err(Skipped::NotFinite);
+    }
+    if span < needed {
+        return Err(Skipped::TooShort { span, needed });
+    }
+    match method {
+        MethodName::SeasonalLevel => seasonal_level(series, grid, request),
+        MethodName::StlZscore => stl_zscore(series, grid, request),
+    }
+}
+
+/// The buckets that a method needs between the first and the last.
+pub(super) fn span_min(method: MethodName, request: &Request) -> usize {
+    match method {
+        MethodName::SeasonalLevel => (request.period / 2).max(BUCKETS_MIN),
+        MethodName::StlZscore => request.periods_min.max(2) * request.period,
+    }
+}
+
+fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
+    let metric_type = request.metric_types.get(&series.metric).copied().unwrap_or_else(|| counter::metric_type(grid));
+    let model = tracking::model(grid, metric_type, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+    let profile = match &model.seasonal {
+        Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
+        Seasonal::Daily(_) => "daily",
+        Seasonal::Weekly { .. } => "weekday and weekend",
+    };
+    let parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+    let provenance = provenance(grid, request, model.method.name(), grid.observed(), &parameters);
+    Ok(Trained { series: series.clone(), model, provenance })
+}
+
+fn stl_zscore(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
     check(grid, request)?;
     let usable = usable(grid);
     let correction = weekend_correction(grid, &usable);
@@ -36,19 +75,22 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> R
     let profile = Profile::of(&Seasons::of(grid, &detrended, &parts.kept));
     let outlook = outlook(grid, &values, &usable, &profile);
     let sigma = outlook.sigma.max(floor(grid));
-    let provenance = provenance(grid, request, &parts.kept, &profile, outlook);
-    Ok(Trained { series: series.clone(), model: model(grid, request, profile.all, correction, outlook.level, sigma), provenance })
+    let model = model(grid, request, profile.all, correction, outlook.level, sigma);
+    let parameters = json!({
+        "window_seconds": request.window / 1000,
+        "rounds": ROUNDS,
+        "outlier_sigmas": OUTLIER_SIGMAS,
+        "smoothing_buckets": profile.smoothing,
+        "level_seasons": outlook.level_seasons,
+    });
+    let kept = parts.kept.iter().filter(|kept| **kept).count();
+    let provenance = provenance(grid, request, model.method.name(), kept, &parameters);
+    Ok(Trained { series: series.clone(), model, provenance })
 }
 
-/// Whether the series can have a model at all.
+/// Whether STL can say anything of the series at all.
 fn check(grid: &Grid, request: &Request) -> Result<(), Skipped> {
-    let (span, needed) = (grid.values.len(), request.periods_min.max(2) * request.period);
-    if grid.not_finite {
-        return Err(Skipped::NotFinite);
-    }
-    if span < needed {
-        return Err(Skipped::TooShort { span, needed });
-    }
+    let span = grid.values.len();
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let fill = grid.observed() as f64 / span as f64;
     if fill < request.fill_min {
@@ -82,10 +124,10 @@ fn usable(grid: &Grid) -> Vec<bool> {
     usable
 }
 
-/// The values, on weekends less the correction.
+/// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| if is_weekend(grid.time(i)) { value - correction[grid.phase(i)] } else { *value };
+    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 
@@ -126,11 +168,13 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         level: round(level + mean),
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
+        method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     }
 }
 
 /// The nearest multiple of the largest power of ten that is at most `step`; the value itself where that is out of reach.
-fn rounded(value: f64, step: f64) -> f64 {
+pub(super) fn rounded(value: f64, step: f64) -> f64 {
     #[allow(clippy::cast_possible_truncation)] // the exponent of a double
     let digits = -(step.log10().floor()) as i32;
     let result = if digits >= 0 {
@@ -144,21 +188,13 @@ fn rounded(value: f64, step: f64) -> f64 {
     if result.is_finite() { result + 0.0 } else { value }
 }
 
-fn provenance(grid: &Grid, request: &Request, kept: &[bool], profile: &Profile, outlook: Outlook) -> Provenance {
+fn provenance(grid: &Grid, request: &Request, method: &str, kept: usize, parameters: &serde_json::Value) -> Provenance {
     let observed = grid.observed();
-    let kept = kept.iter().filter(|kept| **kept).count();
-    let parameters = json!({
-        "window_seconds": request.window / 1000,
-        "rounds": ROUNDS,
-        "outlier_sigmas": OUTLIER_SIGMAS,
-        "smoothing_buckets": profile.smoothing,
-        "level_seasons": outlook.level_seasons,
-    });
     let all = (request.until() - grid.start) / grid.width;
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let fill = observed as f64 / all.max(1) as f64;
     Provenance {
-        method: METHOD.into(),
+        method: method.into(),
         parameters: parameters.as_object().cloned().unwrap_or_default(),
         buckets: u32::try_from(observed).unwrap_or(u32::MAX),
         masked: u32::try_from(observed - kept).unwrap_or(u32::MAX),

@@ -1,18 +1,22 @@
-//! The batch trainer: history → regular grid → STL → models.
+//! The batch trainer: history → regular grid → season, level, scales → models.
 
 mod calendar;
 pub mod command;
+mod counter;
 mod decompose;
 mod fit;
 mod grid;
+mod method;
 mod outlook;
 mod profile;
 mod report;
 mod request;
 mod robust;
+mod rolling;
 mod seasons;
+mod tracking;
 
-pub use fit::METHOD;
+pub use method::{MethodArgs, MethodName, Methods};
 pub use report::{Count, Report};
 pub use request::{Request, Skipped};
 
@@ -108,7 +112,7 @@ fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> R
 type Outcome = Result<Trained, Skipped>;
 
 fn no_rows(request: &Request) -> Skipped {
-    Skipped::TooShort { span: 0, needed: request.periods_min.max(2) * request.period }
+    Skipped::TooShort { span: 0, needed: fit::span_min(request.methods.general, request) }
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of

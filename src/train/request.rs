@@ -1,7 +1,8 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
-use super::TrainError;
-use dataflows::Time;
+use super::{Methods, TrainError};
+use dataflows::{MetricType, Time};
+use std::collections::BTreeMap;
 use std::fmt;
 
 const DAY: Time = 86_400_000;
@@ -17,9 +18,13 @@ pub struct Request {
     pub bucket_width: Time,
     /// Buckets in one season; 288 five-minute buckets are a day.
     pub period: usize,
-    /// A series needs this many periods between its first and its last bucket. STL needs two.
+    /// How the models are to score.
+    pub methods: Methods,
+    /// The types of metrics that are known; of the others, history decides series by series.
+    pub metric_types: BTreeMap<String, MetricType>,
+    /// For `stl_zscore` a series needs this many periods between its first and its last bucket. STL needs two.
     pub periods_min: usize,
-    /// The share of buckets between the first and the last that must have samples, 0..1.
+    /// For `stl_zscore` the share of buckets between the first and the last that must have samples, 0..1.
     pub fill_min: f64,
     /// What the models say about when they were trained, in milliseconds since the epoch. Given here so that training is a
     /// function of its input.
@@ -27,9 +32,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// Fourteen days of five-minute buckets before `until`, with daily seasons.
+    /// Fourteen days of five-minute buckets before `until`, with daily seasons, by the default method.
     pub fn new(until: Time, trained_at: Time) -> Self {
-        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, periods_min: 2, fill_min: 0.5, trained_at }
+        Self {
+            until,
+            window: 14 * DAY,
+            bucket_width: 300_000,
+            period: 288,
+            methods: Methods::default(),
+            metric_types: BTreeMap::new(),
+            periods_min: 2,
+            fill_min: 0.5,
+            trained_at,
+        }
     }
 
     /// The buckets in a day.

@@ -25,6 +25,32 @@ pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     Some(if even { f64::midpoint(lower, *upper) } else { *upper })
 }
 
+/// The median of sorted values; NaN without any.
+pub(super) fn middle(sorted: &[f64]) -> f64 {
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+/// The `share` quantile (0..1) of values of which none is NaN, on the line between the two nearest (type 7 of Hyndman and Fan 1996); `None` without values.
+pub(super) fn interpolated_quantile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let place = sorted.len().checked_sub(1)? as f64 * share;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index below len
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    Some(sorted[below] + (sorted[above] - sorted[below]) * place.fract())
+}
+
+/// The standard deviation of the normal distribution whose median absolute deviation from the median is that of the values (Hampel 1974); 0 without any.
+pub(super) fn mad(values: &[f64]) -> f64 {
+    let centre = median(&mut values.to_vec()).unwrap_or(0.0);
+    scale(values.iter().map(|value| value - centre))
+}
+
 /// The standard deviation of the normal distribution around zero whose median absolute value is that of the
 /// residuals (the MAD of Hampel 1974, around zero because a residual's place is zero); 0 without residuals.
 pub(super) fn scale(residuals: impl Iterator<Item = f64>) -> f64 {

@@ -29,7 +29,7 @@ fn a_model_of_the_dev_preset_is_readable_in_redis_and_live_equals_file() {
     let document: String = connection.get("model:server:srv-001:cpu_usage_percent").unwrap();
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     assert_eq!(document["trained_until"], "2026-01-19T00:00:00Z");
-    assert_eq!(document["method"], "stl_zscore");
+    assert_eq!(document["method"], "seasonal_level");
     assert_eq!(connection.get::<_, u64>("models:generation").unwrap(), 1);
 
     // The same records from a file, where the log's end closes the last buckets: all that Kafka's open log has closed must agree.

@@ -111,6 +111,10 @@ fn a_table_is_read_run_after_run_and_backtested() {
     assert!(verdicts.starts_with("timestamp,entity,metric,value,expected,z_score,is_anomaly"), "{verdicts}");
     let flags: Vec<&str> = verdicts.lines().skip(1).map(|line| line.split(',').nth(6).unwrap()).collect();
     assert_eq!(flags.len(), 24, "one row per input row after the training");
+    assert!(flags[8] == "true" && flags[..8].iter().all(|flag| *flag == "false"), "its beginning is what is flagged: {flags:?}");
+    place.run("backtest table.csv --train-until 2026-01-09T00:00:00Z --out baseline.csv --method stl_zscore").well();
+    let verdicts = std::fs::read_to_string(place.path("baseline.csv")).unwrap();
+    let flags: Vec<&str> = verdicts.lines().skip(1).map(|line| line.split(',').nth(6).unwrap()).collect();
     assert!(flags[8..20].iter().all(|flag| *flag == "true") && flags[..8].iter().all(|flag| *flag == "false"), "{flags:?}");
     let first = place.run("run --source file:table.csv").well();
     assert_eq!(place.run("run --source file:table.csv").well().digest(), first.digest());

@@ -16,20 +16,21 @@ fn finished() -> &'static (Place, Outcome) {
     })
 }
 
-fn assert_nine_in_ten_are_found(outcome: &Outcome) {
+fn assert_all_but_one_are_found(outcome: &Outcome) {
     let [found, total, ..] = outcome.numbers("injected anomalies of")[..] else { panic!("{}", outcome.stdout) };
-    assert!(total >= 1.0 && found >= 0.9 * total, "{}", outcome.stdout);
+    // Of the seven, one is a leak that has only begun when the log ends.
+    assert!(total >= 7.0 && found >= total - 1.0, "{}", outcome.stdout);
 }
 
 #[test]
 fn the_digest_is_the_same_on_one_two_and_four_workers() {
     let (_, one) = finished();
-    assert_nine_in_ten_are_found(one);
+    assert_all_but_one_are_found(one);
     for workers in [2, 4] {
         let place = Place::new();
         let outcome = place.run(&format!("-w {workers} {DEV} --no-raw")).well();
         assert_eq!(outcome.digest(), one.digest(), "on {workers} workers");
-        assert_nine_in_ten_are_found(&outcome);
+        assert_all_but_one_are_found(&outcome);
         let raw = place.count("SELECT (SELECT count(*) FROM server_metrics) + (SELECT count(*) FROM application_metrics)");
         assert_eq!(raw, 0, "--no-raw stores no raw events");
     }
@@ -99,7 +100,7 @@ fn every_series_has_a_model_that_can_be_listed_and_read() {
     let list = place.run("models list").well();
     assert_eq!(list.stdout.lines().count(), 221);
     assert_eq!(list.stdout.lines().last(), Some("220 models, generation 1"));
-    assert!(list.stdout.contains("server:srv-001:cpu_usage_percent  stl"), "{}", list.stdout);
+    assert!(list.stdout.contains("server:srv-001:cpu_usage_percent  seasonal_level"), "{}", list.stdout);
     let shown = place.run("models show server:srv-001:cpu_usage_percent").well();
     let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
     assert!(document.to_string().contains("2026-01-19T00:00:00Z"), "training ends where the live part begins: {document}");

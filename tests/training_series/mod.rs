@@ -4,7 +4,7 @@ use dataflows::Time;
 use tidewatch::history::TrainingRow;
 use tidewatch::models::Trained;
 use tidewatch::series::SeriesName;
-use tidewatch::train::{Request, fit};
+use tidewatch::train::{MethodName, Request, fit};
 
 pub const BUCKET: Time = 300_000;
 pub const DAY: Time = 86_400_000;
@@ -70,7 +70,12 @@ pub fn rows(curve: &Curve, from: Time, until: Time, take: impl Fn(Time, f64) -> 
     (from..until).step_by(BUCKET as usize).filter_map(row).collect()
 }
 
-/// The model of rows until a time.
+/// A request for models of the method `stl_zscore`.
+pub fn stl(until: Time) -> Request {
+    Request { methods: MethodName::StlZscore.into(), ..Request::new(until, 0) }
+}
+
+/// The model of rows until a time, by that method.
 pub fn trained(rows: &[TrainingRow], until: Time) -> Trained {
-    fit(&name(), rows, &Request::new(until, 0)).unwrap()
+    fit(&name(), rows, &stl(until)).unwrap()
 }

@@ -8,6 +8,7 @@ use crate::policy::Policy;
 use crate::provisional::{Open, Provisional};
 use crate::scorer::Scorer;
 use crate::silence::Silence;
+use crate::tracking::Track;
 use crate::verdict::{Bucket, Verdict};
 use differential_dataflow::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-/// The operator has three outputs: verdicts, episodes and provisional anomalies.
-const OUTPUTS: usize = 3;
+/// The operator has four outputs: verdicts, episodes, provisional anomalies and states.
+const OUTPUTS: usize = 4;
 
 type Updates<D> = CapacityContainerBuilder<Vec<(D, Epoch, isize)>>;
 
@@ -36,6 +37,8 @@ pub enum Fact {
     Scored(Verdict),
     /// The verdicts on the latest settled buckets of one series, in order: see [`Scorer::restore`].
     Restored(Vec<Verdict>),
+    /// The state of a series and the settled verdicts after it: see [`Scorer::follow`].
+    Tracked(SeriesId, Option<Box<Track>>, Vec<Verdict>),
     /// An episode that can change no more, and is stored.
     Retired(EpisodeId),
 }
@@ -48,6 +51,8 @@ pub struct ScoreBuckets<'scope> {
     pub episodes: VecCollection<'scope, Epoch, Episode>,
     /// Anomalies as they look now: 1 for one that appears, -1 for one that no longer does. The end of a bucket says nothing here.
     pub provisionals: StreamVec<'scope, Epoch, (Provisional, isize)>,
+    /// States of series that can change no more, now and then: what a restart goes on from.
+    pub tracks: StreamVec<'scope, Epoch, (SeriesId, Track)>,
 }
 
 /// What arrived for one epoch.
@@ -79,9 +84,11 @@ pub fn score_buckets<'scope>(
     let (verdicts_out, verdicts) = builder.new_output();
     let (episodes_out, episodes) = builder.new_output();
     let (provisionals_out, provisionals) = builder.new_output();
+    let (tracks_out, tracks) = builder.new_output();
     let mut verdicts_out = OutputBuilder::<_, Updates<Verdict>>::from(verdicts_out);
     let mut episodes_out = OutputBuilder::<_, Updates<Episode>>::from(episodes_out);
     let mut provisionals_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Provisional, isize)>>>::from(provisionals_out);
+    let mut tracks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(SeriesId, Track)>>>::from(tracks_out);
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut scorer = Scorer::new(policy);
@@ -92,33 +99,38 @@ pub fn score_buckets<'scope>(
             horizons.for_each(|message, data| pending.at(&message, OUTPUTS).horizons.append(data));
             facts.for_each(|message, data| pending.at(&message, OUTPUTS).facts.append(data));
             let frontier = smallest(&frontiers.iter().collect::<Vec<_>>());
-            let (mut verdicts, mut episodes, mut provisionals) =
-                (verdicts_out.activate(), episodes_out.activate(), provisionals_out.activate());
+            let (mut verdicts, mut episodes) = (verdicts_out.activate(), episodes_out.activate());
+            let (mut provisionals, mut tracks) = (provisionals_out.activate(), tracks_out.activate());
             while let Some((epoch, Arrivals { capabilities, data })) = pending.completed(frontier) {
                 let mut verdicts = verdicts.session_with_builder(&capabilities[0]);
                 let mut episodes = episodes.session_with_builder(&capabilities[1]);
                 let mut provisionals = provisionals.session(&capabilities[2]);
+                let mut tracks = tracks.session(&capabilities[3]);
                 score(
                     &mut scorer,
                     data,
                     &mut |verdict, sign| verdicts.give((verdict, epoch, sign)),
                     &mut |episode, sign| episodes.give((episode, epoch, sign)),
                     &mut |provisional, sign| provisionals.give((provisional, sign)),
+                    &mut |series, track| tracks.give((series, track)),
                 );
             }
         }
     });
-    ScoreBuckets { verdicts: verdicts.as_collection(), episodes: episodes.as_collection(), provisionals }
+    ScoreBuckets { verdicts: verdicts.as_collection(), episodes: episodes.as_collection(), provisionals, tracks }
 }
 
 /// One epoch.
 fn score(
     scorer: &mut Scorer,
-    data: Input,
+    mut data: Input,
     verdict: &mut dyn FnMut(Verdict, isize),
     episode: &mut dyn FnMut(Episode, isize),
     provisional: &mut dyn FnMut(Provisional, isize),
+    track: &mut dyn FnMut(SeriesId, Track),
 ) {
+    // A stored state is folded on under the models, which therefore go first.
+    data.facts.sort_by_key(|(_, fact)| matches!(fact, Fact::Tracked(..)));
     for (_, fact) in data.facts {
         match fact {
             Fact::Model(series, model) => scorer.learn(series, model, verdict),
@@ -126,12 +138,15 @@ fn score(
             Fact::Silences(silences) => scorer.silence(silences, verdict),
             Fact::Scored(verdict) => scorer.recall(&verdict),
             Fact::Restored(verdicts) => scorer.restore(&verdicts),
+            Fact::Tracked(series, track, verdicts) => scorer.follow(series, track.map(|track| *track), &verdicts),
             Fact::Retired(id) => scorer.retire(id, episode),
         }
     }
-    // What is taken back goes first, so that a bucket is never there twice.
-    data.buckets.iter().filter(|update| update.2 < 0).for_each(|update| scorer.withdraw(&update.0, verdict));
-    data.buckets.iter().filter(|update| update.2 > 0).for_each(|update| scorer.score(update.0, verdict));
+    // What is taken back goes first, so that a bucket is never there twice; then the earliest, which later ones build on.
+    data.buckets.sort_by_key(|(bucket, _, sign)| (*sign > 0, bucket.start));
+    for (bucket, _, sign) in data.buckets {
+        if sign < 0 { scorer.withdraw(&bucket, verdict) } else { scorer.score(bucket, verdict) }
+    }
     data.opens.iter().for_each(|open| scorer.look(open, provisional));
-    scorer.finish(data.horizons.iter().map(|horizon| horizon.reached).max(), episode);
+    scorer.finish(data.horizons.iter().map(|horizon| horizon.reached).max(), verdict, episode, track);
 }

@@ -39,7 +39,7 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
             place += 1;
             continue;
         }
-        let (end, next, stage) = end(verdicts, place, policy);
+        let (end, next, stage) = end(verdicts, place, &recent, policy);
         let evidence: Vec<&Verdict> =
             recent[..recent.len() - 1].iter().copied().chain(verdicts[place..end].iter().filter(|one| is_evidence(one))).collect();
         let last = evidence[evidence.len() - 1].bucket.start;
@@ -57,13 +57,19 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
 }
 
 /// Where the episode that opens at `place` ends: behind its last bucket, where to go on, and whether it closed.
-fn end(verdicts: &[Verdict], place: usize, policy: &Policy) -> (usize, usize, Stage) {
+fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy) -> (usize, usize, Stage) {
     let mut calm = 0;
     for (n, verdict) in verdicts.iter().enumerate().skip(place + 1) {
         if verdict.bucket.start - verdicts[n - 1].bucket.start > policy.settling() {
             return (n, n, Stage::Closed);
         }
-        let loud = verdict.score.is_some_and(|score| score.z_score.0.abs() > 3.0 * policy.episode.calm_share);
+        let almost = 3.0 * policy.episode.calm_share;
+        let evidence: Vec<&Verdict> = recent.iter().copied().chain(verdicts[place + 1..n].iter().filter(|one| is_evidence(one))).collect();
+        let sigma = evidence.iter().filter_map(|one| one.score).map(|score| score.sigma.0).fold(0.0, f64::max);
+        let deviation = |one: &Verdict| Some(one.bucket.aggregate?.mean.0 - one.score?.expected.0);
+        let side = episode(&evidence, Stage::Open).peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
+        let lasts = deviation(verdict).is_some_and(|deviation| deviation * side > 0.0 && (deviation / sigma).abs() > almost);
+        let loud = lasts || verdict.score.is_some_and(|score| score.z_score.0.abs() > almost);
         match verdict.state {
             State::Unscored(_) => {}
             State::Anomalous | State::Missing => calm = 0,

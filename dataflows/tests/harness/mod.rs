@@ -1,8 +1,8 @@
 //! Runs the graph over a small log, as the application does, and the oracle over the same log: two loops over a `BTreeMap`.
 
 pub mod incidents;
+pub mod verdicts;
 
-use dataflows::scorer::judge;
 use dataflows::{
     Acquaintance, Activity, Admission, Aggregate, Bucket, EntityId, Episode, EpisodePolicy, Event, Fact, Incident, IncidentPolicy,
     MetricId, Model, Number, PartitionClock, Placement, Policy, Report, SeriesId, Silence, Time, Timing, Verdict, bucket_samples,
@@ -212,12 +212,9 @@ pub fn oracle(log: &Log, facts: &Facts) -> Relation {
     }
     let mut relation = BTreeMap::new();
     for ((number, metric), buckets) in &samples {
+        let mut all: BTreeMap<Time, Bucket> = BTreeMap::new();
         let mut say = |start: Time, aggregate: Option<Aggregate>| {
-            let bucket = Bucket { entity: entity(*number), metric: MetricId(*metric), start, aggregate };
-            let models: Vec<Arc<Model>> =
-                models.iter().filter(|model| model.1 == bucket.series()).map(|model| Arc::clone(&model.2)).collect();
-            let silenced = silences.iter().any(|silence| silence.covers(&number.to_string(), bucket.metric, start));
-            relation.insert((bucket.series(), start), judge(bucket, &models, None, silenced, &policy()));
+            all.insert(start, Bucket { entity: entity(*number), metric: MetricId(*metric), start, aggregate });
         };
         buckets.iter().for_each(|(start, values)| say(*start, Some(aggregate(values))));
         let home = homes[number];
@@ -227,6 +224,12 @@ pub fn oracle(log: &Log, facts: &Facts) -> Relation {
                 say(*start, None);
             }
         }
+        let series = SeriesId::of(entity(*number), MetricId(*metric));
+        let models: Vec<Arc<Model>> = models.iter().filter(|model| model.1 == series).map(|model| Arc::clone(&model.2)).collect();
+        let silenced = |bucket: &Bucket| silences.iter().any(|silence| silence.covers(&number.to_string(), bucket.metric, bucket.start));
+        let all: Vec<Bucket> = all.into_values().collect();
+        let said = verdicts::verdicts(&all, &models, &silenced);
+        relation.extend(said.into_iter().map(|verdict| ((series, verdict.bucket.start), verdict)));
     }
     let heard = ends.into_iter().max().unwrap_or(Time::MIN);
     let entities: BTreeSet<u64> = log.iter().flatten().map(|line| line.entity).collect();

@@ -3,7 +3,7 @@
 use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, FENCED, anomaly, incident, outbox, row};
+use crate::history::{Batch, FENCED, anomaly, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -23,10 +23,12 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     write_series(&transaction, batch)?;
     write_anomalies(&transaction, batch)?;
     write_buckets(&transaction, batch)?;
-    execute(
-        &transaction,
-        &anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(outbox::statements(batch)).collect::<Vec<_>>(),
-    )?;
+    let statements = anomaly::sweep(batch)
+        .into_iter()
+        .chain(incident::statements(batch))
+        .chain(track::statements(batch))
+        .chain(outbox::statements(batch));
+    execute(&transaction, &statements.collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
     ledger::write(&transaction, batch)?;

@@ -4,7 +4,7 @@ use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, ledger, read};
 use crate::history::statement::Statement;
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, FENCED, anomaly, incident, outbox, row};
+use crate::history::{Batch, FENCED, anomaly, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -20,7 +20,8 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_server_metrics (LIKE server_metrics) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_application_metrics (LIKE application_metrics) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_dead_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;";
+    CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_tracks (LIKE tracks) ON COMMIT DELETE ROWS;";
 
 /// Far beyond what a statement of a commit takes.
 const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
@@ -54,6 +55,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     let statements: Vec<Statement> =
         anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(outbox::statements(batch)).collect();
     execute(&mut commit, &statements)?;
+    write_tracks(&mut commit, batch)?;
     for wide in &WIDES {
         write_raw(&mut commit, wide, batch)?;
     }
@@ -168,6 +170,20 @@ fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
         max = excluded.max, stddev = excluded.stddev, expected = excluded.expected, sigma = excluded.sigma,
         z_score = excluded.z_score, state = excluded.state";
     commit.upsert("buckets", row::COLUMNS, rows, on_conflict)
+}
+
+fn write_tracks(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    if batch.tracks.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(3);
+    for (series, state) in &batch.tracks {
+        rows.row();
+        rows.integer(row::key(*series));
+        rows.time(state.last_start);
+        rows.text(&track::document(state));
+    }
+    commit.upsert("tracks", track::COLUMNS, rows, track::ON_CONFLICT)
 }
 
 /// The stored anomalies of the batch's buckets.

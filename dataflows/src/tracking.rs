@@ -1,0 +1,366 @@
+//! The default method, `seasonal_level`: a series is followed by a slow and a fast level under its seasonal profile, and a deviation counts for as
+//! much as it is rare for this very series.
+//!
+//! An ordered fold: `(state, bucket) -> (state', verdict)`. Three views look at a bucket: a *spike* is a jump of the fast level that leads away from
+//! the slow one, a *drift* is a small deviation that goes on, *stuck* is a series that no longer moves. Each is divided by what it takes to make the
+//! peaks of this series, which [`crate::peaks`] remembers, ordinary; and after an alarm less is said of what goes on as it was (habituation).
+//!
+//! **Invariant.** A bucket's reading is a function of the state after the buckets before it and of the model, and of nothing else.
+
+use crate::Time;
+use crate::number::Number;
+use crate::peaks::Peaks;
+use crate::verdict::Score;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+const DAY: Time = 86_400_000;
+
+/// The slow level takes so much of a residual per bucket: what lasts for some hours is the new normal.
+pub const SLOW_STEP: f64 = 0.03;
+/// ...of which at most so many scales count, so that an outage does not drag the level along.
+pub const SLOW_CLIP: f64 = 2.0;
+/// The fast level is nearly the last bucket: a spike is a jump from there, which autocorrelated series need.
+pub const FAST_STEP: f64 = 0.9;
+/// The drift view averages over about so many buckets, an hour of five minutes.
+const DRIFT_BUCKETS: f64 = 12.0;
+/// A residual counts as at most so many scales in the drift view, so that one spike is no drift.
+pub const DRIFT_CLIP: f64 = 8.0;
+/// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
+const DRIFT_SHARE: f64 = 0.5;
+/// A jump counts as at most so many scales: the top of the histogram of peaks.
+const SPIKE_MAX: f64 = 300.0;
+/// What the typical peak of a quarter of a day is scaled down to, in both views.
+const TYPICAL_PEAK: f64 = 1.5;
+/// What the rare peak (one quarter of a day in twenty) of the drift view is scaled down to.
+const RARE_DRIFT: f64 = 3.0;
+/// The weights of the views spike, drift and stuck, chosen so that the threshold is 3 for each.
+pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
+/// A standstill speaks from its usual length on, and is no louder at twice that.
+const STUCK: (f64, f64) = (3.0, 6.0);
+/// Peaks are collected over a quarter of a day, since nights differ from days, but over no fewer buckets than these.
+const BLOCK_MIN: f64 = 12.0;
+/// The histogram of peaks forgets half of them in a training window.
+const PEAKS_HALF_DAYS: f64 = 14.0;
+/// From this z on, an alarm makes those after it quieter...
+const HABITUATION_FROM: f64 = 2.5;
+/// ...as if it had been no louder than this, or one enormous alarm would silence a series for days, ...
+const HABITUATION_MAX: f64 = 20.0;
+/// ...which halves in a quarter of a day, but in no fewer buckets than these.
+const HABITUATION_MIN: f64 = 72.0;
+/// A quarter of a day.
+const QUARTER: f64 = 0.25;
+
+/// The share that the newest bucket has in the drift view.
+pub const DRIFT_STEP: f64 = 2.0 / (DRIFT_BUCKETS + 1.0);
+
+/// How often an ordinary series may peak, as what its rare peak is scaled down to: lower with little history, where its own rare peaks count for more.
+/// `trust` is 0 without history and 1 with a whole training window.
+pub fn rare_spike(trust: f64) -> f64 {
+    2.75 + 2.0 * trust
+}
+
+/// What training knows of a series besides its profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tracker {
+    /// The scale of deviations from the slow level, in the metric's unit, positive; so is the next.
+    pub slow_scale: f64,
+    /// The scale of deviations from the fast level.
+    pub fast_scale: f64,
+    /// The scale of the drift view, in slow scales.
+    pub drift_scale: f64,
+    /// So many equal buckets in a row are strange; `None` for a series that stands still by nature.
+    pub stuck_after: Option<f64>,
+    /// What a rare peak of the spike view is scaled down to: see [`rare_spike`].
+    pub rare_spike: f64,
+    /// The state when training ended, from the history folded like the buckets after it.
+    pub primed: Track,
+}
+
+/// The peaks of both views, and what follows from them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Of the spike view.
+    pub spike: Peaks,
+    /// Of the drift view.
+    pub drift: Peaks,
+    /// What the spike view is divided by, at least 1.
+    pub spike_divisor: Number,
+    /// What the drift view is divided by, at least 1.
+    pub drift_divisor: Number,
+}
+
+/// What is remembered of a series between two of its buckets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// The end of the training of the model that is followed.
+    pub model: Time,
+    /// The start of the last bucket with samples.
+    pub last_start: Time,
+    /// Its mean, or what a counter had grown in it.
+    pub last: f64,
+    /// The mean of a counter in that bucket; `None` for a gauge.
+    #[serde(default)]
+    pub counted: Option<f64>,
+    /// What the profile said of it.
+    pub last_seasonal: f64,
+    /// The slow level, in the metric's unit.
+    pub slow: f64,
+    /// The fast level.
+    pub fast: f64,
+    /// The average of the latest deviations, in slow scales.
+    pub drift: f64,
+    /// Buckets in a row that equalled the one before.
+    pub run: f64,
+    /// The loudest of late, fading.
+    pub habituation: f64,
+    /// Buckets since the last peaks were filed.
+    pub block: f64,
+    /// The highest of the spike view since then.
+    pub spike_peak: f64,
+    /// The highest of the drift view since then.
+    pub drift_peak: f64,
+    /// The peaks that were filed.
+    pub calibration: Arc<Calibration>,
+}
+
+/// The arithmetic of one bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    start: Time,
+    mean: f64,
+    /// What the profile says of this time of day.
+    pub seasonal: f64,
+    /// The slow level.
+    pub level: f64,
+    /// How far the bucket is from the slow level.
+    pub residual: f64,
+    /// How far it is from the fast level.
+    pub jump: f64,
+    /// The spike view: the jump in its scale; 0 for a jump that leads back to what is expected.
+    pub spike: f64,
+    /// The average of the latest deviations after this bucket.
+    drift_after: f64,
+    /// The drift view, in its scale; 0 where the bucket is back at what is expected.
+    pub drift: f64,
+    /// Buckets in a row that equalled the one before.
+    pub run: f64,
+    /// The stuck view.
+    pub stuck: f64,
+    /// What the spike view is divided by.
+    pub spike_divisor: f64,
+    /// What the drift view is divided by.
+    pub drift_divisor: f64,
+    /// What everything is divided by after an alarm.
+    pub habituation: f64,
+    /// The scale that is shown where nothing deviates.
+    slow_scale: f64,
+}
+
+/// Which view was the loudest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// A jump away from the level.
+    Spike,
+    /// Small deviations that go on.
+    Drift,
+    /// No movement where there should be some.
+    Stuck,
+}
+
+/// What follows from the width of a bucket.
+#[derive(Clone, Copy)]
+struct Rhythm {
+    block: f64,
+    peaks_decay: f64,
+    habituation_decay: f64,
+}
+
+impl Rhythm {
+    fn of(width: Time) -> Self {
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let day = (DAY as f64 / width.max(1) as f64).round().max(2.0);
+        let block = (QUARTER * day).floor().max(BLOCK_MIN);
+        let peaks_decay = 0.5_f64.powf(block / (PEAKS_HALF_DAYS * day));
+        Self { block, peaks_decay, habituation_decay: 0.5_f64.powf(1.0 / (QUARTER * day).max(HABITUATION_MIN)) }
+    }
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { spike: Peaks::default(), drift: Peaks::default(), spike_divisor: Number(1.0), drift_divisor: Number(1.0) }
+    }
+}
+
+impl Track {
+    /// The state before the first bucket of a series, which starts at `start` and is `fast` above its profile.
+    pub fn fresh(start: Time, width: Time, slow: f64, fast: f64) -> Self {
+        Self {
+            model: Time::MIN,
+            last_start: start - width,
+            // No number equals it.
+            last: f64::NAN,
+            counted: None,
+            last_seasonal: 0.0,
+            slow,
+            fast,
+            drift: 0.0,
+            run: 0.0,
+            habituation: 0.0,
+            block: 0.0,
+            spike_peak: 0.0,
+            drift_peak: 0.0,
+            calibration: Arc::default(),
+        }
+    }
+
+    /// How the state goes on under another model, whose profile says `seasonal` of the last bucket. Where training has seen as much as the state, it
+    /// knows better; otherwise the levels move by what the profiles differ, and only the peaks are the new model's.
+    pub fn follow(track: Option<&Self>, model: Time, tracker: &Tracker, seasonal: impl Fn(Time) -> f64) -> Self {
+        let primed = &tracker.primed;
+        match track {
+            Some(track) if track.model == model => track.clone(),
+            Some(track) if track.last_start > primed.last_start => {
+                let now = seasonal(track.last_start);
+                let moved = track.last_seasonal - now;
+                Self {
+                    model,
+                    slow: track.slow + moved,
+                    fast: track.fast + moved,
+                    last_seasonal: now,
+                    block: primed.block,
+                    spike_peak: primed.spike_peak,
+                    drift_peak: primed.drift_peak,
+                    calibration: Arc::clone(&primed.calibration),
+                    ..track.clone()
+                }
+            }
+            _ => Self { model, ..primed.clone() },
+        }
+    }
+
+    /// How many buckets lie between the last one and that which starts at `start`: 1 without a gap.
+    pub fn buckets_until(&self, start: Time, width: Time) -> f64 {
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let buckets = ((start - self.last_start) / width.max(1)) as f64;
+        buckets.max(1.0)
+    }
+
+    /// The arithmetic of the next bucket, which has this `mean`; the profile says `seasonal` of it.
+    pub fn read(&self, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> Reading {
+        let above = mean - seasonal;
+        let (residual, jump) = (above - self.slow, above - self.fast);
+        let leads_away = residual * jump > 0.0;
+        let spike = if leads_away { (jump.abs() / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
+        let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
+        let drift_after = self.drift + DRIFT_STEP * (deviation - self.drift);
+        let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
+        #[allow(clippy::float_cmp)] // standing still is meant
+        let run = if mean == self.last { self.run + 1.0 } else { 0.0 };
+        Reading {
+            start,
+            mean,
+            seasonal,
+            level: self.slow,
+            residual,
+            jump,
+            spike,
+            drift_after,
+            drift: if goes_on { drift_after.abs() / tracker.drift_scale } else { 0.0 },
+            run,
+            stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
+            spike_divisor: self.calibration.spike_divisor.0,
+            drift_divisor: self.calibration.drift_divisor.0,
+            habituation: (self.habituation / HABITUATION_FROM).max(1.0),
+            slow_scale: tracker.slow_scale,
+        }
+    }
+
+    /// The state after the bucket of a reading.
+    pub fn after(&self, reading: &Reading, tracker: &Tracker, width: Time) -> Self {
+        let rhythm = Rhythm::of(width);
+        let mut after = Self {
+            last_start: reading.start,
+            last: reading.mean,
+            last_seasonal: reading.seasonal,
+            slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
+            fast: self.fast + FAST_STEP * reading.jump,
+            drift: reading.drift_after,
+            run: reading.run,
+            habituation: (self.habituation * rhythm.habituation_decay).max(reading.z_score().abs().min(HABITUATION_MAX)),
+            block: self.block + 1.0,
+            spike_peak: self.spike_peak.max(reading.spike),
+            drift_peak: self.drift_peak.max(reading.drift),
+            ..self.clone()
+        };
+        if after.block >= rhythm.block {
+            let (mut spike, mut drift) = (self.calibration.spike, self.calibration.drift);
+            spike.add(after.spike_peak, rhythm.peaks_decay);
+            drift.add(after.drift_peak, rhythm.peaks_decay);
+            let spike_divisor = spike.divisor(TYPICAL_PEAK, tracker.rare_spike);
+            let drift_divisor = drift.divisor(TYPICAL_PEAK, RARE_DRIFT);
+            after.calibration = Arc::new(Calibration { spike, drift, spike_divisor, drift_divisor });
+            (after.block, after.spike_peak, after.drift_peak) = (0.0, 0.0, 0.0);
+        }
+        after
+    }
+}
+
+impl Reading {
+    /// What the views come to, each weighted and divided by its calibration: spike, drift, stuck.
+    pub fn views(&self) -> [(View, f64); 3] {
+        [
+            (View::Spike, WEIGHTS.0 * self.spike / self.spike_divisor),
+            (View::Drift, WEIGHTS.1 * self.drift / self.drift_divisor),
+            (View::Stuck, WEIGHTS.2 * self.stuck),
+        ]
+    }
+
+    /// The loudest view, and what it comes to before habituation.
+    pub fn loudest(&self) -> (View, f64) {
+        let [spike, drift, stuck] = self.views();
+        let louder = if drift.1 > spike.1 { drift } else { spike };
+        if stuck.1 > louder.1 { stuck } else { louder }
+    }
+
+    /// The z-score, with the sign of the residual.
+    pub fn z_score(&self) -> f64 {
+        let z_score = self.loudest().1 / self.habituation;
+        if self.residual >= 0.0 { z_score } else { -z_score }
+    }
+
+    /// As it is stored. Sigma is what makes `z_score = (mean - expected) / sigma` true, wherever one can: the deviation that would count as 1 here and now.
+    pub fn score(&self) -> Score {
+        let (expected, z_score) = (self.seasonal + self.level, self.z_score());
+        let sigma = (self.mean - expected).abs() / z_score.abs();
+        let sigma = if sigma.is_normal() { sigma } else { self.slow_scale };
+        Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z_score) }
+    }
+}
+
+impl Tracker {
+    /// What makes this unusable, if anything.
+    pub fn defect(&self) -> Option<&'static str> {
+        let scales = [self.slow_scale, self.fast_scale, self.drift_scale, self.rare_spike];
+        let Track { last, last_seasonal, slow, fast, drift, run, habituation, block, spike_peak, drift_peak, calibration, .. } =
+            &self.primed;
+        let state = [last, last_seasonal, slow, fast, drift, run, habituation, block, spike_peak, drift_peak];
+        let peaks = [calibration.spike, calibration.drift];
+        let peaks = peaks.iter().flat_map(|peaks| peaks.bins.iter().chain(std::iter::once(&peaks.mass)));
+        if scales.iter().chain(&self.stuck_after).any(|scale| !(*scale > 0.0 && scale.is_finite())) {
+            Some("a scale is not a positive number")
+        } else if state.into_iter().chain(peaks).any(|number| !number.is_finite()) {
+            Some("a number of the state is not finite")
+        } else if [calibration.spike_divisor, calibration.drift_divisor].iter().any(|divisor| !(divisor.0 >= 1.0 && divisor.0.is_finite()))
+        {
+            Some("a divisor is below 1")
+        } else {
+            None
+        }
+    }
+}
+
+/// At most `most` to either side.
+pub fn clip(value: f64, most: f64) -> f64 {
+    value.clamp(-most, most)
+}

@@ -1,0 +1,149 @@
+//! What is to be said of the buckets of one series, from scratch: one loop over all of them, the state a list of numbers.
+//!
+//! Written from the description of the method, not from its code: nothing of `tracking.rs` or `peaks.rs` is called.
+
+use super::WIDTH;
+use dataflows::verdict::Unscored;
+use dataflows::{Bucket, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
+use std::sync::Arc;
+
+/// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
+/// behind its mass; at last what a counter stood at, NaN where there is none.
+type Numbers = [f64; 46];
+
+fn start_of(tracker: &Tracker) -> Numbers {
+    let primed = &tracker.primed;
+    let mut state = [0.0; 46];
+    state[45] = primed.counted.unwrap_or(f64::NAN);
+    state[..11].copy_from_slice(&[
+        primed.slow,
+        primed.fast,
+        primed.drift,
+        primed.run,
+        primed.last,
+        primed.last_seasonal,
+        primed.last_start as f64,
+        primed.habituation,
+        primed.block,
+        primed.spike_peak,
+        primed.drift_peak,
+    ]);
+    for (place, peaks) in [(11, primed.calibration.spike), (28, primed.calibration.drift)] {
+        state[place] = peaks.mass;
+        state[place + 1..place + 17].copy_from_slice(&peaks.bins);
+    }
+    state
+}
+
+fn quantile(histogram: &[f64], share: f64) -> f64 {
+    let (lowest, step) = (0.5_f64.ln(), (300_f64.ln() - 0.5_f64.ln()) / 15.0);
+    let mut before = 0.0;
+    for bin in 0..16 {
+        let cumulated = before + histogram[1 + bin] / histogram[0];
+        if cumulated >= share {
+            return (lowest + step * (bin as f64 - 0.5 + (share - before) / (cumulated - before).max(1e-12))).exp();
+        }
+        before = cumulated;
+    }
+    300.0
+}
+
+fn divisor(histogram: &[f64], rare: f64) -> f64 {
+    if histogram[0] == 0.0 { 1.0 } else { (quantile(histogram, 0.5) / 1.5).max(quantile(histogram, 0.95) / rare).max(1.0) }
+}
+
+fn add(histogram: &mut [f64], peak: f64, decay: f64) {
+    let place = ((peak.max(1e-9).ln() - 0.5_f64.ln()) / ((300_f64.ln() - 0.5_f64.ln()) / 15.0)).clamp(0.0, 15.0);
+    let bin = (place as usize).min(14);
+    histogram.iter_mut().for_each(|mass| *mass *= decay);
+    histogram[0] += 1.0;
+    histogram[1 + bin] += 1.0 - (place - bin as f64);
+    histogram[2 + bin] += place - bin as f64;
+}
+
+/// One bucket: the score, and the numbers after it.
+fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> (Score, Numbers) {
+    let day = 86_400_000.0 / WIDTH as f64;
+    let (above, expected) = (mean - seasonal, seasonal + s[0]);
+    let (slow, fast) = (above - s[0], above - s[1]);
+    let spike = if slow * fast > 0.0 { (fast.abs() / tracker.fast_scale).min(300.0) } else { 0.0 };
+    s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
+    let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
+    let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
+    s[3] = if mean == s[4] { s[3] + 1.0 } else { 0.0 };
+    let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
+    let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
+    let z = spoken.max(0.62 * drift / divisor(&s[28..45], 3.0)).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
+    s[7] = (s[7] * 0.5_f64.powf(1.0 / (day / 4.0).max(72.0))).max(z.min(20.0));
+    s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
+    s[1] += 0.9 * fast;
+    (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(spike), s[10].max(drift));
+    let block = (day / 4.0).floor().max(12.0);
+    if s[8] >= block {
+        let (spike, drift, decay) = (s[9], s[10], 0.5_f64.powf(block / (14.0 * day)));
+        add(&mut s[11..28], spike, decay);
+        add(&mut s[28..45], drift, decay);
+        (s[8], s[9], s[10]) = (0.0, 0.0, 0.0);
+    }
+    (s[4], s[5], s[6]) = (mean, seasonal, start as f64);
+    let z = if slow >= 0.0 { z } else { -z };
+    let sigma = if z == 0.0 || mean == expected { tracker.slow_scale } else { (mean - expected).abs() / z.abs() };
+    (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z) }, s)
+}
+
+/// The verdicts on the buckets of one series, in order.
+pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bucket) -> bool) -> Vec<Verdict> {
+    let (mut state, mut followed): (Option<Numbers>, Time) = (None, Time::MIN);
+    let judge = |bucket: &Bucket| {
+        let said = |score: Option<Score>, state: State| Verdict { bucket: *bucket, score, state };
+        let Some(aggregate) = bucket.aggregate else {
+            return said(None, if silenced(bucket) { State::Silenced } else { State::Missing });
+        };
+        let newest = models.iter().filter(|model| model.trained_until <= bucket.start).max_by_key(|model| model.trained_until);
+        let Some(model) = newest else { return said(None, State::Unscored(Unscored::NoModel)) };
+        let mean = aggregate.mean.0;
+        let (score, after) = match &model.method {
+            Method::StlZscore => {
+                let (expected, sigma) = (model.level + model.seasonal_at(bucket.start), model.sigma);
+                (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number((mean - expected) / sigma) }, None)
+            }
+            Method::SeasonalLevel(tracker) => {
+                let primed = start_of(tracker);
+                let before = match state {
+                    Some(state) if followed == model.trained_until => state,
+                    Some(mut state) if state[6] > primed[6] => {
+                        // What training has not seen goes on; the levels move by what the profiles differ at the last bucket.
+                        let now = model.seasonal_at(state[6] as Time);
+                        let moved = state[5] - now;
+                        (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
+                        state[8..45].copy_from_slice(&primed[8..45]);
+                        state
+                    }
+                    _ => primed,
+                };
+                let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
+                let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
+                if is_counter && !(mean >= counted) {
+                    let mut after = before;
+                    (after[45], after[6]) = (mean, bucket.start as f64);
+                    (state, followed) = (Some(after), model.trained_until);
+                    return said(None, State::Unscored(Unscored::Reset));
+                }
+                let value = if is_counter { (mean - counted) / steps } else { mean };
+                let (mut score, mut after) = step(before, tracker, bucket.start, value, model.seasonal_at(bucket.start));
+                if is_counter {
+                    (score.expected, score.sigma) = (Number(counted + steps * score.expected.0), Number(steps * score.sigma.0));
+                }
+                after[45] = if is_counter { mean } else { f64::NAN };
+                (score, Some(after))
+            }
+        };
+        let anomalous = score.z_score.0.abs() > 3.0;
+        if anomalous && silenced(bucket) {
+            return said(Some(score), State::Silenced);
+        }
+        (state, followed) = (after, model.trained_until);
+        said(Some(score), if anomalous { State::Anomalous } else { State::Normal })
+    };
+    buckets.iter().map(judge).collect()
+}

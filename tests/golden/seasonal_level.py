@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""The method seasonal_level once more, in numpy and numba: what tests/training.rs compares the trainer and the fold with.
+
+Run as: python3 tests/golden/seasonal_level.py > tests/golden/seasonal_level.csv
+"""
+import sys
+import numpy as np
+from numba import njit
+
+# ---------------------------------------------------------------- constants (all in one place; dataflows/src/tracking.rs gives the reasons)
+PAR = dict(
+    hist_days=14.0,   # training window
+    smooth=1,         # profile smoothing half-width, buckets
+    weekly_gain=0.85, # weekday/weekend profile only if it cuts the residual scale below this share
+    ff=0.03,          # scale floor as share of the training range q01..q99
+    a_slow=0.03,      # slow level: step per bucket
+    clip_slow=2.0,    # slow level: a residual counts at most this many scales
+    a_fast=0.9,       # fast level: step per bucket
+    w_drift=12.0,     # drift view: EWMA over this many buckets (alpha = 2/(w+1))
+    clip_drift=8.0,   # drift view: a residual counts at most this many scales
+    block=0.25,       # calibration block in days (peaks are collected per block)
+    block_min=12.0,   # ... but never fewer buckets
+    half=14.0,        # half-life of the peak histogram, days
+    q_typ=0.5, q_rare=0.95,      # "typical" and "rare" block peak
+    r_typ=1.5, r_rare=4.75,       # what they are mapped to (spike view) with a full training window
+    r_rare0=2.75, trust_n=4032.0, # ... and with no history yet; full trust at so many buckets
+    rd_typ=1.5, rd_rare=3.0,     # the same for the drift view
+    k_spike=0.93, k_drift=0.62, k_stuck=1.35,   # so that 3 is the threshold
+    stuck_mult=2.0, stuck_min=24.0, stuck_maxrun=72.0, stuck_share=0.5, stuck_days=3.0, stuck_cap=6.0,
+    h_ref=2.5, h_half=0.25, h_min=72.0,   # habituation: reference, half-life in days, but at least so many buckets
+    season=1.0, same=1.0,   # switches for the ablation
+    threshold=3.0)
+NB = 16; LO = np.log(0.5); HI = np.log(300.0); LR = (HI - LO) / (NB - 1)
+KEYS = list(PAR)
+IX = {k: i for i, k in enumerate(KEYS)}
+def pvec(**kw): return np.array([float({**PAR, **kw}[k]) for k in KEYS])
+(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, SAME) = [IX[k] for k in
+    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref same'.split()]
+
+# ---------------------------------------------------------------- training
+def mad(x):
+    x = np.asarray(x, float); x = x[np.isfinite(x)]
+    return 1.4826 * np.median(np.abs(x - np.median(x))) if len(x) else 0.0
+
+@njit
+def centred_median(y, P):
+    n = len(y); o = np.empty(n); h = P // 2
+    for i in range(n):
+        a = max(0, i - h); b = min(n, i - h + P)
+        w = y[a:b]; w = w[np.isfinite(w)]
+        o[i] = np.median(w) if len(w) else np.nan
+    return o
+
+FADE = 3 * 3600  # the weekend's profile is faded in and out over so many seconds around midnight
+def weekend_share(t):
+    monday = (t + 3 * 86400) % (7 * 86400)
+    into = np.minimum(np.maximum(monday - 5 * 86400, -monday), 7 * 86400 - monday)
+    return np.clip(0.5 + into / (2 * FADE), 0.0, 1.0)
+def seasonal(t, profile, slot, P):
+    return profile[slot] + weekend_share(t) * (profile[slot + P] - profile[slot])
+def profile(d, slot, P, smooth):
+    """median per slot of the detrended history, empty slots interpolated round the clock, lightly smoothed"""
+    m = np.full(P, np.nan); o = np.argsort(slot, kind='stable'); ss, dd = slot[o], d[o]; b = np.searchsorted(ss, np.arange(P + 1))
+    for k in range(P):
+        x = dd[b[k]:b[k + 1]]; x = x[np.isfinite(x)]
+        if len(x): m[k] = np.median(x)
+    ok = np.isfinite(m)
+    if not ok.any(): return np.zeros(P)
+    m = np.interp(np.arange(P), np.flatnonzero(ok), m[ok], period=P)
+    if smooth:
+        w = np.hanning(2 * smooth + 3)[1:-1]; w /= w.sum(); m = np.convolve(np.r_[m[-smooth:], m, m[:smooth]], w, 'valid')
+    return m
+
+class Model: pass
+
+def train(t, v, interval, p=None):
+    """t seconds (sorted), v values of the history (NaN = no value). Gaps are gaps: nothing is filled in."""
+    p = dict(PAR) if p is None else p
+    m = Model(); P = m.P = max(2, int(round(86400 / interval))); m.interval = interval
+    ok = np.isfinite(v); t, v = t[ok], v[ok]
+    if len(t): k = t > t[-1] - p['hist_days'] * 86400; t, v = t[k], v[k]
+    n = len(v); m.n = n; slot = (t // interval) % P; kind = (((t // 86400) + 3) % 7 >= 5).astype(np.int64)
+    m.profile = np.zeros(2 * P); m.weekly = False
+    span = (t[-1] - t[0]) / interval + 1 if n else 0
+    rng = np.quantile(v, .99) - np.quantile(v, .01) if n else 0.0
+    if p['season'] and n >= 2 * P * 0.75 and span >= 2 * P * 0.98:
+        S = profile(v - centred_median(v, P), slot, P, p['smooth']); m.profile = np.r_[S, S]
+        if span >= 13 * P and (kind == 1).sum() >= 2 * P and (kind == 0).sum() >= 4 * P:
+            d7 = v - centred_median(v, 7 * P)
+            one = profile(d7, slot, P, p['smooth']); two = [profile(d7[kind == j], slot[kind == j], P, p['smooth']) for j in (0, 1)]
+            two = np.r_[two[0], two[1]]
+            if mad(d7 - seasonal(t, two, slot, P)) < p['weekly_gain'] * mad(d7 - one[slot]): m.profile = two; m.weekly = True
+    y = v - seasonal(t, m.profile, slot, P) if n else v
+    big = np.max(np.abs(v)) if n else 1.0
+    m.floor = max(p['ff'] * rng, 1e-9 * max(1.0, big), 1e-12)
+    m.trust = min(1.0, n / p['trust_n'])
+    m.r_rare = p['r_rare0'] + (p['r_rare'] - p['r_rare0']) * m.trust
+    m.B = max(int(p['block'] * P), int(p['block_min'])); m.dec = 0.5 ** (m.B / (p['half'] * P)); m.hdec = 0.5 ** (1.0 / max(p['h_min'], p['h_half'] * P))
+    # scales: two passes of the level filter over the history
+    L0 = np.median(y[:max(1, min(n, P // 2))]) if n else np.nan
+    b = min(n // 4, P); s = max(mad(y - centred_median(y, P)) if n else 0.0, m.floor)
+    for _ in range(2):
+        es, ef = levels(y, L0, p['a_slow'], p['clip_slow'] * s, p['a_fast']); s = max(mad(es[b:]), m.floor)
+    m.s_slow = s; m.s_fast = max(mad(ef[b:]), m.floor)
+    d = ewma(np.clip(es / s, -p['clip_drift'], p['clip_drift']), 2 / (p['w_drift'] + 1)); m.s_drift = max(mad(d[b:]), 0.15)
+    # standing still: longest run of equal values seen; only for series that normally move
+    run = runs_equal(v); m.stuck_ref = np.inf
+    if n >= p['stuck_days'] * P and n and (run > 0).mean() <= p['stuck_share'] and run.max() <= p['stuck_maxrun']:
+        m.stuck_ref = max(p['stuck_mult'] * run.max(), p['stuck_min'])
+    # prime the state by folding the history itself
+    m.state = new_state(L0)
+    pv = np.array([float(p[k]) for k in KEYS])
+    if n: run_fold(m, m.state, t, v, pv)
+    return m
+
+@njit
+def levels(y, L, a, cs, af):
+    n = len(y); es = np.zeros(n); ef = np.zeros(n); F = y[0] if n else 0.0
+    for i in range(n):
+        es[i] = y[i] - L; L += a * min(max(es[i], -cs), cs)
+        ef[i] = y[i] - F; F += af * ef[i]
+    return es, ef
+@njit
+def ewma(x, a):
+    o = np.zeros(len(x)); m = 0.0
+    for i in range(len(x)): m += a * (x[i] - m); o[i] = m
+    return o
+@njit
+def runs_equal(v):
+    o = np.zeros(len(v))
+    for i in range(1, len(v)): o[i] = o[i - 1] + 1 if v[i] == v[i - 1] else 0.0
+    return o
+
+# ---------------------------------------------------------------- the fold
+# state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 unused, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
+#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram
+def new_state(L0): s = np.zeros(12 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; return s
+
+@njit
+def hist_add(h, x, dec):
+    u = min(max((np.log(max(x, 1e-9)) - LO) / LR, 0.0), NB - 1.0); j = min(int(u), NB - 2); f = u - j
+    for b in range(NB): h[b] *= dec
+    h[j] += 1.0 - f; h[j + 1] += f
+@njit
+def hist_q(h, W, q):
+    """quantile over bin centres, log-interpolated; the lowest bin means 'no peak to speak of'"""
+    c = 0.0
+    for b in range(NB):
+        pc = c; c += h[b] / W
+        if c >= q: return np.exp(LO + LR * (b - 0.5 + (q - pc) / max(c - pc, 1e-12)))
+    return np.exp(HI)
+
+@njit
+def step(st, x, seas, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
+    """one closed bucket; returns expected, z (signed)"""
+    y = x - seas
+    if not np.isfinite(st[0]): st[0] = y
+    if not np.isfinite(st[1]): st[1] = y
+    expected = seas + st[0]
+    es = y - st[0]; ef = y - st[1]
+    # views
+    zs = min(abs(ef) / s_fast, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
+    st[2] += 2 / (p[W_DRIFT] + 1) * (min(max(es / s_slow, -p[CLIP_DRIFT]), p[CLIP_DRIFT]) - st[2])
+    zd = abs(st[2]) / s_drift
+    if es * st[2] <= 0 or abs(es) < 0.5 * abs(st[2]) * s_slow: zd = 0.0  # back at what is expected
+    st[3] = st[3] + 1 if x == st[4] else 0.0
+    zk = min(3.0 * st[3] / stuck_ref, p[STUCK_CAP])
+    # calibration against the series' own peaks
+    ds = 1.0; dd = 1.0
+    if st[10] > 0:
+        ds = max(1.0, max(hist_q(st[12:12 + NB], st[10], p[Q_TYP]) / p[R_TYP], hist_q(st[12:12 + NB], st[10], p[Q_RARE]) / r_rare))
+        dd = max(1.0, max(hist_q(st[12 + NB:], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:], st[11], p[Q_RARE]) / p[RD_RARE]))
+    z = max(p[K_SPIKE] * zs / ds, max(p[K_DRIFT] * zd / dd, p[K_STUCK] * zk))
+    # habituation
+    z = z / max(1.0, st[6] / p[H_REF]); st[6] = max(st[6] * hdec, min(z, 20.0))
+    # learn
+    st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
+    st[1] += p[A_FAST] * ef
+    st[8] = max(st[8], zs); st[9] = max(st[9], zd); st[7] += 1
+    if st[7] >= B:
+        st[10] = st[10] * dec + 1; st[11] = st[11] * dec + 1
+        hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0
+    st[4] = x
+    return expected, z if es >= 0 else -z
+
+@njit
+def _run(st, v, seas, B, dec, hdec, a, c, d, k, r, p, ex, z):
+    for i in range(len(v)):
+        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], B, dec, hdec, a, c, d, k, r, p)
+        else: ex[i] = seas[i] + st[0]; z[i] = 0.0
+
+def run_fold(m, st, t, v, pv):
+    ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P
+    _run(st, v, seasonal(t, m.profile, slot, m.P), m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
+    return ex, z
+
+def value(i):
+    """half an hour each; the formula is in tests/training.rs as well"""
+    phase = i % 48 / 48 * 2 * np.pi; noise = (i * 7919 % 1009) / 1009 - 0.5
+    v = 50 + 10 * np.sin(phase) + 4 * noise
+    if i == 500: v += 30
+    if 560 <= i < 600: v += 12
+    if i in (330, 540): v = np.nan
+    return v
+
+def main():
+    n0, n = 480, 672; i = np.arange(n); t = 1767571200 + 1800 * i; v = np.array([value(k) for k in i]); v[620:650] = v[619]
+    m = train(t[:n0], v[:n0], 1800); ex, z = run_fold(m, m.state.copy(), t[n0:], v[n0:], pvec())
+    print('i,value,expected,z_score')
+    for k in range(n0, n):
+        if np.isfinite(v[k]): print(f'{k},{v[k]!r},{ex[k - n0]!r},{z[k - n0]!r}'.replace('np.float64(', '').replace(')', ''))
+if __name__ == '__main__': main()

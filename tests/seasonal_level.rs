@@ -1,0 +1,163 @@
+//! The default method: its reference in numbers, and series that people have, each with the verdict that a person would give.
+
+use dataflows::{Model, Time, Track};
+use tidewatch::history::TrainingRow;
+use tidewatch::series::SeriesName;
+use tidewatch::train::{Request, fit};
+
+/// By `tests/golden/seasonal_level.py`, whose head says how; the formula of the input is the same there.
+const GOLDEN: &str = include_str!("golden/seasonal_level.csv");
+
+const BUCKET: Time = 300_000;
+const HALF_HOUR: Time = 1_800_000;
+const DAY: Time = 86_400_000;
+
+/// 2026-01-05T00:00:00Z.
+const MONDAY: Time = 1_767_571_200_000;
+
+fn name() -> SeriesName {
+    SeriesName::new("server", "srv-001", "cpu_usage_percent")
+}
+
+fn row(start: Time, mean: f64) -> TrainingRow {
+    TrainingRow { series: name().id(), start, mean, anomalous: false }
+}
+
+/// Scores buckets in order; what the model has learnt goes on.
+struct Scoring {
+    model: Model,
+    track: Option<Track>,
+}
+
+impl Scoring {
+    fn of(rows: &[TrainingRow], request: &Request) -> Self {
+        Self { model: fit(&name(), rows, request).unwrap().model, track: None }
+    }
+
+    /// Expected value and z-score.
+    fn score(&mut self, start: Time, mean: f64) -> (f64, f64) {
+        let (score, track) = self.model.score(self.track.as_ref(), start, mean);
+        self.track = track;
+        score.map_or((f64::NAN, f64::NAN), |score| (score.expected.0, score.z_score.0))
+    }
+}
+
+#[test]
+fn training_and_fold_agree_with_the_reference() {
+    let value = |i: i64| {
+        let phase = (i % 48) as f64 / 48.0 * std::f64::consts::TAU;
+        50.0 + 10.0 * phase.sin() + 4.0 * ((i * 7919 % 1009) as f64 / 1009.0 - 0.5)
+    };
+    let history: Vec<TrainingRow> = (0..480).filter(|i| *i != 330).map(|i| row(MONDAY + i * HALF_HOUR, value(i))).collect();
+    let until = MONDAY + 480 * HALF_HOUR;
+    let mut scoring = Scoring::of(&history, &Request { bucket_width: HALF_HOUR, period: 48, ..Request::new(until, 0) });
+    let mut flagged = 0;
+    for line in GOLDEN.lines().skip(1) {
+        let cells: Vec<f64> = line.split(',').map(|cell| cell.parse().unwrap()).collect();
+        #[allow(clippy::cast_possible_truncation)]
+        let (expected, z_score) = scoring.score(MONDAY + cells[0] as i64 * HALF_HOUR, cells[1]);
+        // The profile of a model is rounded to a two-thousandth of the series' range.
+        assert!((expected - cells[2]).abs() < 0.05, "bucket {}: expected {expected} instead of {}", cells[0], cells[2]);
+        assert!((z_score - cells[3]).abs() < 0.02 + 0.02 * cells[3].abs(), "bucket {}: z {z_score} instead of {}", cells[0], cells[3]);
+        flagged += usize::from(z_score.abs() > 3.0);
+    }
+    assert!((5..60).contains(&flagged), "{flagged} of 191 are flagged: nothing is compared where it matters");
+}
+
+/// The buckets of the three days after fourteen days of `usual` that are flagged, where `odd` says what those days bring; counted from their beginning.
+fn flagged(usual: impl Fn(i64) -> Option<f64>, odd: impl Fn(i64) -> Option<f64>) -> Vec<i64> {
+    let days = 14 * 288;
+    let history: Vec<TrainingRow> = (0..days).filter_map(|i| Some(row(MONDAY + i * BUCKET, usual(i)?))).collect();
+    let mut scoring = Scoring::of(&history, &Request::new(MONDAY + 14 * DAY, 0));
+    let mut is_flagged = |i: i64| odd(i).or(usual(i)).is_some_and(|mean| scoring.score(MONDAY + i * BUCKET, mean).1.abs() > 3.0);
+    (days..days + 3 * 288).filter(|i| is_flagged(*i)).map(|i| i - days).collect()
+}
+
+/// From 0 to 1, as if at random.
+fn chance(i: i64) -> f64 {
+    let mut z = i.cast_unsigned().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The bucket, counted from the end of training, that the tests make odd.
+const ODD: i64 = 500;
+
+/// Quiet in three days but for the odd bucket, which is seen; and quiet without it. An alarm of a bucket or two in three days is no noise.
+fn is_seen(what: &str, usual: impl Fn(i64) -> Option<f64>, odd: f64) {
+    let quiet = flagged(&usual, |_| None);
+    assert!(quiet.len() <= 2, "{what}: {quiet:?} are flagged on ordinary days");
+    let seen = flagged(&usual, |i| (i == 14 * 288 + ODD).then_some(odd));
+    assert!(seen.contains(&ODD), "{what}: {odd} is not seen, but {seen:?}");
+}
+
+#[test]
+fn a_constant_that_changes_is_seen_and_one_that_does_not_is_quiet() {
+    is_seen("constant", |_| Some(7.0), 7.5);
+    is_seen("zero", |_| Some(0.0), 1.0);
+}
+
+#[test]
+fn small_whole_numbers_are_no_alarm_and_a_large_one_is() {
+    is_seen("integers", |i| Some((4.0 * chance(i)).floor()), 40.0);
+}
+
+#[test]
+fn a_series_that_lies_at_its_bound_may_touch_it_and_may_not_fall_from_it() {
+    is_seen("percent", |i| Some((92.0 + 14.0 * chance(i)).min(100.0)), 20.0);
+}
+
+#[test]
+fn a_sparse_series_is_judged_by_the_buckets_it_has() {
+    is_seen("sparse", |i| ((i + ODD) % 4 == 0 || i == 14 * 288 + ODD).then(|| 10.0 + chance(i)), 30.0);
+}
+
+#[test]
+fn bursts_are_usual_where_they_come_now_and_then_and_one_of_ten_times_the_size_is_not() {
+    is_seen("bursts", |i| Some(if chance(i) < 0.02 { 40.0 + 20.0 * chance(i + 7) } else { 0.0 }), 2000.0);
+}
+
+#[test]
+fn a_job_of_every_hour_is_part_of_the_season() {
+    is_seen("hourly job", |i| Some(if i % 12 == 0 { 80.0 } else { 10.0 } + 2.0 * chance(i)), 200.0);
+}
+
+#[test]
+fn a_standstill_is_seen_in_a_series_that_moves() {
+    let usual = |i: i64| Some(50.0 + 10.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + chance(i));
+    let stuck = flagged(usual, |i| (i > 14 * 288 + ODD).then_some(60.0));
+    assert!(stuck.iter().any(|i| *i > ODD + 10), "{stuck:?}");
+}
+
+/// Requests served, in a daily rhythm, from a process that is started anew every nine days and at a certain bucket of the test.
+fn counted(i: i64, growth: impl Fn(i64) -> f64) -> f64 {
+    const LIFE: i64 = 9 * 288;
+    let began = i - i % LIFE;
+    (began..=i).map(|i| growth(i)).sum()
+}
+
+#[test]
+fn a_counter_is_judged_by_its_growth_and_not_by_its_resets() {
+    let usual = |i: i64| 300.0 + 100.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + 20.0 * chance(i);
+    let quiet = flagged(|i| Some(counted(i, usual)), |_| None);
+    assert!(quiet.len() <= 2, "{quiet:?} are flagged on ordinary days");
+    let burst = |i: i64| if i == 14 * 288 + ODD { 4000.0 } else { usual(i) };
+    let seen = flagged(|i| Some(counted(i, usual)), |i| (i >= 14 * 288).then(|| counted(i, burst)));
+    assert!(seen.contains(&ODD), "a burst is not seen, but {seen:?}");
+    let idle = |i: i64| if i >= 14 * 288 + ODD { 0.0 } else { usual(i) };
+    let seen = flagged(|i| Some(counted(i, usual)), |i| (i >= 14 * 288).then(|| counted(i, idle)));
+    assert!(seen.contains(&ODD), "that nothing is counted any more is not seen, but {seen:?}");
+}
+
+#[test]
+fn a_reset_is_unscored_and_a_gap_is_grown_over() {
+    let value = |i: i64| counted(i, |i| 300.0 + 20.0 * chance(i));
+    let history: Vec<TrainingRow> = (0..14 * 288).map(|i| row(MONDAY + i * BUCKET, value(i))).collect();
+    let mut scoring = Scoring::of(&history, &Request::new(MONDAY + 14 * DAY, 0));
+    let last = value(14 * 288 - 1);
+    let (expected, z_score) = scoring.score(MONDAY + (14 * 288 + 3) * BUCKET, last + 4.0 * 310.0);
+    assert!((expected - last - 4.0 * 310.0).abs() < 40.0 && z_score.abs() < 3.0, "{expected}, {z_score}");
+    assert!(scoring.score(MONDAY + (14 * 288 + 4) * BUCKET, 100.0).0.is_nan(), "a reset has no score");
+    assert!((scoring.score(MONDAY + (14 * 288 + 5) * BUCKET, 410.0).0 - 410.0).abs() < 10.0);
+}
