@@ -113,9 +113,9 @@ pub fn hear(heard: &Mutex<Heard>, message: Message) -> Answer {
     heard.answers.pop_front().unwrap_or(Answer::Status(0))
 }
 
-fn speak_http(stream: TcpStream, heard: &Mutex<Heard>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut writer = stream;
+/// One request, and its answer.
+pub fn speak_http<S: Read + Write>(stream: S, heard: &Mutex<Heard>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut envelope = String::new();
     reader.read_line(&mut envelope)?;
     let mut headers = Vec::new();
@@ -136,7 +136,7 @@ fn speak_http(stream: TcpStream, heard: &Mutex<Heard>) -> std::io::Result<()> {
         Answer::Status(status) => {
             let status = if status == 0 { 200 } else { status };
             let words = "told you so";
-            write!(writer, "HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{words}", words.len())?;
+            write!(reader.get_mut(), "HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{words}", words.len())?;
         }
     }
     Ok(())

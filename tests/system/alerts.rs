@@ -4,6 +4,7 @@ use crate::incidents::{SPIKE, START, line, lines, trained};
 use crate::mail;
 use crate::receivers::{Answer, Message, Server};
 use crate::support::{Place, Running};
+use crate::tls;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::ChildStdin;
@@ -182,7 +183,7 @@ fn a_kill_between_commit_and_delivery_loses_no_alert_and_doubles_none_but_by_its
 fn what_is_past_is_told_nobody() {
     let place = trained();
     let server = Server::http();
-    place.write("log.jsonl", lines(0..400, shift));
+    place.write("log.jsonl", lines(0..150, shift));
     let run = place.run(&format!("run --source file:log.jsonl --alert webhook:http://127.0.0.1:{}/", server.port)).well();
     assert!(run.stdout.contains("incident  opened on server srv-03"), "{}", run.stdout);
     assert_eq!((server.messages(), outbox(&place).trim()), (vec![], "the outbox is empty"));
@@ -275,6 +276,24 @@ fn a_sample_says_that_it_is_one_and_a_failure_is_an_exit_code() {
 
     place.run("alert test").error(&["nobody is told", "--alert URL", "[[alert]]"]);
     place.run(&format!("alert test nobody {flags}")).error(&["there is no receiver 'nobody'", "slack, mail"]);
+}
+
+#[test]
+fn a_receiver_in_tls_is_told_only_if_it_proves_who_it_is() {
+    let place = Place::new();
+    let (server, certificate) = tls::server();
+    place.write("ours.pem", certificate);
+    let test = |host: &str, trusted: &str| {
+        let call = place.call(&format!("alert test --alert webhook:https://{host}:{}/", server.port));
+        call.env("SSL_CERT_FILE", place.path(trusted).to_str().unwrap()).finish()
+    };
+    place.write("none.pem", "");
+    for refused in [test("localhost", "none.pem"), test("127.0.0.1", "ours.pem")] {
+        assert!(refused.code == Some(1) && refused.stdout.contains("certificate verify failed"), "{}", refused.stdout);
+    }
+    assert_eq!(server.messages(), []);
+    test("localhost", "ours.pem").well();
+    assert_eq!(server.messages().len(), 1);
 }
 
 #[test]

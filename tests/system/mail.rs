@@ -30,7 +30,7 @@ fn speak_smtp(stream: TcpStream, heard: &Mutex<Heard>) -> std::io::Result<()> {
             "DATA" => {
                 say("354 go on")?;
                 let text: Vec<String> = lines.by_ref().map_while(Result::ok).take_while(|line| line != ".").collect();
-                let mut parts = text.split(|line| line.is_empty());
+                let mut parts = text.split(String::is_empty);
                 let headers = unfolded(parts.next().unwrap_or_default());
                 let body = parts.map(|part| part.join("\n")).collect::<Vec<_>>().join("\n\n");
                 match hear(heard, Message { envelope: std::mem::take(&mut envelope).join("; "), headers, body }) {

@@ -30,3 +30,4 @@ mod secrets;
 mod serve;
 
 mod support;
+mod tls;
