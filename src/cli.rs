@@ -66,7 +66,7 @@ pub enum Command {
     #[command(after_help = "Example: tidewatch incidents --from 2026-01-19T00:00:00Z")]
     Incidents(commands::incidents::IncidentsArgs),
     /// Send a sample to whoever is told of incidents, or show what was sent
-    #[command(after_help = "Example: tidewatch alert test ops --config tidewatch.toml")]
+    #[command(after_help = "Example: tidewatch alert test --alert ops=slack:@/run/secrets/slack")]
     Alert(commands::alert::AlertArgs),
     /// Look at the models
     #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent --models redis://localhost:6379")]

@@ -66,8 +66,8 @@ fn alert_tables(value: Option<toml::Value>, place: &str) -> Result<Vec<AlertTabl
     let tables = value.as_array().filter(|tables| tables.iter().all(toml::Value::is_table));
     let tables = tables.with_context(|| format!("configuration '{place}': write alert as [[alert]] tables, or use --alert"))?;
     let read = |table: &toml::Value| {
-        let keys = table.as_table().into_iter().flat_map(toml::Table::keys);
-        for key in keys.filter(|key| !alerts::KEYS.contains(&key.as_str())) {
+        let mut keys = table.as_table().into_iter().flat_map(toml::Table::keys);
+        if let Some(key) = keys.find(|key| !alerts::KEYS.contains(&key.as_str())) {
             let nearest = alerts::KEYS.iter().max_by(|one, other| strsim::jaro(key, one).total_cmp(&strsim::jaro(key, other)));
             let hint = nearest.filter(|nearest| strsim::jaro(key, nearest) > 0.7).map(|nearest| format!("did you mean '{nearest}'?"));
             let hint = hint.unwrap_or_else(|| format!("there are {}", alerts::KEYS.join(", ")));

@@ -1,7 +1,7 @@
 //! The outbox: what is to be sent about incidents, written in the transaction that changed them, and what became of it.
 //!
-//! What is news to a receiver follows from comparing an incident with the last row that the receiver has of it, so that the same batch twice, a restart
-//! and a change that concerns nobody write nothing.
+//! What is news to a receiver follows from comparing an incident with the last row that the receiver has of it, so that the same batch twice, a
+//! restart and a change that concerns nobody write nothing.
 
 use super::incident::{self, IncidentRow};
 use super::statement::{Columns, Shape, Statement, Value};

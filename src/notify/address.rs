@@ -66,6 +66,9 @@ pub enum Encryption {
     Plain,
 }
 
+/// Finds the password that stands beside a URL, given the file that the URL names, if it names one.
+type FindPassword<'a> = &'a dyn Fn(Option<&str>) -> Result<Option<String>, String>;
+
 const SCHEMES: &str = "write slack:https://…, smtp://USER@HOST:PORT?to=…, webhook:https://… or alertmanager:http://HOST:9093";
 
 /// Checks the name of a receiver: it becomes part of variables and of message numbers.
@@ -86,7 +89,7 @@ impl Address {
     ///
     /// # Errors
     /// A URL that names none, or a secret that cannot be read.
-    pub fn parse(name: &str, url: &str, password: &dyn Fn(Option<&str>) -> Result<Option<String>, String>) -> Result<Self, NotifyError> {
+    pub fn parse(name: &str, url: &str, password: FindPassword<'_>) -> Result<Self, NotifyError> {
         let fail = |problem: String| NotifyError { name: name.into(), problem };
         check_name(name)?;
         let (scheme, rest) = url.split_once(':').ok_or_else(|| fail(format!("no scheme: {SCHEMES}")))?;
@@ -124,12 +127,7 @@ impl Address {
 }
 
 /// A URL of HTTP, or `@FILE` with one in it.
-fn endpoint(
-    name: &str,
-    scheme: &str,
-    rest: &str,
-    password: &dyn Fn(Option<&str>) -> Result<Option<String>, String>,
-) -> Result<Endpoint, String> {
+fn endpoint(name: &str, scheme: &str, rest: &str, password: FindPassword<'_>) -> Result<Endpoint, String> {
     let text = match rest.strip_prefix('@') {
         Some(file) => {
             let text =
@@ -152,7 +150,7 @@ fn endpoint(
 }
 
 /// The base of an Alertmanager, with `repeat=DURATION` where it is not to be a minute.
-fn alertmanager(name: &str, rest: &str, password: &dyn Fn(Option<&str>) -> Result<Option<String>, String>) -> Result<Address, String> {
+fn alertmanager(name: &str, rest: &str, password: FindPassword<'_>) -> Result<Address, String> {
     let mut endpoint = endpoint(name, "alertmanager", rest, password)?;
     let mut repeat = REPEAT;
     for (key, value) in endpoint.url.query_pairs() {
@@ -170,7 +168,7 @@ fn alertmanager(name: &str, rest: &str, password: &dyn Fn(Option<&str>) -> Resul
     Ok(Address::Alertmanager(endpoint, repeat))
 }
 
-fn mailboxes(name: &str, url: &str, password: &dyn Fn(Option<&str>) -> Result<Option<String>, String>) -> Result<Mailboxes, String> {
+fn mailboxes(name: &str, url: &str, password: FindPassword<'_>) -> Result<Mailboxes, String> {
     const HINT: &str = "write smtp://USER@HOST:587?from=tidewatch@example.com&to=on-call@example.com";
     let url = Url::parse(url).map_err(|error| format!("no URL of a mail server: {error}: {HINT}"))?;
     let host = url.host_str().ok_or_else(|| format!("no host: {HINT}"))?.to_owned();

@@ -1,7 +1,8 @@
 //! Prometheus' Alertmanager, by version 2 of its interface: <https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml>.
 //!
 //! To it an alert is its labels. Where those change, because an incident is worse or reaches further, the old ones are ended along with the new ones'
-//! beginning. What is open is said again and again, each time with an end that lies a little later: should Tidewatch fall silent, it is over by itself.
+//! beginning. What is open is said again and again, each time with a later end: should Tidewatch fall
+//! silent, it is over by itself.
 
 use super::address::Endpoint;
 use super::http::Client;

@@ -63,7 +63,7 @@ impl Receiver for Mail {
     fn send(&mut self, alert: &Alert, _before: Option<&Alert>) -> Result<(), Failure> {
         let message = self.message(alert).map_err(|error| Failure::Refused(error.to_string()))?;
         self.transport.send(&message).map(|_| ()).map_err(|error| {
-            let status = error.status().map(|code| u16::from(code));
+            let status = error.status().map(u16::from);
             let told = sentence(&error);
             // RFC 5321: too large; the transaction failed for what was in it. All else may be mended without us.
             if matches!(status, Some(552 | 554)) { Failure::Refused(told) } else { Failure::away(told) }

@@ -1,7 +1,7 @@
 //! Delivers alerts: a thread per receiver reads its part of the outbox, in order, and notes what became of each row.
 //!
-//! At least once: a row is pending until the receiver has taken it, whoever is killed meanwhile, and every attempt carries the same key. A receiver that
-//! is away keeps nobody waiting but itself. Only the process that may commit for the source sends: that is asked for every single row.
+//! At least once: a row is pending until the receiver has taken it, whoever is killed meanwhile, and every attempt carries the same key. A receiver
+//! that is away keeps nobody waiting but itself. Only the process that may commit for the source sends: that is asked for every single row.
 
 use super::alert::{Alerts, OpenHistory, Recipient, alert};
 use super::{Part, Statistics};
