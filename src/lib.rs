@@ -1,5 +1,6 @@
 //! The application: sources, history, models, trainer, and the commands that join them to the graphs.
 
+pub mod alerts;
 pub mod cli;
 pub mod commands;
 pub mod console;
@@ -10,6 +11,7 @@ pub mod kind;
 pub mod layers;
 pub mod limits;
 pub mod models;
+pub mod notify;
 pub mod number;
 pub mod policy;
 pub mod run;

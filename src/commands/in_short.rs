@@ -1,8 +1,8 @@
 //! One sentence about a verdict, for somebody who has never heard of levels and residuals.
 
 use crate::number::number;
-use dataflows::tracking::{Reading, View};
 use dataflows::Verdict;
+use dataflows::tracking::{Reading, View};
 
 /// What was seen, what was expected, and why that is remarkable or not; `None` where nothing was expected.
 pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>) -> Option<String> {

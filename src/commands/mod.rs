@@ -1,5 +1,6 @@
 //! One file per command: each opens what it was told to open and joins it.
 
+pub mod alert;
 pub mod backtest;
 pub mod check;
 pub mod dead_letters;

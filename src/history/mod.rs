@@ -10,6 +10,7 @@ pub mod label;
 mod ledger;
 mod migration;
 pub mod minute;
+pub mod outbox;
 mod postgres;
 mod row;
 pub mod silence;
@@ -120,6 +121,8 @@ pub struct Batch {
     pub incidents: Vec<NamedIncident>,
     /// Incidents that no longer hold, and why.
     pub incidents_withdrawn: Vec<(IncidentId, String)>,
+    /// Who is to be told of incidents.
+    pub subscriptions: Vec<outbox::Subscription>,
     /// The states of series that a restart goes on from.
     pub tracks: BTreeMap<SeriesId, Track>,
     /// Raw events, empty with `--no-raw`.
