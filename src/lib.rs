@@ -12,6 +12,7 @@ pub mod limits;
 pub mod models;
 pub mod number;
 pub mod policy;
+pub mod quality;
 pub mod run;
 pub mod secret;
 pub mod series;

@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod digest;
 pub mod explain;
 pub mod incidents;
+mod measure;
 pub mod models;
 pub mod run;
 pub mod silence;

@@ -14,6 +14,7 @@ mod files;
 mod grafana;
 mod hostile;
 mod incidents;
+mod labels;
 mod limits;
 mod main_job;
 mod missing;
