@@ -10,7 +10,7 @@ use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
-use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::{Method, Model, Severity, State, Time, Verdict, anomaly_score};
 use std::fmt::Write;
 
 /// Which verdict.
@@ -120,9 +120,7 @@ fn text(
         // The model in force then, if the store still has it: it alone knows how expected comes about.
         let parts = model.filter(|trained| reading.is_some() || trained.model.expected(bucket.start).to_bits() == expected.to_bits());
         if let Some(trained) = parts {
-            let level = reading.map_or(trained.model.level, |reading| reading.level);
-            let seasonal = expected - level;
-            writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
+            writeln!(out, "expected  {} = {}", number(expected), origin(trained, reading, expected))?;
         } else {
             writeln!(out, "expected  {}", number(expected))?;
         }
@@ -148,6 +146,15 @@ fn text(
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold))?;
     Ok(out)
+}
+
+/// How what is expected comes about.
+fn origin(trained: &Trained, reading: Option<&Reading>, expected: f64) -> String {
+    if trained.model.method == Method::SeasonalNaive {
+        return "what it was at this time of the last day before training ended".into();
+    }
+    let level = reading.map_or(trained.model.level, |reading| reading.level);
+    format!("level {} + usual for this time of day {}", number(level), signed(expected - level))
 }
 
 /// What each view saw, which one speaks, and what an earlier alarm takes away from it.
