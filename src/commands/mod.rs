@@ -11,6 +11,7 @@ pub mod models;
 pub mod run;
 pub mod silence;
 pub mod simulation;
+pub mod tune;
 
 use crate::cli::StoreArgs;
 use crate::{generate as generator, history, telemetry, train as trainer};

@@ -12,6 +12,7 @@ pub mod minute;
 mod postgres;
 mod row;
 pub mod silence;
+pub mod span;
 pub mod statement;
 pub mod track;
 mod wide;

@@ -25,5 +25,6 @@ mod provisional;
 mod restart;
 mod secrets;
 mod serve;
+mod tune;
 
 mod support;
