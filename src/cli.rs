@@ -234,7 +234,17 @@ impl DetectionArgs {
 
 /// A command line's TIME as a flag's value.
 pub fn time(text: &str) -> Result<Time, String> {
-    instant::argument(text)
+    let Some(shift) = text.strip_prefix("now") else {
+        return instant::parse(text)
+            .ok_or_else(|| format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z, now, now-2h or now+30m"));
+    };
+    let by = |text: &str| duration(text).map(milliseconds);
+    match (shift.strip_prefix('+'), shift.strip_prefix('-')) {
+        (Some(later), _) => Ok(instant::now() + by(later)?),
+        (_, Some(earlier)) => Ok(instant::now() - by(earlier)?),
+        _ if shift.is_empty() => Ok(instant::now()),
+        _ => Err(format!("'{text}' is not a time: write now, now-2h or now+30m")),
+    }
 }
 
 /// The variable that stands for a flag: `TIDEWATCH_IDLE_TIMEOUT` for `idle-timeout`.

@@ -135,6 +135,7 @@ fn fit(arguments: &TuneArgs, history: &mut dyn History, until: Time) -> Result<H
         period: train::Request::period_of(bucket_width)?,
         window: milliseconds(arguments.window),
         methods: arguments.method.methods(),
+        metric_types: arguments.method.metric_types(),
         ..train::Request::new(until, until)
     };
     let mut models = Memory::new(Vec::new());

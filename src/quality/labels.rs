@@ -140,7 +140,8 @@ fn label(record: &StringRecord, columns: [usize; 4], kind: Option<usize>) -> Res
     if entity.is_empty() {
         return Err("the entity is missing".into());
     }
-    let (start, end) = (instant::argument(start)?, instant::argument(end)?);
+    let time = |text: &str| instant::parse(text).ok_or_else(|| format!("'{text}' is not a time"));
+    let (start, end) = (time(start)?, time(end)?);
     if end <= start {
         return Err("the end must be after the start".into());
     }

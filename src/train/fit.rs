@@ -16,7 +16,7 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> R
     if span < needed {
         return Err(Skipped::TooShort { span, needed });
     }
-    let fitted = method.fit(grid, request)?;
+    let fitted = method.fit(&series.metric, grid, request)?;
     let provenance = provenance(grid, request, &fitted);
     Ok(Trained { series: series.clone(), model: fitted.model, provenance })
 }

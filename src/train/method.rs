@@ -9,7 +9,7 @@ use super::seasonal_naive::SeasonalNaive;
 use super::stl_zscore::StlZscore;
 use super::tracking::SeasonalLevel;
 use clap::{Args, ValueEnum};
-use dataflows::Model;
+use dataflows::{MetricType, Model};
 use std::collections::BTreeMap;
 
 /// How a method makes a model of the history of one series.
@@ -17,8 +17,8 @@ pub(super) trait Fit: Sync {
     /// The buckets that it needs between the first and the last.
     fn span_min(&self, request: &Request) -> usize;
 
-    /// The model of a grid that spans as much, and whose numbers are finite.
-    fn fit(&self, grid: &Grid, request: &Request) -> Result<Fitted, Skipped>;
+    /// The model of a series of a metric, from a grid that spans as much and whose numbers are finite.
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped>;
 }
 
 /// What a method makes of a series.
@@ -78,6 +78,9 @@ pub struct MethodArgs {
     /// Another method for single metrics
     #[arg(long, value_name = "METRIC=METHOD,…", value_parser = metric_method, value_delimiter = ',')]
     pub metric_method: Vec<(String, MethodName)>,
+    /// Metrics that are counters, judged by their growth, or gauges; of others, the history of each series decides
+    #[arg(long, value_name = "METRIC=TYPE,…", value_parser = metric_type, value_delimiter = ',')]
+    pub metric_type: Vec<(String, MetricType)>,
 }
 
 impl Methods {
@@ -98,12 +101,25 @@ impl MethodArgs {
     pub fn methods(&self) -> Methods {
         Methods { general: self.method, by_metric: self.metric_method.iter().cloned().collect() }
     }
+
+    /// The types of metrics that are known.
+    pub fn metric_types(&self) -> BTreeMap<String, MetricType> {
+        self.metric_type.iter().cloned().collect()
+    }
 }
 
 fn metric_method(text: &str) -> Result<(String, MethodName), String> {
     let example = || format!("write it like error_rate=stl_zscore; methods are {}", MethodName::all());
     let (metric, method) = text.split_once('=').ok_or_else(example)?;
     Ok((metric.trim().into(), MethodName::from_str(method.trim(), false).map_err(|_| example())?))
+}
+
+fn metric_type(text: &str) -> Result<(String, MetricType), String> {
+    match text.split_once('=').map(|(metric, name)| (metric.trim(), name.trim())) {
+        Some((metric, "counter")) => Ok((metric.into(), MetricType::Counter)),
+        Some((metric, "gauge")) => Ok((metric.into(), MetricType::Gauge)),
+        _ => Err("write it like requests_total=counter; types are counter and gauge".into()),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::method::{Fit, Fitted};
 use super::request::{Request, Skipped};
 use super::robust::scale;
 use super::stl_zscore::{check, floor};
-use dataflows::{Method, Model, Seasonal};
+use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
 
 /// Numbers are rounded to a step of at most this share of sigma, so that the document is small and readable.
@@ -23,7 +23,7 @@ impl Fit for SeasonalNaive {
         2 * request.period
     }
 
-    fn fit(&self, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+    fn fit(&self, _metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let season = last_season(grid);
         let pairs = grid.values.iter().zip(grid.values.iter().skip(grid.period));
@@ -40,6 +40,7 @@ impl Fit for SeasonalNaive {
             sigma: rounded(sigma, step),
             seasonal: Seasonal::Daily(season.iter().map(|value| rounded(value - level, step)).collect()),
             method: Method::SeasonalNaive,
+            metric_type: MetricType::Gauge,
         };
         Ok(Fitted { model, kept: grid.observed(), parameters: json!({ "window_seconds": request.window / 1000 }) })
     }

@@ -9,8 +9,8 @@ use super::outlook::outlook;
 use super::profile::Profile;
 use super::request::{Request, Skipped};
 use super::seasons::Seasons;
-use dataflows::model::is_weekend;
-use dataflows::{Method, Model, Seasonal};
+use dataflows::model::weekend_share;
+use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
@@ -30,7 +30,7 @@ impl Fit for StlZscore {
         request.periods_min.max(2) * request.period
     }
 
-    fn fit(&self, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+    fn fit(&self, _metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let usable = usable(grid);
         let correction = weekend_correction(grid, &usable);
@@ -88,10 +88,10 @@ fn usable(grid: &Grid) -> Vec<bool> {
     usable
 }
 
-/// The values, on weekends less the correction.
+/// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| if is_weekend(grid.time(i)) { value - correction[grid.phase(i)] } else { *value };
+    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 
@@ -133,5 +133,6 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
         method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     }
 }

@@ -1,14 +1,15 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
+use super::counter::{growth, metric_type};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
-use dataflows::model::{Seasonal, is_weekend};
+use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
-use dataflows::{Method, Model, Time, Track, Tracker};
+use dataflows::{Method, MetricType, Model, Time, Track, Tracker};
 use serde_json::json;
 
 const DAY: Time = 86_400_000;
@@ -65,12 +66,12 @@ struct History {
 }
 
 impl History {
-    fn of(grid: &Grid) -> Self {
-        let places: Vec<usize> = (0..grid.values.len()).filter(|i| grid.values[*i].is_finite()).collect();
+    fn of(grid: &Grid, values: &[f64]) -> Self {
+        let places: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_finite()).collect();
         let starts: Vec<Time> = places.iter().map(|i| grid.time(*i)).collect();
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         Self {
-            values: places.iter().map(|i| grid.values[*i]).collect(),
+            values: places.iter().map(|i| values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
             weekend: starts.iter().map(|start| is_weekend(*start)).collect(),
             starts,
@@ -127,7 +128,10 @@ impl History {
             [None, Some(false), Some(true)].map(|kind| self.profile(&values, |i| kind.is_none_or(|kind| self.weekend[i] == kind)));
         let left = |profile: &dyn Fn(usize) -> f64| mad(&(0..values.len()).map(|i| values[i] - profile(i)).collect::<Vec<_>>());
         let one = left(&|i| all[self.phases[i]]);
-        let two = left(&|i| if self.weekend[i] { weekends[self.phases[i]] } else { weekdays[self.phases[i]] });
+        let two = left(&|i| {
+            let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
+            weekday + weekend_share(self.starts[i]) * (weekend - weekday)
+        });
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
 
@@ -162,8 +166,9 @@ impl Fit for SeasonalLevel {
         (request.period / 2).max(BUCKETS_MIN)
     }
 
-    fn fit(&self, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
-        let model = model(grid, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+        let metric_type = request.metric_types.get(metric).copied().unwrap_or_else(|| metric_type(grid));
+        let model = model(grid, metric_type, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
         let profile = match &model.seasonal {
             Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
             Seasonal::Daily(_) => "daily",
@@ -175,8 +180,11 @@ impl Fit for SeasonalLevel {
 }
 
 /// The model of one series. Its history must not be empty.
-fn model(grid: &Grid, request: &Request) -> Option<Model> {
-    let history = History::of(grid);
+fn model(grid: &Grid, metric_type: MetricType, request: &Request) -> Option<Model> {
+    let history = match metric_type {
+        MetricType::Gauge => History::of(grid, &grid.values),
+        MetricType::Counter => History::of(grid, &growth(grid)),
+    };
     let floor = history.floor();
     let seasonal = history.seasonal(floor);
     let mut model = Model {
@@ -187,6 +195,7 @@ fn model(grid: &Grid, request: &Request) -> Option<Model> {
         sigma: floor,
         seasonal,
         method: Method::StlZscore,
+        metric_type,
     };
     let above: Vec<f64> = history.starts.iter().zip(&history.values).map(|(start, value)| value - model.seasonal_at(*start)).collect();
     let (first, start) = (*above.first()?, *history.starts.first()?);
@@ -200,6 +209,10 @@ fn model(grid: &Grid, request: &Request) -> Option<Model> {
         tracker.primed = tracker.primed.after(&reading, &tracker, grid.width);
     }
     tracker.primed.model = model.trained_until;
+    let last = grid.values.iter().rposition(|value| value.is_finite())?;
+    if metric_type == MetricType::Counter {
+        (tracker.primed.counted, tracker.primed.last_start) = (Some(grid.values[last]), grid.time(last));
+    }
     (model.level, model.sigma) = (tracker.primed.slow, tracker.slow_scale);
     model.method = Method::SeasonalLevel(Box::new(tracker));
     Some(model)

@@ -59,10 +59,9 @@ impl Scored {
     /// What each candidate makes of it; `limits` are what holds for its metric now.
     pub fn trials(&self, candidates: &[Candidate], limits: &Limits, policy: &Policy) -> Trials {
         let scored = self.verdicts.iter().filter(|verdict| verdict.score.is_some());
-        let (first, last) = (self.verdicts.first(), self.verdicts.last());
-        let span = first.zip(last).map_or(1..=0, |(first, last)| first.bucket.start..=last.bucket.start);
-        let labelled: Vec<Stretch> =
-            self.labelled.iter().copied().filter(|stretch| span.contains(&stretch.first) || span.contains(&stretch.last)).collect();
+        let ends = self.verdicts.first().zip(self.verdicts.last()).map(|(first, last)| (first.bucket.start, last.bucket.start));
+        let is_seen = |stretch: &&Stretch| ends.is_some_and(|(first, last)| stretch.first <= last && stretch.last >= first);
+        let labelled: Vec<Stretch> = self.labelled.iter().filter(is_seen).copied().collect();
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         let series_days = scored.count() as f64 * policy.bucket_width as f64 / 86_400_000.0;
         let tallies = candidates.iter().map(|candidate| self.tally(&labelled, &candidate.policy(limits, policy))).collect();

@@ -51,6 +51,13 @@ def centred_median(y, P):
         o[i] = np.median(w) if len(w) else np.nan
     return o
 
+FADE = 3 * 3600  # the weekend's profile is faded in and out over so many seconds around midnight
+def weekend_share(t):
+    monday = (t + 3 * 86400) % (7 * 86400)
+    into = np.minimum(np.maximum(monday - 5 * 86400, -monday), 7 * 86400 - monday)
+    return np.clip(0.5 + into / (2 * FADE), 0.0, 1.0)
+def seasonal(t, profile, slot, P):
+    return profile[slot] + weekend_share(t) * (profile[slot + P] - profile[slot])
 def profile(d, slot, P, smooth):
     """median per slot of the detrended history, empty slots interpolated round the clock, lightly smoothed"""
     m = np.full(P, np.nan); o = np.argsort(slot, kind='stable'); ss, dd = slot[o], d[o]; b = np.searchsorted(ss, np.arange(P + 1))
@@ -82,8 +89,8 @@ def train(t, v, interval, p=None):
             d7 = v - centred_median(v, 7 * P)
             one = profile(d7, slot, P, p['smooth']); two = [profile(d7[kind == j], slot[kind == j], P, p['smooth']) for j in (0, 1)]
             two = np.r_[two[0], two[1]]
-            if mad(d7 - two[slot + P * kind]) < p['weekly_gain'] * mad(d7 - one[slot]): m.profile = two; m.weekly = True
-    y = v - m.profile[slot + P * kind] if n else v
+            if mad(d7 - seasonal(t, two, slot, P)) < p['weekly_gain'] * mad(d7 - one[slot]): m.profile = two; m.weekly = True
+    y = v - seasonal(t, m.profile, slot, P) if n else v
     big = np.max(np.abs(v)) if n else 1.0
     m.floor = max(p['ff'] * rng, 1e-9 * max(1.0, big), 1e-12)
     m.trust = min(1.0, n / p['trust_n'])
@@ -155,6 +162,7 @@ def step(st, x, seas, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, 
     zs = min(abs(ef) / s_fast, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
     st[2] += 2 / (p[W_DRIFT] + 1) * (min(max(es / s_slow, -p[CLIP_DRIFT]), p[CLIP_DRIFT]) - st[2])
     zd = abs(st[2]) / s_drift
+    if es * st[2] <= 0 or abs(es) < 0.5 * abs(st[2]) * s_slow: zd = 0.0  # back at what is expected
     st[3] = st[3] + 1 if x == st[4] else 0.0
     zk = min(3.0 * st[3] / stuck_ref, p[STUCK_CAP])
     # calibration against the series' own peaks
@@ -182,8 +190,8 @@ def _run(st, v, seas, B, dec, hdec, a, c, d, k, r, p, ex, z):
         else: ex[i] = seas[i] + st[0]; z[i] = 0.0
 
 def run_fold(m, st, t, v, pv):
-    ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P; kind = ((t // 86400) + 3) % 7 >= 5
-    _run(st, v, m.profile[slot + m.P * kind], m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
+    ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P
+    _run(st, v, seasonal(t, m.profile, slot, m.P), m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
     return ex, z
 
 def value(i):

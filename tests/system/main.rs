@@ -28,3 +28,4 @@ mod serve;
 mod tune;
 
 mod support;
+mod upkeep;
