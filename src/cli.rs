@@ -53,6 +53,8 @@ pub enum Command {
     Generate(generate::Args),
     /// Run the graph over a file of the past: train on what comes before a time, score the rest
     Backtest(Box<commands::backtest::BacktestArgs>),
+    /// Try policies on history, show what each finds and costs, and write the one that fits an alarm budget to the configuration
+    Tune(Box<commands::tune::TuneArgs>),
     /// Show the arithmetic behind one verdict
     Explain(commands::explain::ExplainArgs),
     /// Bring the tables of a history up to date
@@ -341,6 +343,7 @@ impl Cli {
             Some(Command::Train(arguments)) => commands::train(&arguments),
             Some(Command::Generate(arguments)) => commands::generate(&arguments),
             Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds),
+            Some(Command::Tune(arguments)) => commands::tune::tune(&arguments),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
             Some(Command::Check(arguments)) => commands::check::check(&arguments, alerts),

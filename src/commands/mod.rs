@@ -8,10 +8,12 @@ pub mod digest;
 pub mod explain;
 mod in_short;
 pub mod incidents;
+mod measure;
 pub mod models;
 pub mod run;
 pub mod silence;
 pub mod simulation;
+pub mod tune;
 
 use crate::cli::StoreArgs;
 use crate::{generate as generator, history, telemetry, train as trainer};

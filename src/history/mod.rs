@@ -14,6 +14,7 @@ pub mod outbox;
 mod postgres;
 mod row;
 pub mod silence;
+pub mod span;
 pub mod statement;
 pub mod track;
 pub mod view;

@@ -14,7 +14,9 @@ mod report;
 mod request;
 mod robust;
 mod rolling;
+mod seasonal_naive;
 mod seasons;
+mod stl_zscore;
 mod tracking;
 
 pub use method::{MethodArgs, MethodName, Methods};
@@ -115,7 +117,7 @@ fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> R
 type Outcome = Result<Trained, Skipped>;
 
 fn no_rows(request: &Request) -> Skipped {
-    Skipped::TooShort { span: 0, needed: fit::span_min(request.methods.general, request) }
+    Skipped::TooShort { span: 0, needed: request.methods.general.implementation().span_min(request) }
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of

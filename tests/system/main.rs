@@ -15,6 +15,7 @@ mod files;
 mod grafana;
 mod hostile;
 mod incidents;
+mod labels;
 mod limits;
 mod mail;
 mod main_job;
@@ -28,6 +29,7 @@ mod receivers;
 mod restart;
 mod secrets;
 mod serve;
+mod tune;
 
 mod support;
 mod tls;

@@ -103,7 +103,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         let Some(model) = newest else { return said(None, State::Unscored(Unscored::NoModel)) };
         let mean = aggregate.mean.0;
         let (score, after) = match &model.method {
-            Method::StlZscore => {
+            Method::StlZscore | Method::SeasonalNaive => {
                 let (expected, sigma) = (model.level + model.seasonal_at(bucket.start), model.sigma);
                 (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number((mean - expected) / sigma) }, None)
             }
