@@ -22,6 +22,7 @@
 
 pub mod accumulator;
 pub mod buckets;
+pub mod calendar;
 pub mod clock;
 pub mod digest;
 pub mod episode;
@@ -43,6 +44,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use buckets::Acquaintance;
+pub use calendar::Calendar;
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
 pub use digest::Digest;
 pub use episode::{Episode, EpisodeId, Peak, Stage};

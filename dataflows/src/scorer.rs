@@ -484,7 +484,16 @@ mod tests {
     fn model(trained_until: Time, level: f64) -> Arc<Model> {
         let seasonal = Seasonal::Daily(vec![0.0; 288]);
         let method = Method::StlZscore;
-        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal, method })
+        Arc::new(Model {
+            bucket_width: 5 * MINUTE,
+            trained_from: 0,
+            trained_until,
+            level,
+            sigma: 1.0,
+            seasonal,
+            calendar: Arc::default(),
+            method,
+        })
     }
 
     /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.

@@ -68,7 +68,16 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
         ];
         for (metric, trained_until, level, method) in all {
             let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0 + level]);
-            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal, method };
+            let model = Model {
+                bucket_width: WIDTH,
+                trained_from: 0,
+                trained_until,
+                level,
+                sigma: 12.0,
+                seasonal,
+                calendar: Arc::default(),
+                method,
+            };
             models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
     }

@@ -10,7 +10,7 @@ use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
-use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::{Calendar, Model, Severity, State, Time, Verdict, anomaly_score};
 use std::fmt::Write;
 
 /// Which verdict.
@@ -121,8 +121,8 @@ fn text(
         let parts = model.filter(|trained| reading.is_some() || trained.model.expected(bucket.start).to_bits() == expected.to_bits());
         if let Some(trained) = parts {
             let level = reading.map_or(trained.model.level, |reading| reading.level);
-            let seasonal = expected - level;
-            writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
+            let (seasonal, day) = (expected - level, time_of_day(trained, bucket.start));
+            writeln!(out, "expected  {} = level {} + usual for {day} {}", number(expected), number(level), signed(seasonal))?;
         } else {
             writeln!(out, "expected  {}", number(expected))?;
         }
@@ -148,6 +148,18 @@ fn text(
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold))?;
     Ok(out)
+}
+
+/// Which time of day the profile was asked for.
+fn time_of_day(trained: &Trained, start: Time) -> String {
+    let calendar = &trained.model.calendar;
+    if **calendar == Calendar::default() {
+        return "this time of day".into();
+    }
+    let civil = calendar.civil(start);
+    let clock = instant::format(civil - civil.rem_euclid(60_000));
+    let holiday = if calendar.holidays.contains(&civil.div_euclid(86_400_000)) { ", a holiday" } else { "" };
+    format!("this time of day ({} in {}{holiday})", &clock[11..16], calendar.zone)
 }
 
 /// What each view saw, which one speaks, and what an earlier alarm takes away from it.

@@ -136,8 +136,8 @@ impl DetectionArgs {
     pub fn request(&self, until: Time, trained_at: Time) -> Result<train::Request> {
         let bucket_width = milliseconds(self.bucket);
         let period = train::Request::period_of(bucket_width)?;
-        let methods = self.method.methods();
-        Ok(train::Request { bucket_width, period, methods, ..train::Request::new(until, trained_at) })
+        let (methods, calendars) = (self.method.methods(), self.calendars.clone());
+        Ok(train::Request { bucket_width, period, methods, calendars, ..train::Request::new(until, trained_at) })
     }
 }
 

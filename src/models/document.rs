@@ -6,9 +6,10 @@
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Method, Model, Seasonal, Time, Tracker};
+use dataflows::{Calendar, Method, Model, Seasonal, Time, Tracker};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Milliseconds in a second.
 const SECOND: f64 = 1000.0;
@@ -31,6 +32,9 @@ struct Document {
     level: f64,
     sigma: f64,
     seasonal: Profiles,
+    /// Where it is not UTC without holidays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar: Option<Days>,
     /// Of the method `seasonal_level` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracker: Option<Box<Tracker>>,
@@ -42,6 +46,30 @@ struct Document {
 enum Profiles {
     Daily { daily: Vec<f64> },
     Weekly { weekday: Vec<f64>, weekend: Vec<f64> },
+}
+
+/// `{"zone": "Europe/Berlin", "offsets": [["2026-03-29T01:00:00Z", 7200]], "holidays": ["2026-12-25"]}`; offsets in seconds.
+#[derive(Serialize, Deserialize)]
+struct Days {
+    zone: String,
+    offsets: Vec<(String, i64)>,
+    holidays: Vec<String>,
+}
+
+impl Days {
+    fn of(calendar: &Calendar) -> Self {
+        let offsets = calendar.offsets.iter().map(|(since, ahead)| (instant::format(*since), ahead / 1000)).collect();
+        let holidays = calendar.holidays.iter().map(|day| instant::format_day(*day)).collect();
+        Self { zone: calendar.zone.clone(), offsets, holidays }
+    }
+
+    fn calendar(self) -> Result<Calendar, String> {
+        let offset = |(since, seconds): (String, i64)| Ok((time("offsets", &since)?, seconds.saturating_mul(1000)));
+        let day = |text: String| instant::parse_day(&text).ok_or_else(|| format!("holidays: '{text}' is not a date"));
+        let offsets = self.offsets.into_iter().map(offset).collect::<Result<_, String>>()?;
+        let holidays = self.holidays.into_iter().map(day).collect::<Result<_, String>>()?;
+        Ok(Calendar { zone: self.zone, offsets, holidays })
+    }
 }
 
 /// Writes a model as one line of JSON. A model with a [`Model::defect`] is refused, with the reason: it could not be read again.
@@ -72,6 +100,7 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         level: model.level,
         sigma: model.sigma,
         seasonal,
+        calendar: (*model.calendar != Calendar::default()).then(|| Days::of(&model.calendar)),
         tracker: match &model.method {
             Method::StlZscore => None,
             Method::SeasonalLevel(tracker) => Some(tracker.clone()),
@@ -100,6 +129,7 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         level: document.level,
         sigma: document.sigma,
         seasonal,
+        calendar: Arc::new(document.calendar.map_or_else(|| Ok(Calendar::default()), Days::calendar)?),
         method: document.tracker.map_or(Method::StlZscore, Method::SeasonalLevel),
     };
     if model.method.name() != document.method {

@@ -2,8 +2,9 @@
 
 use super::{ModelsError, Trained, document};
 use crate::series::SeriesName;
-use dataflows::Time;
+use dataflows::{Calendar, Time};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The key of the counter of complete pushes.
 pub(super) const GENERATION: &str = "models:generation";
@@ -55,7 +56,19 @@ pub(super) fn read_all(documents: &BTreeMap<String, String>) -> (Vec<Trained>, V
         }
     }
     models.sort_by(|a, b| (&a.series, a.model.trained_until).cmp(&(&b.series, b.model.trained_until)));
+    share_calendars(&mut models);
     (models, broken)
+}
+
+/// Calendars are few and models are many: those that say the same become one.
+fn share_calendars(models: &mut [Trained]) {
+    let mut calendars: Vec<Arc<Calendar>> = Vec::new();
+    for model in models.iter_mut().map(|trained| &mut trained.model) {
+        match calendars.iter().find(|known| **known == model.calendar) {
+            Some(known) => model.calendar = Arc::clone(known),
+            None => calendars.push(Arc::clone(&model.calendar)),
+        }
+    }
 }
 
 /// A document that is of the series its key names.

@@ -11,9 +11,9 @@ use super::seasons::Seasons;
 use super::tracking;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::model::weekend_share;
 use dataflows::{Method, Model, Seasonal};
 use serde_json::json;
+use std::sync::Arc;
 
 /// The method `seasonal_level` needs half a period, and no fewer buckets than these: below, a scale is a guess.
 const BUCKETS_MIN: usize = 100;
@@ -125,7 +125,7 @@ fn usable(grid: &Grid) -> Vec<bool> {
 /// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
+    let value = |(i, value): (usize, &f64)| value - grid.calendar.rest_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 
@@ -166,6 +166,7 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         level: round(level + mean),
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
+        calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
     }
 }

@@ -1,6 +1,7 @@
 //! The batch trainer: history → regular grid → season, level, scales → models.
 
 mod calendar;
+mod civil;
 pub mod command;
 mod decompose;
 mod fit;
@@ -14,17 +15,21 @@ mod robust;
 mod rolling;
 mod seasons;
 mod tracking;
+mod zone;
 
+pub use civil::Calendars;
 pub use method::{MethodArgs, MethodName, Methods};
 pub use report::{Count, Report};
 pub use request::{Request, Skipped};
 
-use crate::history::{History, HistoryError, TrainingRow};
+use crate::history::{History, HistoryError, Series, TrainingRow};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::SeriesId;
+use dataflows::{Calendar, SeriesId};
+use grid::Grid;
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
@@ -75,22 +80,24 @@ pub fn train(
     if let Some(defect) = request.defect() {
         return Err(TrainError::Request(defect));
     }
-    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
-    let mut report = Report::new(names.len());
-    let mut trained = Vec::with_capacity(names.len());
-    for group in names.chunks(GROUP_SERIES) {
-        progress(Progress { done: report.seen(), total: names.len() });
-        let ids: Vec<SeriesId> = group.iter().map(SeriesName::id).collect();
-        let rows = history.training_rows(&ids, request.from(), request.until())?;
-        for (name, outcome) in group.iter().zip(fit_group(group, &rows, request)?) {
+    let series = history.series()?;
+    let almanac = request.calendars.almanac(request.from(), request.until());
+    let mut report = Report::new(series.len());
+    report.unknown_labels = request.calendars.unknown_labels(&series);
+    let member = |series: Series| Member { calendar: Arc::clone(almanac.of(&series.labels)), name: series.name };
+    let members: Vec<Member> = series.into_iter().map(member).collect();
+    let mut trained = Vec::with_capacity(members.len());
+    for group in members.chunks(GROUP_SERIES) {
+        progress(Progress { done: report.seen(), total: members.len() });
+        for (member, outcome) in group.iter().zip(fit_group(history, group, request)?) {
             match outcome {
                 Ok(model) => trained.push(model),
-                Err(skipped) => report.skip(name, &skipped),
+                Err(skipped) => report.skip(&member.name, &skipped),
             }
             report.trained = trained.len();
         }
     }
-    progress(Progress { done: names.len(), total: names.len() });
+    progress(Progress { done: members.len(), total: members.len() });
     if !trained.is_empty() {
         report.generation = Some(models.push(&trained)?);
     }
@@ -98,11 +105,23 @@ pub fn train(
     Ok(report)
 }
 
+/// A series to be trained.
+struct Member {
+    name: SeriesName,
+    calendar: Arc<Calendar>,
+}
+
 /// One outcome per series of the group, in its order.
-fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> Result<Vec<Outcome>, TrainError> {
-    let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
-    let outcome = |name: &SeriesName| match grids.get(&name.id()) {
-        Some(grid) => fit::fit_grid(name, grid, request),
+fn fit_group(history: &mut dyn History, group: &[Member], request: &Request) -> Result<Vec<Outcome>, TrainError> {
+    let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
+    let rows = history.training_rows(&ids, request.from(), request.until())?;
+    let calendars: HashMap<SeriesId, &Arc<Calendar>> = ids.iter().copied().zip(group.iter().map(|member| &member.calendar)).collect();
+    let mut grids: HashMap<SeriesId, Grid> = grid::regular(&rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+    for (series, grid) in &mut grids {
+        grid.calendar = calendars.get(series).map_or_else(Arc::default, |calendar| Arc::clone(calendar));
+    }
+    let outcome = |member: &Member| match grids.get(&member.name.id()) {
+        Some(grid) => fit::fit_grid(&member.name, grid, request),
         None => Err(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
@@ -115,13 +134,16 @@ fn no_rows(request: &Request) -> Skipped {
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of
-/// other series or outside the window are left out.
+/// other series or outside the window are left out. The series has no labels.
 pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Result<Trained, Skipped> {
     let id = series.id();
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
     let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
-    match grids.first() {
-        Some(grid) => fit::fit_grid(series, grid, request),
+    match grids.into_iter().next() {
+        Some(mut grid) => {
+            grid.calendar = Arc::clone(request.calendars.almanac(request.from(), request.until()).of(&BTreeMap::new()));
+            fit::fit_grid(series, &grid, request)
+        }
         None => Err(no_rows(request)),
     }
 }

@@ -1,6 +1,6 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
-use super::{Methods, TrainError};
+use super::{Calendars, Methods, TrainError};
 use dataflows::Time;
 use std::fmt;
 
@@ -19,6 +19,8 @@ pub struct Request {
     pub period: usize,
     /// How the models are to score.
     pub methods: Methods,
+    /// The days and hours that series follow.
+    pub calendars: Calendars,
     /// For `stl_zscore` a series needs this many periods between its first and its last bucket. STL needs two.
     pub periods_min: usize,
     /// For `stl_zscore` the share of buckets between the first and the last that must have samples, 0..1.
@@ -29,10 +31,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// Fourteen days of five-minute buckets before `until`, with daily seasons, by the default method.
+    /// Fourteen days of five-minute buckets before `until`, with daily seasons in UTC, by the default method.
     pub fn new(until: Time, trained_at: Time) -> Self {
-        let methods = Methods::default();
-        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, methods, periods_min: 2, fill_min: 0.5, trained_at }
+        let (methods, calendars) = (Methods::default(), Calendars::default());
+        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, methods, calendars, periods_min: 2, fill_min: 0.5, trained_at }
     }
 
     /// The buckets in a day.

@@ -5,9 +5,9 @@ use super::request::Request;
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
-use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
-use dataflows::{Method, Model, Time, Track, Tracker};
+use dataflows::{Calendar, Method, Model, Seasonal, Time, Track, Tracker};
+use std::sync::Arc;
 
 const DAY: Time = 86_400_000;
 
@@ -51,7 +51,9 @@ struct History {
     starts: Vec<Time>,
     values: Vec<f64>,
     phases: Vec<usize>,
+    /// Whether it is on a weekend or a holiday.
     weekend: Vec<bool>,
+    calendar: Arc<Calendar>,
     /// Buckets from the first to the last.
     span: f64,
     period: usize,
@@ -67,7 +69,8 @@ impl History {
         Self {
             values: places.iter().map(|i| grid.values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
-            weekend: starts.iter().map(|start| is_weekend(*start)).collect(),
+            weekend: starts.iter().map(|start| grid.calendar.is_rest(*start)).collect(),
+            calendar: Arc::clone(&grid.calendar),
             starts,
             span: grid.values.len() as f64,
             period: grid.period,
@@ -124,7 +127,7 @@ impl History {
         let one = left(&|i| all[self.phases[i]]);
         let two = left(&|i| {
             let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
-            weekday + weekend_share(self.starts[i]) * (weekend - weekday)
+            weekday + self.calendar.rest_share(self.starts[i]) * (weekend - weekday)
         });
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
@@ -164,6 +167,7 @@ pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
         level: 0.0,
         sigma: floor,
         seasonal,
+        calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
     };
     let above: Vec<f64> = history.starts.iter().zip(&history.values).map(|(start, value)| value - model.seasonal_at(*start)).collect();
