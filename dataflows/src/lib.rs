@@ -52,7 +52,7 @@ pub use event::{EVENT_WIDTH, Event, Time};
 pub use group_episodes::group_episodes;
 pub use identity::{EntityId, MetricId, SeriesId};
 pub use incident::{Incident, IncidentId, Placement, Scope};
-pub use model::{Method, Model, Seasonal};
+pub use model::{Method, Model, Seasonal, Warming};
 pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
 pub use policy::{EpisodePolicy, IncidentPolicy, Limits, Policy};

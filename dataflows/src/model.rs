@@ -29,6 +29,19 @@ pub enum Method {
     StlZscore,
     /// Against a level that follows the series: see [`crate::tracking`].
     SeasonalLevel(Box<Tracker>),
+    /// Not at all: the series is known, and too young. See [`Model::warming`].
+    Warming(Warming),
+}
+
+/// How far a series has come that is too young for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warming {
+    /// Buckets from the first to the last in the training window.
+    pub seen: u32,
+    /// How many it takes.
+    pub needed: u32,
+    /// The end of the training that found it so.
+    pub as_of: Time,
 }
 
 impl Method {
@@ -37,6 +50,7 @@ impl Method {
         match self {
             Self::StlZscore => "stl_zscore",
             Self::SeasonalLevel(_) => "seasonal_level",
+            Self::Warming(_) => "warming",
         }
     }
 }
@@ -63,6 +77,29 @@ pub struct Model {
 }
 
 impl Model {
+    /// What is known of a series whose first bucket starts at `first` while it has too few for a model: it holds for that bucket and those after it, until
+    /// there is one, and gives none of them a score.
+    pub fn warming(bucket_width: Time, first: Time, warming: Warming) -> Self {
+        Self {
+            bucket_width,
+            trained_from: first,
+            trained_until: first,
+            level: 0.0,
+            sigma: 1.0,
+            seasonal: Seasonal::Daily(vec![0.0]),
+            calendar: Arc::default(),
+            method: Method::Warming(warming),
+        }
+    }
+
+    /// How far the series has come, if this is no more than that.
+    pub fn as_warming(&self) -> Option<&Warming> {
+        match &self.method {
+            Method::Warming(warming) => Some(warming),
+            _ => None,
+        }
+    }
+
     /// Level + seasonal at the bucket that starts at `start`, in the metric's unit, as training left it.
     pub fn expected(&self, start: Time) -> f64 {
         self.level + self.seasonal_at(start)

@@ -45,6 +45,8 @@ impl Bucket {
 pub enum Unscored {
     /// No model of the series ended its training before the bucket.
     NoModel,
+    /// None did, since the series is too young for one: the trainer has seen it, and waits for more.
+    Warming,
 }
 
 /// What is said of a bucket.
@@ -71,6 +73,7 @@ impl State {
             Self::Missing => "missing",
             Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
+            Self::Unscored(Unscored::Warming) => "unscored(warming)",
         }
     }
 
@@ -81,8 +84,8 @@ impl State {
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let states = [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced, Self::Unscored(Unscored::NoModel)];
-        states.into_iter().find(|state| state.as_str() == text)
+        let unscored = [Unscored::NoModel, Unscored::Warming].map(Self::Unscored);
+        [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced].into_iter().chain(unscored).find(|state| state.as_str() == text)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
-use dataflows::{Calendar, Model, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::{Calendar, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score};
 use std::fmt::Write;
 
 /// Which verdict.
@@ -139,14 +139,16 @@ fn text(
         writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
         if let Some(trained) = parts {
             let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
+            let borrowed =
+                trained.provenance.borrowed().map_or_else(String::new, |borrowed| format!("; young, so its profile is {borrowed}"));
             writeln!(
                 out,
-                "model     {}, trained on {} buckets from {from} to {until}",
+                "model     {}, trained on {} buckets from {from} to {until}{borrowed}",
                 trained.provenance.method, trained.provenance.buckets
             )?;
         }
     }
-    write!(out, "verdict   {}", conclusion(verdict, threshold))?;
+    write!(out, "verdict   {}", conclusion(verdict, threshold, model))?;
     Ok(out)
 }
 
@@ -218,14 +220,20 @@ fn signed(value: f64) -> String {
     if value < 0.0 { format!("-{}", number(-value)) } else { format!("+{}", number(value)) }
 }
 
-fn conclusion(verdict: &Verdict, threshold: f64) -> String {
+fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> String {
     match (verdict.state, verdict.score) {
         (State::Anomalous, Some(score)) => {
             let severity = Severity::of(score.z_score.0, threshold);
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
         }
         (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
-        (State::Unscored(_), _) => {
+        (State::Unscored(Unscored::Warming), _) => match model.and_then(|trained| trained.model.as_warming()) {
+            Some(Warming { seen, needed, as_of }) => {
+                format!("unscored(warming: {seen} of {needed} buckets when it was last trained, until {})", instant::format(*as_of))
+            }
+            None => "unscored(warming): when it was judged, this series had too few buckets for a model".into(),
+        },
+        (State::Unscored(Unscored::NoModel), _) => {
             "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
         }
         (state, _) => state.as_str().into(),

@@ -8,6 +8,7 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
+use dataflows::Warming;
 
 /// Which models, and what of them.
 #[derive(Clone, Debug, Args)]
@@ -57,18 +58,26 @@ fn list(models: &mut dyn Models) -> Result<()> {
     trained.sort_by(|one, other| (&one.series, other.model.trained_until).cmp(&(&other.series, one.model.trained_until)));
     trained.dedup_by(|later, earlier| later.series == earlier.series);
     for one in &trained {
+        if let Some(warming) = one.model.as_warming() {
+            let Warming { seen, needed, as_of } = warming;
+            say(&format!("{}  warming  {seen} of {needed} buckets until {}", one.series, instant::format(*as_of)));
+            continue;
+        }
         let (until, fill) = (instant::format(one.model.trained_until), 100.0 * one.provenance.fill);
         say(&format!(
-            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %",
+            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %{}",
             one.series,
             one.provenance.method,
             number(one.model.level),
-            number(one.model.sigma)
+            number(one.model.sigma),
+            one.provenance.borrowed().map_or_else(String::new, |borrowed| format!("  profile {borrowed}"))
         ));
     }
     for problem in unusable {
         tracing::warn!(%problem, "a model was skipped");
     }
-    say(&format!("{} models, generation {generation}", trained.len()));
+    let warming = trained.iter().filter(|one| one.model.as_warming().is_some()).count();
+    let young = if warming > 0 { format!(", {warming} series warming") } else { String::new() };
+    say(&format!("{} models{young}, generation {generation}", trained.len() - warming));
     Ok(())
 }

@@ -6,7 +6,7 @@
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Calendar, Method, Model, Seasonal, Time, Tracker};
+use dataflows::{Calendar, Method, Model, Seasonal, Time, Tracker, Warming};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -38,6 +38,17 @@ struct Document {
     /// Of the method `seasonal_level` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracker: Option<Box<Tracker>>,
+    /// Of a series that is too young for a model, whose other numbers mean nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warming: Option<Progress>,
+}
+
+/// `{"buckets": 37, "needed": 288, "as_of": "2026-01-19T03:00:00Z"}`.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    buckets: u32,
+    needed: u32,
+    as_of: String,
 }
 
 /// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`.
@@ -102,9 +113,14 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         seasonal,
         calendar: (*model.calendar != Calendar::default()).then(|| Days::of(&model.calendar)),
         tracker: match &model.method {
-            Method::StlZscore => None,
             Method::SeasonalLevel(tracker) => Some(tracker.clone()),
+            Method::StlZscore | Method::Warming(_) => None,
         },
+        warming: model.as_warming().map(|warming| Progress {
+            buckets: warming.seen,
+            needed: warming.needed,
+            as_of: instant::format(warming.as_of),
+        }),
     };
     serde_json::to_string(&document).map_err(|error| error.to_string())
 }
@@ -130,7 +146,13 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         sigma: document.sigma,
         seasonal,
         calendar: Arc::new(document.calendar.map_or_else(|| Ok(Calendar::default()), Days::calendar)?),
-        method: document.tracker.map_or(Method::StlZscore, Method::SeasonalLevel),
+        method: match (document.tracker, document.warming) {
+            (Some(tracker), _) => Method::SeasonalLevel(tracker),
+            (None, Some(Progress { buckets, needed, as_of })) => {
+                Method::Warming(Warming { seen: buckets, needed, as_of: time("as_of", &as_of)? })
+            }
+            (None, None) => Method::StlZscore,
+        },
     };
     if model.method.name() != document.method {
         return Err(format!("the method '{}' is not known, or its numbers are missing", document.method));

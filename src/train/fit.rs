@@ -5,17 +5,19 @@ use super::decompose::{OUTLIER_SIGMAS, ROUNDS, decompose};
 use super::grid::Grid;
 use super::method::MethodName;
 use super::outlook::outlook;
+use super::peers::{Shape, own_share};
 use super::profile::Profile;
 use super::request::{Request, Skipped};
 use super::seasons::Seasons;
 use super::tracking;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::{Method, Model, Seasonal};
+use dataflows::{Method, Model, Seasonal, Warming};
 use serde_json::json;
 use std::sync::Arc;
 
-/// The method `seasonal_level` needs half a period, and no fewer buckets than these: below, a scale is a guess.
+/// The method `seasonal_level` needs a period, and no fewer buckets than these: below, a scale is a guess. With half a day, real series have 1.6 times
+/// the false alarms of a whole one.
 const BUCKETS_MIN: usize = 100;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
@@ -27,18 +29,18 @@ const SIGMA_RELATIVE_MIN: f64 = 1e-6;
 /// The numbers of a model are rounded to a decimal step of at most this share of sigma, so that the document is small and readable.
 const ROUNDING_SHARE: f64 = 1e-3;
 
-/// Fits the model of one series, by the method of its metric.
-pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
+/// Fits the model of one series, by the method of its metric; with the shape of its peers where it is to borrow from them.
+pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Trained, Skipped> {
     let method = request.methods.of(&series.metric);
-    let (span, needed) = (grid.values.len(), span_min(method, request));
+    let (seen, needed) = (grid.values.len(), span_min(method, request));
     if grid.not_finite {
         return Err(Skipped::NotFinite);
     }
-    if span < needed {
-        return Err(Skipped::TooShort { span, needed });
+    if seen < needed {
+        return Err(Skipped::Warming { seen, needed });
     }
     match method {
-        MethodName::SeasonalLevel => seasonal_level(series, grid, request),
+        MethodName::SeasonalLevel => seasonal_level(series, grid, request, shape),
         MethodName::StlZscore => stl_zscore(series, grid, request),
     }
 }
@@ -46,21 +48,34 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> R
 /// The buckets that a method needs between the first and the last.
 pub(super) fn span_min(method: MethodName, request: &Request) -> usize {
     match method {
-        MethodName::SeasonalLevel => (request.period / 2).max(BUCKETS_MIN),
+        MethodName::SeasonalLevel => request.period.max(BUCKETS_MIN),
         MethodName::StlZscore => request.periods_min.max(2) * request.period,
     }
 }
 
-fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
-    let model = tracking::model(grid, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Trained, Skipped> {
+    let model = tracking::model(grid, request, shape).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
     let profile = match &model.seasonal {
         Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
         Seasonal::Daily(_) => "daily",
         Seasonal::Weekly { .. } => "weekday and weekend",
     };
-    let parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+    let mut parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+    if let Some(shape) = shape {
+        let share = 1.0 - own_share(grid.values.len(), grid.period);
+        parameters["borrowed"] = format!("{share:.2} of {} peers", shape.series).into();
+    }
     let provenance = provenance(grid, request, model.method.name(), grid.observed(), &parameters);
     Ok(Trained { series: series.clone(), model, provenance })
+}
+
+/// What is said of a series that is too young for a model.
+pub(super) fn warming(series: &SeriesName, grid: &Grid, request: &Request, (seen, needed): (usize, usize)) -> Trained {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let warming = Warming { seen: count(seen), needed: count(needed), as_of: request.until() };
+    let model = Model::warming(grid.width, grid.start, warming);
+    let provenance = provenance(grid, request, model.method.name(), grid.observed(), &json!({}));
+    Trained { series: series.clone(), model, provenance }
 }
 
 fn stl_zscore(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {

@@ -8,6 +8,7 @@ mod fit;
 mod grid;
 mod method;
 mod outlook;
+mod peers;
 mod profile;
 mod report;
 mod request;
@@ -25,8 +26,9 @@ pub use request::{Request, Skipped};
 use crate::history::{History, HistoryError, Series, TrainingRow};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::{Calendar, SeriesId};
+use dataflows::{Calendar, Method, SeriesId};
 use grid::Grid;
+use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -69,7 +71,8 @@ pub struct Progress {
 }
 
 /// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
-/// that is skipped keeps the model it has. The result depends on neither the number of threads nor the order of rows.
+/// that is skipped keeps the model it has; one that has none yet, and too few buckets for one, is said to be warming. The result depends on neither the
+/// number of threads nor the order of rows and series.
 pub fn train(
     history: &mut dyn History,
     models: &mut dyn Models,
@@ -85,34 +88,89 @@ pub fn train(
     let mut report = Report::new(series.len());
     report.unknown_labels = request.calendars.unknown_labels(&series);
     let member = |series: Series| Member { calendar: Arc::clone(almanac.of(&series.labels)), name: series.name };
-    let members: Vec<Member> = series.into_iter().map(member).collect();
-    let mut trained = Vec::with_capacity(members.len());
+    let mut members: Vec<Member> = series.into_iter().map(member).collect();
+    // What is summed over series is summed in the order of their names, whatever that of history.
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut push = Push::default();
     for group in members.chunks(GROUP_SERIES) {
         progress(Progress { done: report.seen(), total: members.len() });
-        for (member, outcome) in group.iter().zip(fit_group(history, group, request)?) {
-            match outcome {
-                Ok(model) => trained.push(model),
-                Err(skipped) => report.skip(&member.name, &skipped),
-            }
-            report.trained = trained.len();
+        for (member, outcome) in group.iter().zip(fit_group(history, group, request, None)?) {
+            push.add(member, outcome, &mut report);
         }
     }
+    push.borrow(history, request)?;
     progress(Progress { done: members.len(), total: members.len() });
-    if !trained.is_empty() {
-        report.generation = Some(models.push(&trained)?);
+    if !push.trained.is_empty() {
+        report.generation = Some(models.push(&push.trained)?);
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
 
 /// A series to be trained.
+#[derive(Clone)]
 struct Member {
     name: SeriesName,
     calendar: Arc<Calendar>,
 }
 
+/// What became of a series.
+enum Outcome {
+    /// A model; and whether its history is so short that it is to borrow from peers.
+    Fitted { trained: Trained, is_young: bool },
+    /// Not yet a model, and what is said of it meanwhile.
+    Warming { trained: Trained, skipped: Skipped },
+    /// Nothing.
+    Skipped(Skipped),
+}
+
+/// What is to be pushed, as it comes together.
+#[derive(Default)]
+struct Push {
+    trained: Vec<Trained>,
+    /// The young series, each with the place of its model among those.
+    young: Vec<(usize, Member)>,
+    peers: Peers,
+}
+
+impl Push {
+    fn add(&mut self, member: &Member, outcome: Outcome, report: &mut Report) {
+        match outcome {
+            Outcome::Fitted { trained, is_young } => {
+                if is_young {
+                    self.young.push((self.trained.len(), member.clone()));
+                } else {
+                    self.peers.add(&member.name, &trained.model);
+                }
+                self.trained.push(trained);
+                report.trained += 1;
+            }
+            Outcome::Warming { trained, skipped } => {
+                self.trained.push(trained);
+                report.skip(&member.name, &skipped);
+            }
+            Outcome::Skipped(skipped) => report.skip(&member.name, &skipped),
+        }
+    }
+
+    /// Fits the young series anew, now that all of their peers are known. Their rows are read again: kept, they would grow with the number of series.
+    fn borrow(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
+        let Self { trained, young, peers } = self;
+        young.retain(|(_, member)| peers.shape(&member.name).is_some());
+        for group in young.chunks(GROUP_SERIES) {
+            let members: Vec<Member> = group.iter().map(|(_, member)| member.clone()).collect();
+            for ((place, _), outcome) in group.iter().zip(fit_group(history, &members, request, Some(peers))?) {
+                if let Outcome::Fitted { trained: fitted, .. } = outcome {
+                    trained[*place] = fitted;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One outcome per series of the group, in its order.
-fn fit_group(history: &mut dyn History, group: &[Member], request: &Request) -> Result<Vec<Outcome>, TrainError> {
+fn fit_group(history: &mut dyn History, group: &[Member], request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
     let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
     let rows = history.training_rows(&ids, request.from(), request.until())?;
     let calendars: HashMap<SeriesId, &Arc<Calendar>> = ids.iter().copied().zip(group.iter().map(|member| &member.calendar)).collect();
@@ -121,20 +179,31 @@ fn fit_group(history: &mut dyn History, group: &[Member], request: &Request) -> 
         grid.calendar = calendars.get(series).map_or_else(Arc::default, |calendar| Arc::clone(calendar));
     }
     let outcome = |member: &Member| match grids.get(&member.name.id()) {
-        Some(grid) => fit::fit_grid(&member.name, grid, request),
-        None => Err(no_rows(request)),
+        Some(grid) => outcome(&member.name, grid, request, peers.and_then(|peers| peers.shape(&member.name)).as_ref()),
+        None => Outcome::Skipped(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
 }
 
-type Outcome = Result<Trained, Skipped>;
+fn outcome(name: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Outcome {
+    match fit::fit_grid(name, grid, request, shape) {
+        Ok(trained) => {
+            let follows = matches!(trained.model.method, Method::SeasonalLevel(_));
+            Outcome::Fitted { trained, is_young: follows && is_young(grid.values.len(), grid.period) }
+        }
+        Err(skipped @ Skipped::Warming { seen, needed }) => {
+            Outcome::Warming { trained: fit::warming(name, grid, request, (seen, needed)), skipped }
+        }
+        Err(skipped) => Outcome::Skipped(skipped),
+    }
+}
 
 fn no_rows(request: &Request) -> Skipped {
-    Skipped::TooShort { span: 0, needed: fit::span_min(request.methods.general, request) }
+    Skipped::Warming { seen: 0, needed: fit::span_min(request.methods.general, request) }
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of
-/// other series or outside the window are left out. The series has no labels.
+/// other series or outside the window are left out. The series has no labels and no peers.
 pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Result<Trained, Skipped> {
     let id = series.id();
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
@@ -142,7 +211,7 @@ pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Resu
     match grids.into_iter().next() {
         Some(mut grid) => {
             grid.calendar = Arc::clone(request.calendars.almanac(request.from(), request.until()).of(&BTreeMap::new()));
-            fit::fit_grid(series, &grid, request)
+            fit::fit_grid(series, &grid, request, None)
         }
         None => Err(no_rows(request)),
     }

@@ -75,9 +75,9 @@ impl Request {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Skipped {
     /// There are too few buckets between the first and the last with samples.
-    TooShort {
+    Warming {
         /// Buckets between the first and the last, both included.
-        span: usize,
+        seen: usize,
         /// How many it takes.
         needed: usize,
     },
@@ -103,10 +103,10 @@ pub enum Skipped {
 }
 
 impl Skipped {
-    /// One word for counting: `too_short`, `mostly_empty`, `constant`, `not_finite`, `internal`.
+    /// One word for counting: `warming`, `mostly_empty`, `constant`, `not_finite`, `internal`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::TooShort { .. } => "too_short",
+            Self::Warming { .. } => "warming",
             Self::MostlyEmpty { .. } => "mostly_empty",
             Self::Constant { .. } => "constant",
             Self::NotFinite => "not_finite",
@@ -118,9 +118,7 @@ impl Skipped {
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooShort { span, needed } => {
-                write!(f, "too_short: {span} buckets from the first to the last, {needed} are needed")
-            }
+            Self::Warming { seen, needed } => write!(f, "warming: {seen} of {needed} buckets from the first to the last"),
             Self::MostlyEmpty { fill, needed } => {
                 write!(f, "mostly_empty: {:.0} % of its buckets have samples, {:.0} % are needed", fill * 100.0, needed * 100.0)
             }

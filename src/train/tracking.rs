@@ -1,6 +1,7 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
 use super::grid::Grid;
+use super::peers::{Shape, amplitude, own_share};
 use super::request::Request;
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
@@ -111,6 +112,31 @@ impl History {
         }
     }
 
+    /// The seasonal part of a young series: the shape of its peers in the size of this series, and what the series has shown of its own beyond that, as
+    /// far as it has been seen for long enough.
+    fn borrowed(&self, shape: &Shape, floor: f64) -> Seasonal {
+        let weekend = shape.weekend.as_ref().unwrap_or(&shape.weekday);
+        let at = |i: usize| {
+            let (weekday, weekend) = (shape.weekday[self.phases[i]], weekend[self.phases[i]]);
+            weekday + self.calendar.rest_share(self.starts[i]) * (weekend - weekday)
+        };
+        let expected: Vec<f64> = (0..self.values.len()).map(at).collect();
+        let amplitude = amplitude(&self.values, &expected, self.period);
+        let left: Vec<f64> = self.values.iter().zip(&expected).map(|(value, expected)| value - amplitude * expected).collect();
+        let detrended: Vec<f64> = left.iter().zip(centred_medians(&left, self.period)).map(|(value, trend)| value - trend).collect();
+        let own = self.profile(&detrended, |_| true);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
+        let share = own_share(self.span as usize, self.period);
+        let blend = |shape: &[f64]| {
+            let value = |(shape, own): (&f64, &f64)| super::fit::rounded(amplitude * shape + share * own, floor * ROUNDING_SHARE);
+            shape.iter().zip(&own).map(value).collect()
+        };
+        match &shape.weekend {
+            Some(weekend) => Seasonal::Weekly { weekday: blend(&shape.weekday), weekend: blend(weekend) },
+            None => Seasonal::Daily(blend(&shape.weekday)),
+        }
+    }
+
     /// Profiles for weekdays and for weekends, where they say more than one for all days.
     fn weekly(&self) -> Option<(Vec<f64>, Vec<f64>)> {
         #[allow(clippy::cast_precision_loss)] // far below 2^52
@@ -155,11 +181,11 @@ impl History {
     }
 }
 
-/// The model of one series. Its history must not be empty.
-pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
+/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty.
+pub(super) fn model(grid: &Grid, request: &Request, shape: Option<&Shape>) -> Option<Model> {
     let history = History::of(grid);
     let floor = history.floor();
-    let seasonal = history.seasonal(floor);
+    let seasonal = shape.map_or_else(|| history.seasonal(floor), |shape| history.borrowed(shape, floor));
     let mut model = Model {
         bucket_width: grid.width,
         trained_from: grid.start,

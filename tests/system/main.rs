@@ -24,5 +24,6 @@ mod provisional;
 mod restart;
 mod secrets;
 mod serve;
+mod young;
 
 mod support;
