@@ -172,6 +172,9 @@ pub struct DetectionArgs {
     /// How buckets are scored.
     #[command(flatten)]
     pub method: train::MethodArgs,
+    /// The days and hours that series follow.
+    #[command(flatten)]
+    pub calendars: train::Calendars,
     /// What makes an anomaly.
     #[command(flatten)]
     pub policy: PolicyArgs,

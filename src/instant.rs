@@ -1,6 +1,6 @@
 //! Event times as text: RFC 3339 in, RFC 3339 out.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use dataflows::Time;
 
 /// Reads an RFC 3339 time (`2026-01-24T12:34:56Z`, any offset, any fraction) as milliseconds since the epoch, rounded down.
@@ -15,6 +15,18 @@ pub fn format(time: Time) -> String {
         Some(instant) => instant.to_rfc3339_opts(SecondsFormat::Millis, true),
         None => format!("{time} ms"),
     }
+}
+
+/// Reads a date (`2026-12-25`) as days since 1970-01-01.
+pub fn parse_day(text: &str) -> Option<i64> {
+    let date: NaiveDate = text.parse().ok()?;
+    Some(date.signed_duration_since(NaiveDate::default()).num_days())
+}
+
+/// Writes days since 1970-01-01 as a date.
+pub fn format_day(day: i64) -> String {
+    let date = chrono::TimeDelta::try_days(day).and_then(|days| NaiveDate::default().checked_add_signed(days));
+    date.map_or_else(|| format!("day {day}"), |date| date.to_string())
 }
 
 /// The wall clock, in milliseconds since the epoch.
@@ -33,5 +45,6 @@ mod tests {
         }
         assert_eq!(parse("2026-01-24T13:34:56+01:00"), parse("2026-01-24T12:34:56Z"));
         assert_eq!(parse("yesterday"), None);
+        assert_eq!((parse_day("1970-01-02"), parse_day("2026-12-25").map(format_day)), (Some(1), Some("2026-12-25".into())));
     }
 }

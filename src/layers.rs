@@ -142,12 +142,26 @@ fn check_key(key: &str, top: &Command, place: &str) -> Result<()> {
 }
 
 fn argument(key: &str, value: &toml::Value, place: &str) -> Result<Option<OsString>> {
-    let text = match value {
+    match value {
         toml::Value::Boolean(true) => return Ok(Some(format!("--{key}").into())),
         toml::Value::Boolean(false) => return Ok(None),
-        toml::Value::String(text) => text.clone(),
-        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Datetime(_) => value.to_string(),
-        _ => bail!("configuration '{place}': '{key}' must be a text, a number or true"),
-    };
-    Ok(Some(format!("--{key}={text}").into()))
+        _ => {}
+    }
+    // A list is what stands between commas on the command line.
+    let texts = value
+        .as_array()
+        .map_or_else(|| scalar(value), |items| items.iter().map(scalar).collect::<Option<Vec<_>>>().map(|texts| texts.join(",")));
+    match texts {
+        Some(text) => Ok(Some(format!("--{key}={text}").into())),
+        None => bail!("configuration '{place}': '{key}' must be a text, a number, a date, a list of these, or true"),
+    }
+}
+
+/// A single value as it is typed.
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Datetime(_) => Some(value.to_string()),
+        _ => None,
+    }
 }

@@ -1,6 +1,7 @@
 //! The stores of models seen from outside: SQLite always, Redis where `TIDEWATCH_TEST_REDIS` names one.
 
-use dataflows::{Method, MetricType, Model, Seasonal, Time};
+use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time};
+use std::sync::Arc;
 use tidewatch::models::{self, Models, Provenance, Trained};
 use tidewatch::series::SeriesName;
 
@@ -10,6 +11,8 @@ const DAY: Time = 86_400_000;
 fn trained(entity: &str, trained_until: Time) -> Trained {
     let wave = |i: usize| (i as f64 / 288.0 * std::f64::consts::TAU).sin() * 10.0 / 3.0;
     let profile: Vec<f64> = (0..288).map(wave).collect();
+    let offsets = vec![(trained_until - 14 * DAY, 19_800_000), (trained_until + DAY, 21_600_000)];
+    let calendar = Calendar { zone: "Asia/Nowhere".into(), offsets, holidays: vec![20_729, 20_812] };
     let model = Model {
         bucket_width: 300_000,
         trained_from: trained_until - 14 * DAY,
@@ -17,6 +20,7 @@ fn trained(entity: &str, trained_until: Time) -> Trained {
         level: 45.1 + 1e-13,
         sigma: std::f64::consts::PI / 7.0,
         seasonal: Seasonal::Daily(profile),
+        calendar: Arc::new(calendar),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
     };

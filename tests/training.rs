@@ -221,8 +221,8 @@ fn a_skipped_series_says_why() {
         let rows = rows(&Curve::daily(), MONDAY, MONDAY + days * DAY, take);
         fit(&name(), &rows, &request).unwrap_err()
     };
-    assert_eq!(skipped(1, &|_, value| Some(value)), Skipped::TooShort { span: 288, needed: 576 });
-    assert_eq!(fit(&name(), &[], &request).unwrap_err().reason(), "too_short");
+    assert_eq!(skipped(1, &|_, value| Some(value)), Skipped::Warming { seen: 288, needed: 576 });
+    assert_eq!(fit(&name(), &[], &request).unwrap_err().reason(), "warming");
     let sparse = skipped(14, &|time, value| (time % (3 * BUCKET) == 0).then_some(value));
     assert_eq!(sparse.to_string(), "mostly_empty: 33 % of its buckets have samples, 50 % are needed");
     assert_eq!(skipped(14, &|_, _| Some(7.5)).to_string(), "constant: every bucket is 7.5");

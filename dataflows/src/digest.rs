@@ -1,7 +1,7 @@
 //! One line to compare two relations by: an order-independent hash of all rows.
 
 use crate::identity::{hash, mix};
-use crate::verdict::{State, Verdict};
+use crate::verdict::{State, Unscored, Verdict};
 use std::fmt;
 
 /// The sum of the hashes of all rows, and their number. Addition makes the order irrelevant, and lets rows be taken out again.
@@ -56,8 +56,10 @@ fn row_hash(verdict: &Verdict) -> u128 {
         State::Normal => 1,
         State::Anomalous => 2,
         State::Missing => 3,
-        State::Unscored(_) => 4,
+        State::Unscored(Unscored::NoModel) => 4,
         State::Silenced => 5,
+        State::Unscored(Unscored::Warming) => 6,
+        State::Unscored(Unscored::Reset) => 7,
     };
     #[allow(clippy::cast_sign_loss)] // bits are what is hashed
     let mut words = [0u64; 12];

@@ -22,6 +22,7 @@
 
 pub mod accumulator;
 pub mod buckets;
+pub mod calendar;
 pub mod clock;
 pub mod digest;
 pub mod episode;
@@ -43,6 +44,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use buckets::Acquaintance;
+pub use calendar::Calendar;
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
 pub use digest::Digest;
 pub use episode::{Episode, EpisodeId, Peak, Stage};
@@ -50,7 +52,7 @@ pub use event::{EVENT_WIDTH, Event, Time};
 pub use group_episodes::group_episodes;
 pub use identity::{EntityId, MetricId, SeriesId};
 pub use incident::{Incident, IncidentId, Placement, Scope};
-pub use model::{Method, MetricType, Model, Seasonal};
+pub use model::{Method, MetricType, Model, Seasonal, Warming};
 pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
 pub use policy::{EpisodePolicy, IncidentPolicy, Limits, Policy};

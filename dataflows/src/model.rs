@@ -1,29 +1,29 @@
 //! What the trainer hands to the detector for one series, and the methods that score with it.
 
 use crate::Time;
+use crate::calendar::Calendar;
 use crate::number::Number;
 use crate::tracking::{Reading, Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-const DAY: Time = 86_400_000;
-
-/// The seasonal part by phase: index `i` is the `i`-th bucket after midnight UTC.
+/// The seasonal part by phase: index `i` is the `i`-th bucket after midnight, by the calendar of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Seasonal {
     /// Every day alike.
     Daily(Vec<f64>),
-    /// Saturdays and Sundays have a profile of their own.
+    /// Saturdays, Sundays and holidays have a profile of their own.
     Weekly {
         /// Monday to Friday.
         weekday: Vec<f64>,
-        /// Saturday and Sunday.
+        /// Saturday, Sunday and holidays.
         weekend: Vec<f64>,
     },
 }
 
 /// What kind of number a metric is, in the words of Prometheus.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MetricType {
     /// It goes up and down, and is judged by itself.
@@ -42,6 +42,19 @@ pub enum Method {
     SeasonalNaive,
     /// Against a level that follows the series: see [`crate::tracking`].
     SeasonalLevel(Box<Tracker>),
+    /// Not at all: the series is known, and too young. See [`Model::warming`].
+    Warming(Warming),
+}
+
+/// How far a series has come that is too young for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warming {
+    /// Buckets from the first to the last in the training window.
+    pub seen: u32,
+    /// How many it takes.
+    pub needed: u32,
+    /// The end of the training that found it so.
+    pub as_of: Time,
 }
 
 impl Method {
@@ -51,6 +64,7 @@ impl Method {
             Self::StlZscore => "stl_zscore",
             Self::SeasonalNaive => "seasonal_naive",
             Self::SeasonalLevel(_) => "seasonal_level",
+            Self::Warming(_) => "warming",
         }
     }
 
@@ -80,34 +94,39 @@ pub struct Model {
     pub sigma: f64,
     /// The seasonal part, in the metric's unit.
     pub seasonal: Seasonal,
+    /// Civil time where the series is at home.
+    pub calendar: Arc<Calendar>,
     /// How it scores.
     pub method: Method,
     /// What it scores: of a counter, level, sigma and seasonal part are those of its growth per bucket. Known to `seasonal_level` alone.
     pub metric_type: MetricType,
 }
 
-/// Around the midnights before and after a weekend, its profile is faded in and out over so long to either side. People's habits do not change at
-/// a stroke; and two profiles that were each found from a few days differ at midnight by noise, which a series would be accused of every Monday.
-const FADE: Time = 3 * 3_600_000;
-
-/// How much of the weekend's profile holds at a time, 0 to 1, UTC.
-pub fn weekend_share(time: Time) -> f64 {
-    // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
-    let monday = (time + 3 * DAY).rem_euclid(7 * DAY);
-    // How long the weekend has been going on; below 0, how far it is away.
-    let into = (monday - 5 * DAY).max(-monday).min(7 * DAY - monday);
-    #[allow(clippy::cast_precision_loss)] // far below 2^52
-    let share = 0.5 + into as f64 / (2 * FADE) as f64;
-    share.clamp(0.0, 1.0)
-}
-
-/// Whether a time falls on a Saturday or Sunday, UTC.
-pub fn is_weekend(time: Time) -> bool {
-    // 1970-01-01 was a Thursday, day 3 of a week that starts on Monday.
-    (time.div_euclid(DAY) + 3).rem_euclid(7) >= 5
-}
-
 impl Model {
+    /// What is known of a series whose first bucket starts at `first` while it has too few for a model: it holds for that bucket and those after it, until
+    /// there is one, and gives none of them a score.
+    pub fn warming(bucket_width: Time, first: Time, warming: Warming) -> Self {
+        Self {
+            bucket_width,
+            trained_from: first,
+            trained_until: first,
+            level: 0.0,
+            sigma: 1.0,
+            seasonal: Seasonal::Daily(vec![0.0]),
+            calendar: Arc::default(),
+            method: Method::Warming(warming),
+            metric_type: MetricType::Gauge,
+        }
+    }
+
+    /// How far the series has come, if this is no more than that.
+    pub fn as_warming(&self) -> Option<&Warming> {
+        match &self.method {
+            Method::Warming(warming) => Some(warming),
+            _ => None,
+        }
+    }
+
     /// Level + seasonal at the bucket that starts at `start`, in the metric's unit, as training left it.
     pub fn expected(&self, start: Time) -> f64 {
         self.level + self.seasonal_at(start)
@@ -119,18 +138,18 @@ impl Model {
         match &self.seasonal {
             Seasonal::Daily(profile) => at(profile),
             Seasonal::Weekly { weekday, weekend } => {
-                let share = weekend_share(start);
+                let share = self.calendar.rest_share(start);
                 // Exact where only one of them holds.
                 if share <= 0.0 { at(weekday) } else { at(weekday) + share * (at(weekend) - at(weekday)) }
             }
         }
     }
 
-    /// The phase of a bucket: buckets since midnight UTC, modulo the period. Counted from the epoch, which is a
+    /// The phase of a bucket: buckets since midnight of civil time, modulo the period. Counted from the epoch, which is a
     /// midnight, so that it does not depend on where training began or ended.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
     fn phase(&self, start: Time, period: usize) -> usize {
-        start.div_euclid(self.bucket_width).rem_euclid(period as Time) as usize
+        self.calendar.slot(start, self.bucket_width).rem_euclid(period as Time) as usize
     }
 
     /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
@@ -189,31 +208,12 @@ impl Model {
             Some("a number is not finite")
         } else if profiles.iter().any(|profile| profile.is_empty()) {
             Some("the seasonal profile is empty")
+        } else if let Some(defect) = self.calendar.defect() {
+            Some(defect)
         } else if let Method::SeasonalLevel(tracker) = &self.method {
             tracker.defect()
         } else {
             None
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Time = 3_600_000;
-    /// 2026-01-19T00:00:00Z.
-    const MONDAY: Time = 1_768_780_800_000;
-
-    #[test]
-    fn the_profile_of_the_weekend_fades_in_and_out() {
-        let shares = |hours: [Time; 5]| hours.map(|hour| weekend_share(MONDAY + hour * HOUR));
-        assert_eq!(shares([-24, -3, 0, 3, 60]), [1.0, 1.0, 0.5, 0.0, 0.0]);
-        assert_eq!(shares([117, 120, 123, 144, 165]), [0.0, 0.5, 1.0, 1.0, 1.0]);
-        // Failed once: at a stroke at midnight, a series whose profiles differ by noise jumped every Monday.
-        for minute in (-48 * 60..6 * 24 * 60).step_by(5) {
-            let at = |minute: Time| weekend_share(MONDAY + minute * 60_000);
-            assert!((at(minute) - at(minute + 5)).abs() < 0.02, "{minute}");
         }
     }
 }

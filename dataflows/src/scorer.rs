@@ -39,9 +39,18 @@ struct Entry {
     closed: Option<Box<Episode>>,
 }
 
+/// What an earlier run said of a bucket, as far as it took a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known {
+    /// It scored the bucket so.
+    Scored(Score),
+    /// It said that the series is warming.
+    Warming,
+}
+
 #[derive(Default)]
 struct Series {
-    /// Newest training first.
+    /// Newest training first; behind them, where that is known, that the series is warming.
     models: Vec<Arc<Model>>,
     /// What is remembered of the buckets before the first entry.
     base: Fold,
@@ -54,8 +63,8 @@ struct Series {
     stale: Option<Time>,
     /// Closed episodes older than the first entry, that were not retired yet.
     done: Vec<Episode>,
-    /// Scores of an earlier run, for buckets whose model the store may have let go meanwhile.
-    scored: BTreeMap<Time, Score>,
+    /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
+    scored: BTreeMap<Time, Known>,
     /// What was said of this series, and not taken back.
     said: Vec<Episode>,
     /// What was said of the open bucket that is flagged.
@@ -170,7 +179,7 @@ pub fn judge(
     bucket: Bucket,
     models: &[Arc<Model>],
     track: Option<&Track>,
-    known: Option<&Score>,
+    known: Option<&Known>,
     silenced: bool,
     policy: &Policy,
 ) -> (Verdict, Option<Track>) {
@@ -179,12 +188,19 @@ pub fn judge(
         return (Verdict { bucket, score: None, state }, track.cloned());
     };
     let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
-    let by_memory = || known.map(|known| (Some(known.of(aggregate.mean.0)), track.cloned()));
+    let by_memory = || match known {
+        Some(Known::Scored(score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
+        Some(Known::Warming) | None => None,
+    };
     let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
     let (score, after) = match by_model.or_else(by_memory) {
         Some((Some(score), after)) => (score, after),
         Some((None, after)) => return (unscored(Unscored::Reset), after),
-        None => return (unscored(Unscored::NoModel), track.cloned()),
+        None => {
+            let is_warming = known == Some(&Known::Warming) || is_warming(models, bucket.start);
+            let why = if is_warming { Unscored::Warming } else { Unscored::NoModel };
+            return (unscored(why), track.cloned());
+        }
     };
     let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
     let after = if state == State::Silenced { track.cloned() } else { after };
@@ -223,7 +239,12 @@ pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>
 
 /// The newest model whose training ended before a bucket.
 fn in_force(models: &[Arc<Model>], start: Time) -> Option<&Arc<Model>> {
-    models.iter().find(|model| model.trained_until <= start)
+    models.iter().find(|model| model.trained_until <= start && model.as_warming().is_none())
+}
+
+/// Whether a bucket without a model in force is of a series that is too young for one.
+fn is_warming(models: &[Arc<Model>], start: Time) -> bool {
+    models.iter().any(|model| model.trained_until <= start && model.as_warming().is_some())
 }
 
 /// Whether any of these silences covers a bucket of an entity of this name.
@@ -250,12 +271,20 @@ impl Scorer {
         }
     }
 
-    /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor.
+    /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor. That a series is warming
+    /// takes no model out of force, whenever it is said; of several such words the one about the earliest bucket counts.
     pub fn learn(&mut self, series: SeriesId, model: Arc<Model>, say: &mut dyn FnMut(Verdict, isize)) {
         let entry = self.series.entry(series).or_default();
-        entry.models.retain(|known| known.trained_until != model.trained_until);
+        let is_warming = |model: &Model| model.as_warming().is_some();
+        let is_replaced =
+            |known: &Model| is_warming(known) == is_warming(&model) && (is_warming(known) || known.trained_until == model.trained_until);
+        let before = entry.models.iter().filter(|known| is_warming(known) && is_warming(&model)).map(|known| known.trained_until).min();
+        if before.is_some_and(|before| before <= model.trained_until) {
+            return;
+        }
+        entry.models.retain(|known| !is_replaced(known));
         entry.models.push(model);
-        entry.models.sort_by_key(|model| std::cmp::Reverse(model.trained_until));
+        entry.models.sort_by_key(|model| (is_warming(model), std::cmp::Reverse(model.trained_until)));
         // What scores the oldest verdict that may still change is kept, and what is newer; without verdicts, the one in force and the one before.
         let oldest = entry.entries.first_key_value().map(|oldest| *oldest.0);
         let needed =
@@ -335,8 +364,13 @@ impl Scorer {
 
     /// Takes what an earlier run scored a bucket with that may still change.
     pub fn recall(&mut self, verdict: &Verdict) {
-        if let Some(score) = verdict.score {
-            self.series.entry(verdict.bucket.series()).or_default().scored.insert(verdict.bucket.start, score);
+        let known = match (verdict.score, verdict.state) {
+            (Some(score), _) => Some(Known::Scored(score)),
+            (None, State::Unscored(Unscored::Warming)) => Some(Known::Warming),
+            _ => None,
+        };
+        if let Some(known) = known {
+            self.series.entry(verdict.bucket.series()).or_default().scored.insert(verdict.bucket.start, known);
         }
     }
 
@@ -487,7 +521,7 @@ impl Scorer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Method, Seasonal};
+    use crate::model::{Method, Seasonal, Warming};
     use crate::number::Number;
     use crate::verdict::Aggregate;
     use crate::{EntityId, MetricId};
@@ -507,8 +541,17 @@ mod tests {
     fn model(trained_until: Time, level: f64) -> Arc<Model> {
         let seasonal = Seasonal::Daily(vec![0.0; 288]);
         let method = Method::StlZscore;
-        let metric_type = MetricType::Gauge;
-        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal, method, metric_type })
+        Arc::new(Model {
+            bucket_width: 5 * MINUTE,
+            trained_from: 0,
+            trained_until,
+            level,
+            sigma: 1.0,
+            seasonal,
+            calendar: Arc::default(),
+            method,
+            metric_type: MetricType::Gauge,
+        })
     }
 
     /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.
@@ -541,6 +584,40 @@ mod tests {
         }
         let (series, names) = (scorer.series.len(), scorer.names.len());
         assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");
+    }
+
+    #[test]
+    fn a_young_series_is_warming_and_what_says_so_takes_no_model_out_of_force() {
+        let warming = |first, seen| Arc::new(Model::warming(5 * MINUTE, first, Warming { seen, needed: 288, as_of: first }));
+        let (series, real) = (bucket(0).series(), model(20 * MINUTE, 90.0));
+        let states = |order: &[Arc<Model>]| {
+            let mut scorer = Scorer::new(policy());
+            let mut relation: BTreeMap<Verdict, isize> = BTreeMap::new();
+            let mut say = |verdict, sign| *relation.entry(verdict).or_default() += sign;
+            order.iter().for_each(|model| scorer.learn(series, Arc::clone(model), &mut say));
+            (1..6).for_each(|i| scorer.score(bucket(i * 5 * MINUTE), &mut say));
+            let mut states: Vec<(Time, State)> = relation.iter().filter(|(_, n)| **n > 0).map(|(v, _)| (v.bucket.start, v.state)).collect();
+            states.sort();
+            states.into_iter().map(|(_, state)| state).collect::<Vec<_>>()
+        };
+        let (none, warms) = (State::Unscored(Unscored::NoModel), State::Unscored(Unscored::Warming));
+        let expected = [none, warms, warms, State::Normal, State::Normal];
+        let (first, second, late) = (warming(10 * MINUTE, 3), warming(15 * MINUTE, 4), warming(25 * MINUTE, 1));
+        for order in [[&first, &second, &real, &late], [&real, &late, &second, &first], [&second, &real, &first, &late]] {
+            assert_eq!(states(&order.map(Arc::clone)), expected);
+        }
+    }
+
+    /// Failed once, in thought: the store keeps two models, so after two trainings of a series that was warming a restart would know of no model.
+    #[test]
+    fn what_was_said_to_be_warming_is_so_after_a_restart_with_newer_models() {
+        let warms = Verdict { bucket: bucket(10 * MINUTE), score: None, state: State::Unscored(Unscored::Warming) };
+        let mut scorer = Scorer::new(policy());
+        scorer.recall(&warms);
+        scorer.learn(bucket(0).series(), model(20 * MINUTE, 50.0), &mut |_, _| ());
+        let mut said = Vec::new();
+        scorer.score(bucket(10 * MINUTE), &mut |verdict, _| said.push(verdict));
+        assert_eq!(said, [warms]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Unscored {
     NoModel,
     /// The series is a counter, and began anew: what was counted since is not known.
     Reset,
+    /// None did, since the series is too young for one: the trainer has seen it, and waits for more.
+    Warming,
 }
 
 /// What is said of a bucket.
@@ -74,6 +76,7 @@ impl State {
             Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
             Self::Unscored(Unscored::Reset) => "unscored(reset)",
+            Self::Unscored(Unscored::Warming) => "unscored(warming)",
         }
     }
 
@@ -84,9 +87,8 @@ impl State {
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let unscored = [Unscored::NoModel, Unscored::Reset].map(Self::Unscored);
-        let states = [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced].into_iter().chain(unscored);
-        states.into_iter().find(|state| state.as_str() == text)
+        let unscored = [Unscored::NoModel, Unscored::Reset, Unscored::Warming].map(Self::Unscored);
+        [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced].into_iter().chain(unscored).find(|state| state.as_str() == text)
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use dataflows::{Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker};
+use dataflows::{Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker, Warming};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -59,19 +59,33 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
         let owner = harness::entity(number);
         // The last training of metric 2 ends long after what it has seen: what is followed live knows more.
         let follows = |last_start| Method::SeasonalLevel(Box::new(tracker(last_start)));
+        let warming = Method::Warming(Warming { seen: 3, needed: 288, as_of: 102_000 });
         let all = [
             (1, 90_000, 5.0, Method::StlZscore),
             (1, 102_000, 50.0, follows(101_700)),
             (2, 90_000, 0.0, follows(89_700)),
             (2, 102_000, 1.0, follows(95_000)),
-            (0, 90_000, 0.0, Method::StlZscore),
+            (0, 103_000, 0.0, Method::StlZscore),
+            (0, 101_900, 0.0, warming.clone()),
+            (0, 101_000, 0.0, warming.clone()),
+            (1, 50_000, 0.0, warming.clone()),
+            (2, 101_500, 0.0, warming),
         ];
         for (metric, trained_until, level, method) in all {
             let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0 + level]);
             // Of some entities, metric 2 is a counter: at first, always, or from the last training on.
             let counts = metric == 2 && (number % 3 == 0 || number % 3 == u64::from(trained_until > 100_000));
-            let metric_type = if counts { MetricType::Counter } else { MetricType::Gauge };
-            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal, method, metric_type };
+            let model = Model {
+                bucket_width: WIDTH,
+                trained_from: 0,
+                trained_until,
+                level,
+                sigma: 12.0,
+                seasonal,
+                calendar: Arc::default(),
+                method,
+                metric_type: if counts { MetricType::Counter } else { MetricType::Gauge },
+            };
             models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
     }

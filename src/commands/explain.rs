@@ -10,8 +10,7 @@ use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
-use dataflows::verdict::Unscored;
-use dataflows::{Method, Model, Severity, State, Time, Verdict, anomaly_score, track_after};
+use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -155,7 +154,7 @@ fn text(
                 number(reading.level)
             )?;
         } else if let Some(trained) = parts {
-            writeln!(out, "expected  {} = {}", number(expected), origin(trained, reading, expected))?;
+            writeln!(out, "expected  {} = {}", number(expected), origin(trained, reading, bucket.start, expected))?;
         } else {
             writeln!(out, "expected  {}", number(expected))?;
         }
@@ -172,24 +171,39 @@ fn text(
         writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
         if let Some(trained) = parts {
             let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
+            let borrowed =
+                trained.provenance.borrowed().map_or_else(String::new, |borrowed| format!("; young, so its profile is {borrowed}"));
             writeln!(
                 out,
-                "model     {}, trained on {} buckets from {from} to {until}",
+                "model     {}, trained on {} buckets from {from} to {until}{borrowed}",
                 trained.provenance.method, trained.provenance.buckets
             )?;
         }
     }
-    write!(out, "verdict   {}", conclusion(verdict, threshold))?;
+    write!(out, "verdict   {}", conclusion(verdict, threshold, model))?;
     Ok(out)
 }
 
 /// How what is expected comes about.
-fn origin(trained: &Trained, reading: Option<&Reading>, expected: f64) -> String {
+fn origin(trained: &Trained, reading: Option<&Reading>, start: Time, expected: f64) -> String {
+    let day = time_of_day(trained, start);
     if trained.model.method == Method::SeasonalNaive {
-        return "what it was at this time of the last day before training ended".into();
+        return format!("what it was at {day} of the last day before training ended");
     }
     let level = reading.map_or(trained.model.level, |reading| reading.level);
-    format!("level {} + usual for this time of day {}", number(level), signed(expected - level))
+    format!("level {} + usual for {day} {}", number(level), signed(expected - level))
+}
+
+/// Which time of day the profile was asked for.
+fn time_of_day(trained: &Trained, start: Time) -> String {
+    let calendar = &trained.model.calendar;
+    if **calendar == Calendar::default() {
+        return "this time of day".into();
+    }
+    let civil = calendar.civil(start);
+    let clock = instant::format(civil - civil.rem_euclid(60_000));
+    let holiday = if calendar.holidays.contains(&civil.div_euclid(86_400_000)) { ", a holiday" } else { "" };
+    format!("this time of day ({} in {}{holiday})", &clock[11..16], calendar.zone)
 }
 
 /// What each view saw, which one speaks, and what an earlier alarm takes away from it.
@@ -251,7 +265,7 @@ fn signed(value: f64) -> String {
     if value < 0.0 { format!("-{}", number(-value)) } else { format!("+{}", number(value)) }
 }
 
-fn conclusion(verdict: &Verdict, threshold: f64) -> String {
+fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> String {
     match (verdict.state, verdict.score) {
         (State::Anomalous, Some(score)) => {
             let severity = Severity::of(score.z_score.0, threshold);
@@ -261,6 +275,12 @@ fn conclusion(verdict: &Verdict, threshold: f64) -> String {
         (State::Unscored(Unscored::Reset), _) => {
             "unscored(reset): the counter began anew in this bucket, and what was counted meanwhile is not known".into()
         }
+        (State::Unscored(Unscored::Warming), _) => match model.and_then(|trained| trained.model.as_warming()) {
+            Some(Warming { seen, needed, as_of }) => {
+                format!("unscored(warming: {seen} of {needed} buckets when it was last trained, until {})", instant::format(*as_of))
+            }
+            None => "unscored(warming): when it was judged, this series had too few buckets for a model".into(),
+        },
         (State::Unscored(Unscored::NoModel), _) => {
             "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
         }

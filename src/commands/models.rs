@@ -8,6 +8,7 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
+use dataflows::Warming;
 
 /// A rollback names so many series.
 const SHOWN: usize = 10;
@@ -73,19 +74,27 @@ fn list(models: &mut dyn Models) -> Result<()> {
     trained.sort_by(|one, other| (&one.series, other.model.trained_until).cmp(&(&other.series, one.model.trained_until)));
     trained.dedup_by(|later, earlier| later.series == earlier.series);
     for one in &trained {
+        if let Some(warming) = one.model.as_warming() {
+            let Warming { seen, needed, as_of } = warming;
+            say(&format!("{}  warming  {seen} of {needed} buckets until {}", one.series, instant::format(*as_of)));
+            continue;
+        }
         let (until, fill) = (instant::format(one.model.trained_until), 100.0 * one.provenance.fill);
         say(&format!(
-            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %",
+            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %{}",
             one.series,
             one.provenance.method,
             number(one.model.level),
-            number(one.model.sigma)
+            number(one.model.sigma),
+            one.provenance.borrowed().map_or_else(String::new, |borrowed| format!("  profile {borrowed}"))
         ));
     }
     for problem in unusable {
         tracing::warn!(%problem, "a model was skipped");
     }
-    say(&format!("{} models, generation {generation}", trained.len()));
+    let warming = trained.iter().filter(|one| one.model.as_warming().is_some()).count();
+    let young = if warming > 0 { format!(", {warming} series warming") } else { String::new() };
+    say(&format!("{} models{young}, generation {generation}", trained.len() - warming));
     Ok(())
 }
 
@@ -94,7 +103,8 @@ fn rollback(models: &mut dyn Models, series: &[String]) -> Result<()> {
     let names: Vec<SeriesName> =
         series.iter().map(|name| name.parse()).collect::<Result<_, String>>().map_err(|problem| anyhow!(problem))?;
     let (mut trained, _) = models.load()?;
-    trained.retain(|one| names.is_empty() || names.contains(&one.series));
+    // What says that a series is too young is nothing to go back to.
+    trained.retain(|one| one.model.as_warming().is_none() && (names.is_empty() || names.contains(&one.series)));
     trained.sort_by(|one, other| (&one.series, one.model.trained_until).cmp(&(&other.series, other.model.trained_until)));
     let pairs = trained.windows(2).filter(|pair| pair[0].series == pair[1].series);
     let restored: Vec<Trained> = pairs.map(|pair| again(&pair[0], &pair[1])).collect();

@@ -6,9 +6,10 @@
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Method, MetricType, Model, Seasonal, Time, Tracker};
+use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time, Tracker, Warming};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Milliseconds in a second.
 const SECOND: f64 = 1000.0;
@@ -34,9 +35,23 @@ struct Document {
     level: f64,
     sigma: f64,
     seasonal: Profiles,
+    /// Where it is not UTC without holidays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar: Option<Days>,
     /// Of the method `seasonal_level` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracker: Option<Box<Tracker>>,
+    /// Of a series that is too young for a model, whose other numbers mean nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warming: Option<Progress>,
+}
+
+/// `{"buckets": 37, "needed": 288, "as_of": "2026-01-19T03:00:00Z"}`.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    buckets: u32,
+    needed: u32,
+    as_of: String,
 }
 
 /// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`.
@@ -45,6 +60,30 @@ struct Document {
 enum Profiles {
     Daily { daily: Vec<f64> },
     Weekly { weekday: Vec<f64>, weekend: Vec<f64> },
+}
+
+/// `{"zone": "Europe/Berlin", "offsets": [["2026-03-29T01:00:00Z", 7200]], "holidays": ["2026-12-25"]}`; offsets in seconds.
+#[derive(Serialize, Deserialize)]
+struct Days {
+    zone: String,
+    offsets: Vec<(String, i64)>,
+    holidays: Vec<String>,
+}
+
+impl Days {
+    fn of(calendar: &Calendar) -> Self {
+        let offsets = calendar.offsets.iter().map(|(since, ahead)| (instant::format(*since), ahead / 1000)).collect();
+        let holidays = calendar.holidays.iter().map(|day| instant::format_day(*day)).collect();
+        Self { zone: calendar.zone.clone(), offsets, holidays }
+    }
+
+    fn calendar(self) -> Result<Calendar, String> {
+        let offset = |(since, seconds): (String, i64)| Ok((time("offsets", &since)?, seconds.saturating_mul(1000)));
+        let day = |text: String| instant::parse_day(&text).ok_or_else(|| format!("holidays: '{text}' is not a date"));
+        let offsets = self.offsets.into_iter().map(offset).collect::<Result<_, String>>()?;
+        let holidays = self.holidays.into_iter().map(day).collect::<Result<_, String>>()?;
+        Ok(Calendar { zone: self.zone, offsets, holidays })
+    }
 }
 
 /// Writes a model as one line of JSON. A model with a [`Model::defect`] is refused, with the reason: it could not be read again.
@@ -76,10 +115,16 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         level: model.level,
         sigma: model.sigma,
         seasonal,
+        calendar: (*model.calendar != Calendar::default()).then(|| Days::of(&model.calendar)),
         tracker: match &model.method {
-            Method::StlZscore | Method::SeasonalNaive => None,
             Method::SeasonalLevel(tracker) => Some(tracker.clone()),
+            Method::StlZscore | Method::SeasonalNaive | Method::Warming(_) => None,
         },
+        warming: model.as_warming().map(|warming| Progress {
+            buckets: warming.seen,
+            needed: warming.needed,
+            as_of: instant::format(warming.as_of),
+        }),
     };
     serde_json::to_string(&document).map_err(|error| error.to_string())
 }
@@ -96,7 +141,11 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
     if !whole {
         return Err(format!("a seasonal profile does not have {} values", document.period));
     }
-    let method = Method::named(&document.method, document.tracker);
+    let warming = document.warming.map(|Progress { buckets, needed, as_of }| {
+        time("as_of", &as_of).map(|as_of| Method::Warming(Warming { seen: buckets, needed, as_of }))
+    });
+    let method = warming.transpose()?.filter(|warming| warming.name() == document.method);
+    let method = method.or_else(|| Method::named(&document.method, document.tracker));
     let method = method.ok_or_else(|| format!("the method '{}' is not known, or its numbers are missing", document.method))?;
     #[allow(clippy::cast_possible_truncation)] // saturates, and 0 is a defect
     let model = Model {
@@ -106,6 +155,7 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         level: document.level,
         sigma: document.sigma,
         seasonal,
+        calendar: Arc::new(document.calendar.map_or_else(|| Ok(Calendar::default()), Days::calendar)?),
         method,
         metric_type: document.metric_type,
     };

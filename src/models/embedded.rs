@@ -119,7 +119,7 @@ fn set(connection: &Connection, key: &str, document: Option<&str>) -> rusqlite::
 fn push(connection: &Connection, trained: &Trained, document: String) -> rusqlite::Result<()> {
     let (newest, previous) = store::keys(&trained.series);
     let stored = Stored { newest: get(connection, &newest)?, previous: get(connection, &previous)? };
-    let stored = stored.push(document, trained.model.trained_until);
+    let stored = stored.push(document, &trained.model);
     set(connection, &newest, stored.newest.as_deref())?;
     set(connection, &previous, stored.previous.as_deref())?;
     Ok(())

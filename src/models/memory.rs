@@ -2,17 +2,19 @@
 
 use super::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// One generation of models.
 pub struct Memory {
-    models: Vec<Trained>,
+    models: BTreeMap<SeriesName, Trained>,
     generation: u64,
 }
 
 impl Memory {
     /// These models, as generation 1.
     pub fn new(models: Vec<Trained>) -> Self {
-        Self { models, generation: 1 }
+        Self { models: models.into_iter().map(|trained| (trained.series.clone(), trained)).collect(), generation: 1 }
     }
 }
 
@@ -22,17 +24,28 @@ impl Models for Memory {
     }
 
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError> {
-        Ok((self.models.clone(), Vec::new()))
+        Ok((self.models.values().cloned().collect(), Vec::new()))
     }
 
     fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
-        self.models.retain(|known| models.iter().all(|new| new.series != known.series));
-        self.models.extend_from_slice(models);
+        let is_model = |one: &Trained| one.model.as_warming().is_none();
+        for new in models {
+            match self.models.entry(new.series.clone()) {
+                // That a series is warming is no news where there is a model.
+                Entry::Occupied(known) if is_model(known.get()) && !is_model(new) => {}
+                Entry::Occupied(mut known) => {
+                    known.insert(new.clone());
+                }
+                Entry::Vacant(place) => {
+                    place.insert(new.clone());
+                }
+            }
+        }
         self.generation += 1;
         Ok(self.generation)
     }
 
     fn get(&mut self, series: &SeriesName) -> Result<Option<Trained>, ModelsError> {
-        Ok(self.models.iter().find(|model| model.series == *series).cloned())
+        Ok(self.models.get(series).cloned())
     }
 }

@@ -56,6 +56,13 @@ pub struct Provenance {
     pub trained_at: i64,
 }
 
+impl Provenance {
+    /// What the profile of a young series was borrowed from, such as `0.6 of 41 peers`.
+    pub fn borrowed(&self) -> Option<&str> {
+        self.parameters.get("borrowed").and_then(serde_json::Value::as_str)
+    }
+}
+
 /// A store of models. One connection, used by one thread.
 pub trait Models: Send {
     /// The generation: 0 before the first push, one more after each complete push.
@@ -66,7 +73,8 @@ pub trait Models: Send {
     /// named in the second list, with the reason.
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError>;
 
-    /// Stores models and only then counts the generation up; returns the new generation. A series that is not among them keeps its model.
+    /// Stores models and only then counts the generation up; returns the new generation. A series that is not among them keeps its model, and so does one
+    /// that has a model and is said to be warming.
     fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError>;
 
     /// The newest model of one series.

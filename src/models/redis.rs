@@ -184,7 +184,7 @@ fn push(redis: &mut Connection, models: &[Trained], documents: Vec<String>) -> R
     for (i, ((document, newest_text), previous_text)) in documents.into_iter().zip(stored).zip(before).enumerate() {
         let was = Stored { newest: newest_text, previous: previous_text };
         let unchanged = was.previous.clone();
-        let is = was.push(document, models[i].model.trained_until);
+        let is = was.push(document, &models[i].model);
         set(&mut transaction, &newest[i], is.newest.as_deref());
         if is.previous != unchanged {
             set(&mut transaction, &previous[i], is.previous.as_deref());

@@ -2,11 +2,13 @@
 
 use super::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::{Method, MetricType, Model, Seasonal, Time};
+use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time};
+use std::sync::Arc;
 
 /// A model of `server:ENTITY:cpu_usage_percent`, with a period of 4 and a weekend.
 pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained {
     let seasonal = Seasonal::Weekly { weekday: vec![0.1, 0.2, -0.3, 1.0 / 3.0], weekend: vec![-1.0, 0.0, 1e-7, 2.0] };
+    let offsets = vec![(0, 3_600_000), (1_774_746_000_000, 7_200_000)];
     let model = Model {
         bucket_width: 300_000,
         trained_from: 0,
@@ -14,6 +16,7 @@ pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained 
         level,
         sigma: 2.0,
         seasonal,
+        calendar: Arc::new(Calendar { zone: "Europe/Berlin".into(), offsets, holidays: vec![20_812] }),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
     };

@@ -2,8 +2,9 @@
 
 use super::{ModelsError, Trained, document};
 use crate::series::SeriesName;
-use dataflows::Time;
+use dataflows::{Calendar, Model};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The key of the counter of complete pushes.
 pub(super) const GENERATION: &str = "models:generation";
@@ -27,11 +28,15 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// What is to be stored once `document`, trained until `until`, is pushed. The last push wins; the previous model is
+    /// What is to be stored once the `document` of `model` is pushed. The last push wins; the previous model is
     /// always one whose training ended earlier. So pushing the same again changes nothing, and pushing an older one
-    /// goes back in time. What cannot be read is not kept.
-    pub(super) fn push(self, document: String, until: Time) -> Self {
-        let earlier = |text: &String| document::read(text).is_ok_and(|model| model.model.trained_until < until);
+    /// goes back in time. What cannot be read is not kept. That a series is warming is no news where there is a model.
+    pub(super) fn push(self, document: String, model: &Model) -> Self {
+        let is_model = |text: &String| document::read(text).is_ok_and(|stored| stored.model.as_warming().is_none());
+        if model.as_warming().is_some() && self.newest.as_ref().is_some_and(is_model) {
+            return self;
+        }
+        let earlier = |text: &String| document::read(text).is_ok_and(|stored| stored.model.trained_until < model.trained_until);
         Self { newest: Some(document), previous: self.newest.filter(earlier).or(self.previous.filter(earlier)) }
     }
 }
@@ -55,7 +60,19 @@ pub(super) fn read_all(documents: &BTreeMap<String, String>) -> (Vec<Trained>, V
         }
     }
     models.sort_by(|a, b| (&a.series, a.model.trained_until).cmp(&(&b.series, b.model.trained_until)));
+    share_calendars(&mut models);
     (models, broken)
+}
+
+/// Calendars are few and models are many: those that say the same become one.
+fn share_calendars(models: &mut [Trained]) {
+    let mut calendars: Vec<Arc<Calendar>> = Vec::new();
+    for model in models.iter_mut().map(|trained| &mut trained.model) {
+        match calendars.iter().find(|known| **known == model.calendar) {
+            Some(known) => model.calendar = Arc::clone(known),
+            None => calendars.push(Arc::clone(&model.calendar)),
+        }
+    }
 }
 
 /// A document that is of the series its key names.
@@ -72,22 +89,50 @@ pub(super) fn keys(series: &SeriesName) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Provenance;
     use super::super::samples::trained;
     use super::*;
+    use dataflows::{Time, Warming};
 
     fn text(until: Time, level: f64) -> String {
         document("here", &trained("a", until, level)).unwrap()
     }
 
+    /// A push of a model that was trained until then.
+    fn push(stored: Stored, until: Time, level: f64) -> Stored {
+        stored.push(text(until, level), &trained("a", until, level).model)
+    }
+
+    #[test]
+    fn a_series_that_is_warming_keeps_the_model_it_has_and_a_model_takes_its_place() {
+        let young = |first: Time, seen| {
+            let warming = Warming { seen, needed: 288, as_of: 1_000 };
+            let model = Model::warming(300_000, first, warming);
+            let trained = Trained {
+                model,
+                provenance: Provenance { method: "warming".into(), ..trained("a", 0, 0.0).provenance },
+                ..trained("a", 0, 0.0)
+            };
+            (document("here", &trained).unwrap(), trained)
+        };
+        let (text_of, first) = young(100, 3);
+        let stored = Stored::default().push(text_of.clone(), &first.model);
+        assert_eq!(read("model:server:a:cpu_usage_percent", stored.newest.as_deref().unwrap()), Ok(first));
+        let ready = push(stored, 200, 1.0);
+        assert_eq!((&ready.newest, &ready.previous), (&Some(text(200, 1.0)), &Some(text_of)));
+        let (later, model) = young(300, 5);
+        assert_eq!(ready.clone().push(later, &model.model), ready, "a model was taken out of force");
+    }
+
     #[test]
     fn the_previous_model_is_always_an_earlier_one() {
-        let first = Stored::default().push(text(100, 1.0), 100);
+        let first = push(Stored::default(), 100, 1.0);
         assert_eq!(first.previous, None);
-        let second = first.clone().push(text(200, 2.0), 200);
+        let second = push(first.clone(), 200, 2.0);
         assert_eq!(second.previous, Some(text(100, 1.0)));
-        let again = second.clone().push(text(200, 3.0), 200);
+        let again = push(second.clone(), 200, 3.0);
         assert_eq!((again.newest, again.previous), (Some(text(200, 3.0)), Some(text(100, 1.0))));
-        let back = second.push(text(50, 4.0), 50);
+        let back = push(second, 50, 4.0);
         assert_eq!((back.newest, back.previous), (Some(text(50, 4.0)), None));
     }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 /// A model older than this has missed a whole season of its series. In milliseconds.
 const MODEL_AGE: Time = 86_400_000;
 
-/// Where the trainings of the models in use ended: of each series the newest one counts.
+/// Where the trainings of the models in use ended: of each series the newest one counts, and none of those that are warming.
 fn trained_until(trained: &[Trained]) -> Vec<Time> {
-    let newest: std::collections::BTreeMap<_, _> = trained.iter().map(|one| (&one.series, one.model.trained_until)).collect();
+    let ready = trained.iter().filter(|one| one.model.as_warming().is_none());
+    let newest: std::collections::BTreeMap<_, _> = ready.map(|one| (&one.series, one.model.trained_until)).collect();
     newest.into_values().collect()
 }
 
@@ -84,10 +85,12 @@ impl<'scope> Feed<'scope> {
         for problem in unusable {
             tracing::warn!(%problem, "a model was skipped");
         }
+        let ends = trained_until(&trained);
         if trained.is_empty() && !self.job.until_end {
             tracing::warn!("there are no models yet: buckets stay unscored until `tidewatch train` has run");
+        } else if ends.is_empty() && !self.job.until_end {
+            tracing::warn!("all series are warming: buckets stay unscored until a training finds enough of them");
         }
-        let ends = trained_until(&trained);
         self.statistics.set_trained(&ends);
         if !self.job.until_end {
             warn_of_age(&ends, self.job.source.now());

@@ -38,7 +38,7 @@ use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
 use dataflows::scorer::UNTRACKED_BUCKETS;
-use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing, Verdict};
+use dataflows::{Incident, Policy, Provisional, Silence, State, Time, Timing, Unscored, Verdict};
 use deliver::Deliveries;
 use feed::Feed;
 use meeting::{Joined, MeetingError};
@@ -292,7 +292,8 @@ impl Restored {
         let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
         let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
         let mut scored = Vec::new();
-        history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(verdict.score.map(|_| verdict)))?;
+        let took_a_model = |verdict: &Verdict| verdict.score.is_some() || verdict.state == State::Unscored(Unscored::Warming);
+        history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
         Ok(Self { position, scored, unsettled, tracked, placements: incident::placements(history, &source)?, silences })
     }
 }

@@ -1,4 +1,4 @@
-//! How weekends differ from weekdays, where a series says so.
+//! How weekends and holidays differ from weekdays, where a series says so.
 //!
 //! STL with a daily period cannot hold a weekly shape, so it is taken out before the fit and put into the weekend's profile
 //! after it, as calendar effects are in X-11 (Shiskin, Young and Musgrave 1967).
@@ -6,7 +6,6 @@
 use super::grid::Grid;
 use super::seasons::{Polish, Seasons, interpolate, median_of};
 use dataflows::Time;
-use dataflows::model::is_weekend;
 
 const DAY: Time = 86_400_000;
 
@@ -29,26 +28,22 @@ pub(super) fn weekend_correction(grid: &Grid, usable: &[bool]) -> Option<Vec<f64
         return None;
     }
     let seasons = Seasons::of(grid, &grid.values, usable);
-    let days: Vec<Time> = (0..seasons.rows.len()).map(|season| day(grid, season)).collect();
+    let days: Vec<i64> = (0..seasons.rows.len()).map(|season| grid.day(season)).collect();
     #[allow(clippy::cast_precision_loss)] // a few hundred
     let full = |season: &usize| seasons.filled(*season) as f64 >= SEASON_FILL_MIN * grid.period as f64;
-    let (weekends, weekdays): (Vec<usize>, Vec<usize>) = (0..days.len()).filter(full).partition(|season| is_weekend(days[*season] * DAY));
+    let (weekends, weekdays): (Vec<usize>, Vec<usize>) =
+        (0..days.len()).filter(full).partition(|season| grid.calendar.is_rest_day(days[*season]));
     if weekends.len() < 2 || weekdays.len() < 2 {
         return None;
     }
     let deviations = weekend_deviations(&seasons, seasons.polish(|season| weekdays.contains(&season)), &weekends);
     // Days of one weekend share its mood; what one of them proves about the other is worth less.
-    let weeks: Vec<Time> = weekends.iter().map(|season| (days[*season] + 3).div_euclid(7)).collect();
+    let weeks: Vec<i64> = weekends.iter().map(|season| (days[*season] + 3).div_euclid(7)).collect();
     let several = weeks.iter().any(|week| *week != weeks[0]);
-    let groups: Vec<Time> = if several { weeks } else { weekends.iter().map(|season| days[*season]).collect() };
+    let groups: Vec<i64> = if several { weeks } else { weekends.iter().map(|season| days[*season]).collect() };
     let gain = held_out_gain(&deviations, &groups);
     let needed = if several { GAIN_MIN } else { GAIN_MIN_ONE_WEEKEND };
     (gain >= needed).then(|| correction(deviations.iter()))
-}
-
-/// Days since the epoch of a season whose period is a day.
-fn day(grid: &Grid, season: usize) -> Time {
-    grid.start.div_euclid(DAY) + Time::try_from(season).unwrap_or(0)
 }
 
 /// For each weekend day, what is left of it after the weekdays' profile and the level of the weekdays around it.
@@ -79,7 +74,7 @@ fn smooth(values: &[f64], half: usize) -> Vec<f64> {
 
 /// By how much the correction estimated from the other groups of days lessens the mean absolute deviation of each: 1 is all, 0 or
 /// less is nothing.
-fn held_out_gain(days: &[Vec<f64>], groups: &[Time]) -> f64 {
+fn held_out_gain(days: &[Vec<f64>], groups: &[i64]) -> f64 {
     let (mut without, mut with) = (0.0, 0.0);
     for (day, group) in days.iter().zip(groups) {
         let others = days.iter().zip(groups).filter(|(_, other)| *other != group).map(|(day, _)| day);

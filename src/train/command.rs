@@ -1,6 +1,6 @@
 //! `tidewatch train`: once, or every so often until it is told to stop.
 
-use super::{MethodArgs, Progress, Report, Request, TrainError, train};
+use super::{Calendars, MethodArgs, Progress, Report, Request, TrainError, train};
 use crate::history::{History, HistoryError};
 use crate::{instant, models};
 use anyhow::Context;
@@ -47,6 +47,9 @@ pub struct Args {
     /// How the models are to score.
     #[command(flatten)]
     pub method: MethodArgs,
+    /// The days and hours that series follow.
+    #[command(flatten)]
+    pub calendars: Calendars,
 }
 
 impl Args {
@@ -58,6 +61,7 @@ impl Args {
         request.bucket_width = milliseconds(self.bucket);
         request.methods = self.method.methods();
         request.metric_types = self.method.metric_types();
+        request.calendars = self.calendars.clone();
         request.period = match self.period {
             Some(period) => period,
             None => Request::period_of(request.bucket_width)?,

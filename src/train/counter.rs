@@ -52,10 +52,21 @@ pub(super) fn growth(grid: &Grid) -> Vec<f64> {
 mod tests {
     use super::*;
     use dataflows::SeriesId;
+    use std::sync::Arc;
 
     fn grid(values: Vec<f64>) -> Grid {
         let anomalous = vec![false; values.len()];
-        Grid { series: SeriesId(1), start: 0, width: 300_000, period: 288, values, anomalous, not_finite: false, input_hash: 0 }
+        Grid {
+            series: SeriesId(1),
+            start: 0,
+            width: 300_000,
+            period: 288,
+            values,
+            anomalous,
+            not_finite: false,
+            input_hash: 0,
+            calendar: Arc::default(),
+        }
     }
 
     fn of(value: impl Fn(usize) -> f64) -> MetricType {

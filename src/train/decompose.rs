@@ -44,14 +44,49 @@ pub(super) fn decompose(grid: &Grid, values: &[f64], usable: &[bool]) -> Option<
     let mut filled = impute(grid, values, usable);
     let mut kept = usable.to_vec();
     let (mut trend, mut repeated) = (Vec::new(), Vec::new());
+    let wall = Wall::of(grid, values.len());
     for _ in 0..ROUNDS {
-        let (seasonal, slow) = stl(&filled, grid.period)?;
+        let (seasonal, slow) = stl(&wall.hang(&filled), grid.period)?;
+        let (seasonal, slow) = (wall.take(&seasonal), wall.take(&slow));
         let fitted: Vec<f64> = seasonal.iter().zip(&slow).map(|(seasonal, trend)| seasonal + trend).collect();
         kept = within_bounds(values, &fitted, usable);
         filled = (0..values.len()).map(|i| if kept[i] { values[i] } else { fitted[i] }).collect();
         (trend, repeated) = (slow, seasonal);
     }
     Some(Decomposition { trend, seasonal: repeated, kept })
+}
+
+/// Where buckets are on the clock on the wall. STL counts phases by counting values, so it must see the hour that clocks left out, and not see twice the
+/// one that they repeated.
+struct Wall {
+    /// By bucket, counted from the first one.
+    places: Vec<usize>,
+    /// Places from the first to the last.
+    span: usize,
+}
+
+impl Wall {
+    fn of(grid: &Grid, n: usize) -> Self {
+        let slot = |i: usize| grid.season(i) * grid.period + grid.phase(i);
+        let slots: Vec<usize> = (0..n).map(slot).collect();
+        let first = slots.iter().copied().min().unwrap_or(0);
+        let places: Vec<usize> = slots.into_iter().map(|slot| slot - first).collect();
+        let span = places.iter().max().map_or(0, |last| last + 1);
+        Self { places, span }
+    }
+
+    /// The values by place: the later of two, and a straight line where there is none.
+    fn hang(&self, values: &[f64]) -> Vec<f64> {
+        let mut hung = vec![f64::NAN; self.span];
+        self.places.iter().zip(values).for_each(|(place, value)| hung[*place] = *value);
+        interpolate(&mut hung);
+        hung
+    }
+
+    /// What is at the places of the buckets.
+    fn take(&self, hung: &[f64]) -> Vec<f64> {
+        self.places.iter().map(|place| hung[*place]).collect()
+    }
 }
 
 /// The usable values, and in place of the others the level of their season plus the median of their phase.

@@ -2,23 +2,36 @@
 
 use super::grid::Grid;
 use super::method::Fitted;
+use super::peers::Shape;
 use super::request::{Request, Skipped};
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
+use dataflows::{Model, Warming};
+use serde_json::json;
 
-/// Fits the model of one series.
-pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
+/// Fits the model of one series; with the shape of its peers where it is to borrow from them.
+pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Trained, Skipped> {
     let method = request.methods.of(&series.metric).implementation();
-    let (span, needed) = (grid.values.len(), method.span_min(request));
+    let (seen, needed) = (grid.values.len(), method.span_min(request));
     if grid.not_finite {
         return Err(Skipped::NotFinite);
     }
-    if span < needed {
-        return Err(Skipped::TooShort { span, needed });
+    if seen < needed {
+        return Err(Skipped::Warming { seen, needed });
     }
-    let fitted = method.fit(&series.metric, grid, request)?;
+    let fitted = method.fit(&series.metric, grid, request, shape)?;
     let provenance = provenance(grid, request, &fitted);
     Ok(Trained { series: series.clone(), model: fitted.model, provenance })
+}
+
+/// What is said of a series that is too young for a model.
+pub(super) fn warming(series: &SeriesName, grid: &Grid, request: &Request, (seen, needed): (usize, usize)) -> Trained {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let warming = Warming { seen: count(seen), needed: count(needed), as_of: request.until() };
+    let model = Model::warming(grid.width, grid.start, warming);
+    let fitted = Fitted { model, kept: grid.observed(), parameters: json!({}) };
+    let provenance = provenance(grid, request, &fitted);
+    Trained { series: series.clone(), model: fitted.model, provenance }
 }
 
 /// The nearest multiple of the largest power of ten that is at most `step`; the value itself where that is out of reach.

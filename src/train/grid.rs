@@ -3,8 +3,9 @@
 use super::TrainError;
 use super::request::Request;
 use crate::history::TrainingRow;
-use dataflows::{SeriesId, Time};
+use dataflows::{Calendar, SeriesId, Time};
 use polars::prelude::*;
+use std::sync::Arc;
 
 /// The buckets of one series from its first to its last, none left out.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Grid {
     pub(super) width: Time,
     /// Buckets in one season.
     pub(super) period: usize,
+    /// Civil time where the series is at home.
+    pub(super) calendar: Arc<Calendar>,
     /// The bucket means; NaN where there were no samples.
     pub(super) values: Vec<f64>,
     /// Whether history calls the bucket anomalous.
@@ -28,25 +31,32 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// Buckets since the epoch at slot `i`.
-    fn ordinal(&self, i: usize) -> i64 {
-        self.start.div_euclid(self.width) + Time::try_from(i).unwrap_or(Time::MAX)
-    }
-
-    /// The phase of slot `i`, counted from the epoch like [`dataflows::Model::expected`] does.
-    pub(super) fn phase(&self, i: usize) -> usize {
-        let period = i64::try_from(self.period).unwrap_or(i64::MAX);
-        usize::try_from(self.ordinal(i).rem_euclid(period)).unwrap_or(0)
-    }
-
-    /// The season of slot `i`, 0 for the first; for a daily season the UTC day.
-    pub(super) fn season(&self, i: usize) -> usize {
-        (self.phase(0) + i) / self.period
-    }
-
     /// The start of the bucket at slot `i`.
     pub(super) fn time(&self, i: usize) -> Time {
-        self.ordinal(i) * self.width
+        self.start + Time::try_from(i).unwrap_or(Time::MAX) * self.width
+    }
+
+    /// Buckets of civil time since 1970 at slot `i`, in whole periods and the rest.
+    fn place(&self, i: usize) -> (i64, i64) {
+        let period = i64::try_from(self.period).unwrap_or(i64::MAX);
+        let slot = self.calendar.slot(self.time(i), self.width);
+        (slot.div_euclid(period), slot.rem_euclid(period))
+    }
+
+    /// The phase of slot `i`, counted like [`dataflows::Model::expected`] does. Where clocks go forward some are left out, where they go back some
+    /// come twice.
+    pub(super) fn phase(&self, i: usize) -> usize {
+        usize::try_from(self.place(i).1).unwrap_or(0)
+    }
+
+    /// The season of slot `i`, 0 for the first; for a daily season the civil day.
+    pub(super) fn season(&self, i: usize) -> usize {
+        usize::try_from(self.place(i).0 - self.place(0).0).unwrap_or(0)
+    }
+
+    /// The civil day of a season, counted from 1970-01-01, where a season is a day.
+    pub(super) fn day(&self, season: usize) -> i64 {
+        self.place(0).0 + i64::try_from(season).unwrap_or(0)
     }
 
     /// Slots with samples.
@@ -56,7 +66,7 @@ impl Grid {
 }
 
 /// The grids of all series with rows in the training window, ordered by series. The order of the rows does not matter; of two rows on
-/// one bucket the smaller mean counts.
+/// one bucket the smaller mean counts. Their calendar is UTC's.
 pub(super) fn regular(rows: &[TrainingRow], request: &Request) -> Result<Vec<Grid>, TrainError> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -127,6 +137,7 @@ fn grid(part: &DataFrame, request: &Request, input_hash: u64) -> PolarsResult<Gr
         start: first,
         width,
         period: request.period,
+        calendar: Arc::default(),
         values: means.iter().map(finite).collect(),
         anomalous,
         not_finite: means.iter().flatten().any(|mean| !mean.is_finite()),

@@ -4,6 +4,7 @@
 //! [`dataflows::Method`].
 
 use super::grid::Grid;
+use super::peers::Shape;
 use super::request::{Request, Skipped};
 use super::seasonal_naive::SeasonalNaive;
 use super::stl_zscore::StlZscore;
@@ -17,8 +18,9 @@ pub(super) trait Fit: Sync {
     /// The buckets that it needs between the first and the last.
     fn span_min(&self, request: &Request) -> usize;
 
-    /// The model of a series of a metric, from a grid that spans as much and whose numbers are finite.
-    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped>;
+    /// The model of a series of a metric, from a grid that spans as much and whose numbers are finite; with the shape of its peers where it is to
+    /// borrow from them.
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped>;
 }
 
 /// What a method makes of a series.

@@ -1,6 +1,7 @@
 //! The batch trainer: history → regular grid → season, level, scales → models.
 
 mod calendar;
+mod civil;
 pub mod command;
 mod counter;
 mod decompose;
@@ -9,6 +10,7 @@ mod grid;
 mod method;
 mod outlook;
 mod parts;
+mod peers;
 mod profile;
 mod report;
 mod request;
@@ -18,18 +20,23 @@ mod seasonal_naive;
 mod seasons;
 mod stl_zscore;
 mod tracking;
+mod zone;
 
+pub use civil::Calendars;
 pub use method::{MethodArgs, MethodName, Methods};
 pub use parts::take_apart;
 pub use report::{Count, Report};
 pub use request::{Request, Skipped};
 
-use crate::history::{History, HistoryError, TrainingRow, label};
+use crate::history::{History, HistoryError, Series, TrainingRow, label};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::SeriesId;
+use dataflows::{Calendar, Method, MetricType, SeriesId};
+use grid::Grid;
+use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
@@ -69,7 +76,8 @@ pub struct Progress {
 }
 
 /// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
-/// that is skipped keeps the model it has. The result depends on neither the number of threads nor the order of rows.
+/// that is skipped keeps the model it has; one that has none yet, and too few buckets for one, is said to be warming. The result depends on neither the
+/// number of threads nor the order of rows and series.
 pub fn train(
     history: &mut dyn History,
     models: &mut dyn Models,
@@ -80,54 +88,141 @@ pub fn train(
     if let Some(defect) = request.defect() {
         return Err(TrainError::Request(defect));
     }
-    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
-    let mut report = Report::new(names.len());
-    let mut trained = Vec::with_capacity(names.len());
-    for group in names.chunks(GROUP_SERIES) {
-        progress(Progress { done: report.seen(), total: names.len() });
-        let ids: Vec<SeriesId> = group.iter().map(SeriesName::id).collect();
-        let mut rows = history.training_rows(&ids, request.from(), request.until())?;
-        label::teach(history, request.from(), request.until(), &mut rows)?;
-        for (name, outcome) in group.iter().zip(fit_group(group, &rows, request)?) {
-            match outcome {
-                Ok(model) => trained.push(model),
-                Err(skipped) => report.skip(name, &skipped),
-            }
-            report.trained = trained.len();
+    let series = history.series()?;
+    let almanac = request.calendars.almanac(request.from(), request.until());
+    let mut report = Report::new(series.len());
+    report.unknown_labels = request.calendars.unknown_labels(&series);
+    let member =
+        |series: Series| Member { calendar: Arc::clone(almanac.of(&series.labels)), name: series.name, metric_type: MetricType::default() };
+    let mut members: Vec<Member> = series.into_iter().map(member).collect();
+    // What is summed over series is summed in the order of their names, whatever that of history.
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut push = Push::default();
+    for group in members.chunks(GROUP_SERIES) {
+        progress(Progress { done: report.seen(), total: members.len() });
+        for (member, outcome) in group.iter().zip(fit_group(history, group, request, None)?) {
+            push.add(member, outcome, &mut report);
         }
     }
-    progress(Progress { done: names.len(), total: names.len() });
-    if !trained.is_empty() {
-        report.generation = Some(models.push(&trained)?);
+    push.borrow(history, request)?;
+    progress(Progress { done: members.len(), total: members.len() });
+    if !push.trained.is_empty() {
+        report.generation = Some(models.push(&push.trained)?);
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
 
+/// A series to be trained.
+#[derive(Clone)]
+struct Member {
+    name: SeriesName,
+    calendar: Arc<Calendar>,
+    /// As its own history looks, once that is known.
+    metric_type: MetricType,
+}
+
+/// What became of a series.
+enum Outcome {
+    /// A model; and whether its history is so short that it is to borrow from peers.
+    Fitted { trained: Trained, is_young: bool },
+    /// Not yet a model, and what is said of it meanwhile.
+    Warming { trained: Trained, skipped: Skipped },
+    /// Nothing.
+    Skipped(Skipped),
+}
+
+/// What is to be pushed, as it comes together.
+#[derive(Default)]
+struct Push {
+    trained: Vec<Trained>,
+    /// The young series, each with the place of its model among those.
+    young: Vec<(usize, Member)>,
+    peers: Peers,
+}
+
+impl Push {
+    fn add(&mut self, member: &Member, outcome: Outcome, report: &mut Report) {
+        match outcome {
+            Outcome::Fitted { trained, is_young } => {
+                if is_young {
+                    let member = Member { metric_type: trained.model.metric_type, ..member.clone() };
+                    self.young.push((self.trained.len(), member));
+                } else {
+                    self.peers.add(&member.name, &trained.model);
+                }
+                self.trained.push(trained);
+                report.trained += 1;
+            }
+            Outcome::Warming { trained, skipped } => {
+                self.trained.push(trained);
+                report.skip(&member.name, &skipped);
+            }
+            Outcome::Skipped(skipped) => report.skip(&member.name, &skipped),
+        }
+    }
+
+    /// Fits the young series anew, now that all of their peers are known. Their rows are read again: kept, they would grow with the number of series.
+    fn borrow(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
+        let Self { trained, young, peers } = self;
+        young.retain(|(_, member)| peers.shape(&member.name, member.metric_type).is_some());
+        for group in young.chunks(GROUP_SERIES) {
+            let members: Vec<Member> = group.iter().map(|(_, member)| member.clone()).collect();
+            for ((place, _), outcome) in group.iter().zip(fit_group(history, &members, request, Some(peers))?) {
+                if let Outcome::Fitted { trained: fitted, .. } = outcome {
+                    trained[*place] = fitted;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One outcome per series of the group, in its order.
-fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> Result<Vec<Outcome>, TrainError> {
-    let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
-    let outcome = |name: &SeriesName| match grids.get(&name.id()) {
-        Some(grid) => fit::fit_grid(name, grid, request),
-        None => Err(no_rows(request)),
+fn fit_group(history: &mut dyn History, group: &[Member], request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
+    let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
+    let mut rows = history.training_rows(&ids, request.from(), request.until())?;
+    label::teach(history, request.from(), request.until(), &mut rows)?;
+    let calendars: HashMap<SeriesId, &Arc<Calendar>> = ids.iter().copied().zip(group.iter().map(|member| &member.calendar)).collect();
+    let mut grids: HashMap<SeriesId, Grid> = grid::regular(&rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+    for (series, grid) in &mut grids {
+        grid.calendar = calendars.get(series).map_or_else(Arc::default, |calendar| Arc::clone(calendar));
+    }
+    let outcome = |member: &Member| match grids.get(&member.name.id()) {
+        Some(grid) => outcome(&member.name, grid, request, peers.and_then(|peers| peers.shape(&member.name, member.metric_type)).as_ref()),
+        None => Outcome::Skipped(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
 }
 
-type Outcome = Result<Trained, Skipped>;
+fn outcome(name: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Outcome {
+    match fit::fit_grid(name, grid, request, shape) {
+        Ok(trained) => {
+            let follows = matches!(trained.model.method, Method::SeasonalLevel(_));
+            Outcome::Fitted { trained, is_young: follows && is_young(grid.values.len(), grid.period) }
+        }
+        Err(skipped @ Skipped::Warming { seen, needed }) => {
+            Outcome::Warming { trained: fit::warming(name, grid, request, (seen, needed)), skipped }
+        }
+        Err(skipped) => Outcome::Skipped(skipped),
+    }
+}
 
 fn no_rows(request: &Request) -> Skipped {
-    Skipped::TooShort { span: 0, needed: request.methods.general.implementation().span_min(request) }
+    Skipped::Warming { seen: 0, needed: request.methods.general.implementation().span_min(request) }
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of
-/// other series or outside the window are left out.
+/// other series or outside the window are left out. The series has no labels and no peers.
 pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Result<Trained, Skipped> {
     let id = series.id();
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
     let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
-    match grids.first() {
-        Some(grid) => fit::fit_grid(series, grid, request),
+    match grids.into_iter().next() {
+        Some(mut grid) => {
+            grid.calendar = Arc::clone(request.calendars.almanac(request.from(), request.until()).of(&BTreeMap::new()));
+            fit::fit_grid(series, &grid, request, None)
+        }
         None => Err(no_rows(request)),
     }
 }

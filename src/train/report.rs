@@ -26,6 +26,8 @@ pub struct Report {
     pub trained: usize,
     /// The others, by reason in one word.
     pub skipped: BTreeMap<&'static str, Count>,
+    /// Labels that the configuration gives a time zone and that no series has.
+    pub unknown_labels: Vec<String>,
     /// The generation of the push; `None` where nothing was pushed because no series could be trained.
     pub generation: Option<u64>,
     /// Wall time of the whole run: reading, fitting, pushing.
@@ -65,6 +67,9 @@ impl fmt::Display for Report {
         match self.generation {
             Some(generation) => write!(f, ", generation {generation}")?,
             None => write!(f, ", nothing pushed")?,
+        }
+        for label in &self.unknown_labels {
+            write!(f, "\nno series has the label {label}, which has a time zone of its own")?;
         }
         for (reason, count) in &self.skipped {
             write!(f, "\nskipped {} as {reason}:", count.series)?;

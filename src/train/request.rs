@@ -1,6 +1,6 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
-use super::{Methods, TrainError};
+use super::{Calendars, Methods, TrainError};
 use dataflows::{MetricType, Time};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +22,8 @@ pub struct Request {
     pub methods: Methods,
     /// The types of metrics that are known; of the others, history decides series by series.
     pub metric_types: BTreeMap<String, MetricType>,
+    /// The days and hours that series follow.
+    pub calendars: Calendars,
     /// For `stl_zscore` a series needs this many periods between its first and its last bucket. STL needs two.
     pub periods_min: usize,
     /// For `stl_zscore` the share of buckets between the first and the last that must have samples, 0..1.
@@ -32,7 +34,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Fourteen days of five-minute buckets before `until`, with daily seasons, by the default method.
+    /// Fourteen days of five-minute buckets before `until`, with daily seasons in UTC, by the default method.
     pub fn new(until: Time, trained_at: Time) -> Self {
         Self {
             until,
@@ -41,6 +43,7 @@ impl Request {
             period: 288,
             methods: Methods::default(),
             metric_types: BTreeMap::new(),
+            calendars: Calendars::default(),
             periods_min: 2,
             fill_min: 0.5,
             trained_at,
@@ -85,9 +88,9 @@ impl Request {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Skipped {
     /// There are too few buckets between the first and the last with samples.
-    TooShort {
+    Warming {
         /// Buckets between the first and the last, both included.
-        span: usize,
+        seen: usize,
         /// How many it takes.
         needed: usize,
     },
@@ -113,10 +116,10 @@ pub enum Skipped {
 }
 
 impl Skipped {
-    /// One word for counting: `too_short`, `mostly_empty`, `constant`, `not_finite`, `internal`.
+    /// One word for counting: `warming`, `mostly_empty`, `constant`, `not_finite`, `internal`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::TooShort { .. } => "too_short",
+            Self::Warming { .. } => "warming",
             Self::MostlyEmpty { .. } => "mostly_empty",
             Self::Constant { .. } => "constant",
             Self::NotFinite => "not_finite",
@@ -128,9 +131,7 @@ impl Skipped {
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooShort { span, needed } => {
-                write!(f, "too_short: {span} buckets from the first to the last, {needed} are needed")
-            }
+            Self::Warming { seen, needed } => write!(f, "warming: {seen} of {needed} buckets from the first to the last"),
             Self::MostlyEmpty { fill, needed } => {
                 write!(f, "mostly_empty: {:.0} % of its buckets have samples, {:.0} % are needed", fill * 100.0, needed * 100.0)
             }

@@ -6,11 +6,13 @@
 use super::fit::rounded;
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
+use super::peers::Shape;
 use super::request::{Request, Skipped};
 use super::robust::scale;
 use super::stl_zscore::{check, floor};
 use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Numbers are rounded to a step of at most this share of sigma, so that the document is small and readable.
 const ROUNDING_SHARE: f64 = 1e-3;
@@ -23,7 +25,7 @@ impl Fit for SeasonalNaive {
         2 * request.period
     }
 
-    fn fit(&self, _metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+    fn fit(&self, _metric: &str, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let season = last_season(grid);
         let pairs = grid.values.iter().zip(grid.values.iter().skip(grid.period));
@@ -39,6 +41,7 @@ impl Fit for SeasonalNaive {
             level,
             sigma: rounded(sigma, step),
             seasonal: Seasonal::Daily(season.iter().map(|value| rounded(value - level, step)).collect()),
+            calendar: Arc::clone(&grid.calendar),
             method: Method::SeasonalNaive,
             metric_type: MetricType::Gauge,
         };

@@ -22,7 +22,8 @@ pub(super) struct Polish {
 impl Seasons {
     /// The table of the `values` on a grid that are `kept`.
     pub(super) fn of(grid: &Grid, values: &[f64], kept: &[bool]) -> Self {
-        let seasons = grid.season(values.len().saturating_sub(1)) + 1;
+        // The last slot may lie before others on the clock, in the hour after clocks went back.
+        let seasons = (0..values.len().max(1)).rev().take(grid.period).map(|i| grid.season(i)).max().unwrap_or(0) + 1;
         let mut rows = vec![vec![f64::NAN; grid.period]; seasons];
         for (i, (value, kept)) in values.iter().zip(kept).enumerate() {
             if *kept {

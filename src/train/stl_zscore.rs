@@ -6,12 +6,13 @@ use super::fit::rounded;
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::outlook::outlook;
+use super::peers::Shape;
 use super::profile::Profile;
 use super::request::{Request, Skipped};
 use super::seasons::Seasons;
-use dataflows::model::weekend_share;
 use dataflows::{Method, MetricType, Model, Seasonal};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
 const SIGMA_SHARE_MIN: f64 = 1e-3;
@@ -30,7 +31,7 @@ impl Fit for StlZscore {
         request.periods_min.max(2) * request.period
     }
 
-    fn fit(&self, _metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+    fn fit(&self, _metric: &str, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let usable = usable(grid);
         let correction = weekend_correction(grid, &usable);
@@ -91,7 +92,7 @@ fn usable(grid: &Grid) -> Vec<bool> {
 /// The values, less the correction as far as weekends go.
 fn adjusted(grid: &Grid, correction: Option<&[f64]>) -> Vec<f64> {
     let Some(correction) = correction else { return grid.values.clone() };
-    let value = |(i, value): (usize, &f64)| value - weekend_share(grid.time(i)) * correction[grid.phase(i)];
+    let value = |(i, value): (usize, &f64)| value - grid.calendar.rest_share(grid.time(i)) * correction[grid.phase(i)];
     grid.values.iter().enumerate().map(value).collect()
 }
 
@@ -132,6 +133,7 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         level: round(level + mean),
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
+        calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
     }

@@ -3,14 +3,15 @@
 use super::counter::{growth, metric_type};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
+use super::peers::{Shape, amplitude, own_share};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
-use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
-use dataflows::{Method, MetricType, Model, Time, Track, Tracker};
+use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time, Track, Tracker};
 use serde_json::json;
+use std::sync::Arc;
 
 const DAY: Time = 86_400_000;
 
@@ -57,7 +58,9 @@ struct History {
     starts: Vec<Time>,
     values: Vec<f64>,
     phases: Vec<usize>,
+    /// Whether it is on a weekend or a holiday.
     weekend: Vec<bool>,
+    calendar: Arc<Calendar>,
     /// Buckets from the first to the last.
     span: f64,
     period: usize,
@@ -73,7 +76,8 @@ impl History {
         Self {
             values: places.iter().map(|i| values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
-            weekend: starts.iter().map(|start| is_weekend(*start)).collect(),
+            weekend: starts.iter().map(|start| grid.calendar.is_rest(*start)).collect(),
+            calendar: Arc::clone(&grid.calendar),
             starts,
             span: grid.values.len() as f64,
             period: grid.period,
@@ -114,6 +118,31 @@ impl History {
         }
     }
 
+    /// The seasonal part of a young series: the shape of its peers in the size of this series, and what the series has shown of its own beyond that, as
+    /// far as it has been seen for long enough.
+    fn borrowed(&self, shape: &Shape, floor: f64) -> Seasonal {
+        let weekend = shape.weekend.as_ref().unwrap_or(&shape.weekday);
+        let at = |i: usize| {
+            let (weekday, weekend) = (shape.weekday[self.phases[i]], weekend[self.phases[i]]);
+            weekday + self.calendar.rest_share(self.starts[i]) * (weekend - weekday)
+        };
+        let expected: Vec<f64> = (0..self.values.len()).map(at).collect();
+        let amplitude = amplitude(&self.values, &expected, self.period);
+        let left: Vec<f64> = self.values.iter().zip(&expected).map(|(value, expected)| value - amplitude * expected).collect();
+        let detrended: Vec<f64> = left.iter().zip(centred_medians(&left, self.period)).map(|(value, trend)| value - trend).collect();
+        let own = self.profile(&detrended, |_| true);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
+        let share = own_share(self.span as usize, self.period);
+        let blend = |shape: &[f64]| {
+            let value = |(shape, own): (&f64, &f64)| super::fit::rounded(amplitude * shape + share * own, floor * ROUNDING_SHARE);
+            shape.iter().zip(&own).map(value).collect()
+        };
+        match &shape.weekend {
+            Some(weekend) => Seasonal::Weekly { weekday: blend(&shape.weekday), weekend: blend(weekend) },
+            None => Seasonal::Daily(blend(&shape.weekday)),
+        }
+    }
+
     /// Profiles for weekdays and for weekends, where they say more than one for all days.
     fn weekly(&self) -> Option<(Vec<f64>, Vec<f64>)> {
         #[allow(clippy::cast_precision_loss)] // far below 2^52
@@ -130,7 +159,7 @@ impl History {
         let one = left(&|i| all[self.phases[i]]);
         let two = left(&|i| {
             let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
-            weekday + weekend_share(self.starts[i]) * (weekend - weekday)
+            weekday + self.calendar.rest_share(self.starts[i]) * (weekend - weekday)
         });
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
@@ -163,30 +192,34 @@ pub(super) struct SeasonalLevel;
 
 impl Fit for SeasonalLevel {
     fn span_min(&self, request: &Request) -> usize {
-        (request.period / 2).max(BUCKETS_MIN)
+        request.period.max(BUCKETS_MIN)
     }
 
-    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         let metric_type = request.metric_types.get(metric).copied().unwrap_or_else(|| metric_type(grid));
-        let model = model(grid, metric_type, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+        let model = model(grid, metric_type, request, shape).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
         let profile = match &model.seasonal {
             Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
             Seasonal::Daily(_) => "daily",
             Seasonal::Weekly { .. } => "weekday and weekend",
         };
-        let parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+        let mut parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+        if let Some(shape) = shape {
+            let share = 1.0 - own_share(grid.values.len(), grid.period);
+            parameters["borrowed"] = format!("{share:.2} of {} peers", shape.series).into();
+        }
         Ok(Fitted { model, kept: grid.observed(), parameters })
     }
 }
 
-/// The model of one series. Its history must not be empty.
-fn model(grid: &Grid, metric_type: MetricType, request: &Request) -> Option<Model> {
+/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty.
+fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<&Shape>) -> Option<Model> {
     let history = match metric_type {
         MetricType::Gauge => History::of(grid, &grid.values),
         MetricType::Counter => History::of(grid, &growth(grid)),
     };
     let floor = history.floor();
-    let seasonal = history.seasonal(floor);
+    let seasonal = shape.map_or_else(|| history.seasonal(floor), |shape| history.borrowed(shape, floor));
     let mut model = Model {
         bucket_width: grid.width,
         trained_from: grid.start,
@@ -194,6 +227,7 @@ fn model(grid: &Grid, metric_type: MetricType, request: &Request) -> Option<Mode
         level: 0.0,
         sigma: floor,
         seasonal,
+        calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
         metric_type,
     };

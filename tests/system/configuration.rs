@@ -42,7 +42,7 @@ fn a_configuration_reaches_the_default_command_and_a_named_one() {
 
 #[test]
 fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("latness = \"2h\"", &["latness", "did you mean 'lateness'?"]),
         ("xyzzy = 1", &["xyzzy", "tidewatch help run"]),
         ("x = = ", &["is not TOML", "line 1"]),
@@ -50,7 +50,9 @@ fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
         ("[kinds.x]\nentitty = \"a\"\n", &["kinds", "entitty", "`entity`"]),
         ("[kinds.x]\ntime = \"at\"\n", &["kinds", "entity"]),
         ("kinds = 7", &["kinds"]),
-        ("lateness = [\"1h\"]", &["lateness", "a text, a number or true"]),
+        ("lateness = { hours = 1 }", &["lateness", "must be a text, a number, a date, a list of these, or true"]),
+        ("timezone = \"Europe/Berln\"", &["--timezone", "did you mean Europe/Berlin?", "configuration"]),
+        ("holidays = [2026-12-25, \"Berlin:2026-10-03\"]", &["--holidays", "did you mean Europe/Berlin?", "configuration"]),
         ("lateness = \"soon\"", &["soon", "--lateness", "configuration"]),
         ("threads = 0", &["--threads", "1..=512", "configuration"]),
     ];

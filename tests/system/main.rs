@@ -30,6 +30,7 @@ mod restart;
 mod secrets;
 mod serve;
 mod tune;
+mod young;
 
 mod support;
 mod tls;

@@ -37,7 +37,7 @@ impl Curve {
         let share = time.rem_euclid(DAY) as f64 / DAY as f64 * std::f64::consts::TAU;
         let shape = share.sin() + (2.0 * share).cos() / 2.0;
         // Weekends are lower during the day, by as much as `weekend`.
-        let weekend = if dataflows::model::is_weekend(time) { self.weekend * (0.6 - 0.4 * share.cos()) } else { 0.0 };
+        let weekend = if dataflows::Calendar::default().is_rest(time) { self.weekend * (0.6 - 0.4 * share.cos()) } else { 0.0 };
         50.0 + self.wave * shape + weekend
     }
 

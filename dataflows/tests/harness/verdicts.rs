@@ -99,14 +99,18 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         let Some(aggregate) = bucket.aggregate else {
             return said(None, if silenced(bucket) { State::Silenced } else { State::Missing });
         };
-        let newest = models.iter().filter(|model| model.trained_until <= bucket.start).max_by_key(|model| model.trained_until);
-        let Some(model) = newest else { return said(None, State::Unscored(Unscored::NoModel)) };
+        let (young, ready): (Vec<&Arc<Model>>, Vec<&Arc<Model>>) =
+            models.iter().filter(|model| model.trained_until <= bucket.start).partition(|model| matches!(model.method, Method::Warming(_)));
+        let Some(model) = ready.into_iter().max_by_key(|model| model.trained_until) else {
+            return said(None, State::Unscored(if young.is_empty() { Unscored::NoModel } else { Unscored::Warming }));
+        };
         let mean = aggregate.mean.0;
         let (score, after) = match &model.method {
             Method::StlZscore | Method::SeasonalNaive => {
                 let (expected, sigma) = (model.level + model.seasonal_at(bucket.start), model.sigma);
                 (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number((mean - expected) / sigma) }, None)
             }
+            Method::Warming(_) => unreachable!("it is not ready"),
             Method::SeasonalLevel(tracker) => {
                 let primed = start_of(tracker);
                 let before = match state {
