@@ -3,7 +3,7 @@
 use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, FENCED, anomaly, incident, row, track};
+use crate::history::{Batch, FENCED, anomaly, calibration, incident, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -24,7 +24,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     write_anomalies(&transaction, batch)?;
     write_buckets(&transaction, batch)?;
     let statements = anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(track::statements(batch));
-    execute(&transaction, &statements.collect::<Vec<_>>())?;
+    execute(&transaction, &statements.chain(calibration::statements(batch)).collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
     ledger::write(&transaction, batch)?;
