@@ -6,17 +6,16 @@ use super::grid::Grid;
 use super::method::MethodName;
 use super::outlook::outlook;
 use super::profile::Profile;
+use super::promise::{self, BUCKETS_MIN};
 use super::request::{Request, Skipped};
 use super::seasons::Seasons;
 use super::tracking;
+use crate::instant;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
 use dataflows::model::weekend_share;
-use dataflows::{Method, Model, Seasonal};
+use dataflows::{Method, Model, Seasonal, Time};
 use serde_json::json;
-
-/// The method `seasonal_level` needs half a period, and no fewer buckets than these: below, a scale is a guess.
-const BUCKETS_MIN: usize = 100;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
 const SIGMA_SHARE_MIN: f64 = 1e-3;
@@ -27,8 +26,8 @@ const SIGMA_RELATIVE_MIN: f64 = 1e-6;
 /// The numbers of a model are rounded to a decimal step of at most this share of sigma, so that the document is small and readable.
 const ROUNDING_SHARE: f64 = 1e-3;
 
-/// Fits the model of one series, by the method of its metric.
-pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
+/// Fits the model of one series, by the method of its metric. `broken_at`: when the promise of an earlier model was found broken.
+pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, broken_at: Option<Time>) -> Result<Trained, Skipped> {
     let method = request.methods.of(&series.metric);
     let (span, needed) = (grid.values.len(), span_min(method, request));
     if grid.not_finite {
@@ -38,7 +37,7 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request) -> R
         return Err(Skipped::TooShort { span, needed });
     }
     match method {
-        MethodName::SeasonalLevel => seasonal_level(series, grid, request),
+        MethodName::SeasonalLevel => seasonal_level(series, grid, request, broken_at.map(|at| promise::recent_from(at, request))),
         MethodName::StlZscore => stl_zscore(series, grid, request),
     }
 }
@@ -51,14 +50,19 @@ pub(super) fn span_min(method: MethodName, request: &Request) -> usize {
     }
 }
 
-fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request) -> Result<Trained, Skipped> {
-    let model = tracking::model(grid, request).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request, recent: Option<Time>) -> Result<Trained, Skipped> {
+    let cut = recent.and_then(|recent| promise::cut(grid, recent));
+    let grid = cut.as_ref().unwrap_or(grid);
+    let model = tracking::model(grid, request, recent).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
     let profile = match &model.seasonal {
         Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
         Seasonal::Daily(_) => "daily",
         Seasonal::Weekly { .. } => "weekday and weekend",
     };
-    let parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+    let mut parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+    if let Some(recent) = recent {
+        parameters["scales_from"] = instant::format(recent).into();
+    }
     let provenance = provenance(grid, request, model.method.name(), grid.observed(), &parameters);
     Ok(Trained { series: series.clone(), model, provenance })
 }

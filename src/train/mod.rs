@@ -8,6 +8,7 @@ mod grid;
 mod method;
 mod outlook;
 mod profile;
+mod promise;
 mod report;
 mod request;
 mod robust;
@@ -17,18 +18,22 @@ mod tracking;
 
 pub use method::{MethodArgs, MethodName, Methods};
 pub use report::{Count, Report};
-pub use request::{Request, Skipped};
+pub use request::{Extent, Request, Skipped};
 
+use crate::history::calibration::{self, Drifting};
 use crate::history::{History, HistoryError, TrainingRow};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::SeriesId;
+use dataflows::{SeriesId, Time};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
 const GROUP_SERIES: usize = 250;
+
+/// A series that drifts is trained early, but not again within an hour of event time: scales need buckets.
+const EARLY: Time = 3_600_000;
 
 /// Why training failed as a whole. Nothing was pushed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,8 @@ pub struct Progress {
 
 /// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
 /// that is skipped keeps the model it has. The result depends on neither the number of threads nor the order of rows.
+///
+/// Of a series whose model's promise was broken within the window, what came since counts for more: see The verdict in the README.
 pub fn train(
     history: &mut dyn History,
     models: &mut dyn Models,
@@ -75,14 +82,20 @@ pub fn train(
     if let Some(defect) = request.defect() {
         return Err(TrainError::Request(defect));
     }
-    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
+    let breaks = calibration::breaks(history, request.from(), request.until())?;
+    let drifting = calibration::drifting(history)?;
+    let names: Vec<SeriesName> = match request.extent {
+        Extent::All => history.series()?.into_iter().map(|series| series.name).collect(),
+        Extent::Drifting => due(&drifting, models, request)?,
+    };
     let mut report = Report::new(names.len());
+    report.drifting = drifting.into_iter().map(|one| one.name).collect();
     let mut trained = Vec::with_capacity(names.len());
     for group in names.chunks(GROUP_SERIES) {
         progress(Progress { done: report.seen(), total: names.len() });
         let ids: Vec<SeriesId> = group.iter().map(SeriesName::id).collect();
         let rows = history.training_rows(&ids, request.from(), request.until())?;
-        for (name, outcome) in group.iter().zip(fit_group(group, &rows, request)?) {
+        for (name, outcome) in group.iter().zip(fit_group(group, &rows, request, &breaks)?) {
             match outcome {
                 Ok(model) => trained.push(model),
                 Err(skipped) => report.skip(name, &skipped),
@@ -98,11 +111,24 @@ pub fn train(
     Ok(report)
 }
 
+/// The series that drift under a model that is not of the last hour.
+fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<Vec<SeriesName>, TrainError> {
+    let mut due = Vec::new();
+    for one in drifting {
+        let is_recent = models.get(&one.name)?.is_some_and(|trained| trained.model.trained_until > request.until() - EARLY);
+        due.extend((!is_recent).then(|| one.name.clone()));
+    }
+    Ok(due)
+}
+
+/// When the promise of each series was broken last.
+type Breaks = HashMap<SeriesId, Time>;
+
 /// One outcome per series of the group, in its order.
-fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request) -> Result<Vec<Outcome>, TrainError> {
+fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request, breaks: &Breaks) -> Result<Vec<Outcome>, TrainError> {
     let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     let outcome = |name: &SeriesName| match grids.get(&name.id()) {
-        Some(grid) => fit::fit_grid(name, grid, request),
+        Some(grid) => fit::fit_grid(name, grid, request, breaks.get(&name.id()).copied()),
         None => Err(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
@@ -121,7 +147,7 @@ pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Resu
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
     let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
     match grids.first() {
-        Some(grid) => fit::fit_grid(series, grid, request),
+        Some(grid) => fit::fit_grid(series, grid, request, None),
         None => Err(no_rows(request)),
     }
 }

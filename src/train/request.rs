@@ -6,6 +6,16 @@ use std::fmt;
 
 const DAY: Time = 86_400_000;
 
+/// Which series are to be trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All that history knows.
+    #[default]
+    All,
+    /// Those that drift, and were not trained within the last hour of event time.
+    Drifting,
+}
+
 /// What is to be trained, and on what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -17,6 +27,8 @@ pub struct Request {
     pub bucket_width: Time,
     /// Buckets in one season; 288 five-minute buckets are a day.
     pub period: usize,
+    /// Which series.
+    pub extent: Extent,
     /// How the models are to score.
     pub methods: Methods,
     /// For `stl_zscore` a series needs this many periods between its first and its last bucket. STL needs two.
@@ -31,8 +43,8 @@ pub struct Request {
 impl Request {
     /// Fourteen days of five-minute buckets before `until`, with daily seasons, by the default method.
     pub fn new(until: Time, trained_at: Time) -> Self {
-        let methods = Methods::default();
-        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, methods, periods_min: 2, fill_min: 0.5, trained_at }
+        let (methods, extent) = (Methods::default(), Extent::All);
+        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, extent, methods, periods_min: 2, fill_min: 0.5, trained_at }
     }
 
     /// The buckets in a day.

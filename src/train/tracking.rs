@@ -1,6 +1,7 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
 use super::grid::Grid;
+use super::promise;
 use super::request::Request;
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
@@ -129,6 +130,26 @@ impl History {
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
 
+    /// The first bucket that the scales are taken from.
+    fn scales_from(&self, recent: Option<Time>) -> usize {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a day
+        let settled = (self.values.len() / SETTLING_SHARE).min(self.day as usize);
+        let at = |recent: Time| self.starts.partition_point(|start| *start < recent);
+        // A series of which little was heard since has nothing newer to be measured by.
+        recent.map(at).filter(|from| self.values.len() - from >= promise::BUCKETS_MIN / 2).unwrap_or(settled).max(settled)
+    }
+
+    /// Whether the buckets from `from` on are nearer to the model's profile than to none.
+    fn bears_out(&self, model: &Model, from: usize) -> bool {
+        let above = self.starts.iter().zip(&self.values).skip(from).map(|(start, value)| value - model.seasonal_at(*start));
+        let left = |values: &[f64]| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a quarter of a day
+            let trend = centred_medians(values, (self.day as usize / 4).max(2));
+            mad(&values.iter().zip(trend).map(|(value, trend)| value - trend).collect::<Vec<_>>())
+        };
+        left(&above.collect::<Vec<_>>()) <= left(&self.values[from..])
+    }
+
     /// The least scale that means something.
     fn floor(&self) -> f64 {
         let quantile = |share: f64| interpolated_quantile(&self.values, share).unwrap_or(0.0);
@@ -152,11 +173,12 @@ impl History {
     }
 }
 
-/// The model of one series. Its history must not be empty.
-pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
+/// The model of one series. Its history must not be empty. `recent`: the scales are those of the buckets from there on, and the profile is left out if
+/// these speak against it, since the series was another before.
+pub(super) fn model(grid: &Grid, request: &Request, recent: Option<Time>) -> Option<Model> {
     let history = History::of(grid);
     let floor = history.floor();
-    let seasonal = history.seasonal(floor);
+    let (from, seasonal) = (history.scales_from(recent), history.seasonal(floor));
     let mut model = Model {
         bucket_width: grid.width,
         trained_from: grid.start,
@@ -166,17 +188,18 @@ pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
         seasonal,
         method: Method::StlZscore,
     };
+    if recent.is_some() && !history.bears_out(&model, from) {
+        model.seasonal = Seasonal::Daily(vec![0.0; history.period]);
+    }
     let above: Vec<f64> = history.starts.iter().zip(&history.values).map(|(start, value)| value - model.seasonal_at(*start)).collect();
     let (first, start) = (*above.first()?, *history.starts.first()?);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of half a day
     let half_day = (history.day as usize / 2).clamp(1, above.len());
     let slow = median(&mut above[..half_day].to_vec())?;
     let fresh = Track::fresh(start, grid.width, slow, first);
-    let mut tracker = scales(&history, &above, slow, floor, fresh);
-    for (start, value) in history.starts.iter().zip(&history.values) {
-        let reading = tracker.primed.read(&tracker, *start, *value, model.seasonal_at(*start));
-        tracker.primed = tracker.primed.after(&reading, &tracker, grid.width);
-    }
+    let mut tracker = scales(&history, &above, slow, floor, fresh, from);
+    let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.seasonal_at(*start)));
+    promise::prime(&mut tracker, &buckets.collect::<Vec<_>>(), from, grid.width);
     tracker.primed.model = model.trained_until;
     (model.level, model.sigma) = (tracker.primed.slow, tracker.slow_scale);
     model.method = Method::SeasonalLevel(Box::new(tracker));
@@ -184,16 +207,15 @@ pub(super) fn model(grid: &Grid, request: &Request) -> Option<Model> {
 }
 
 /// The scales, from a run of the two levels over the history; that of the slow level is found in two rounds, since it clips by itself.
-fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track) -> Tracker {
+fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track, from: usize) -> Tracker {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a day
     let day = history.day as usize;
-    let skip = (above.len() / SETTLING_SHARE).min(day);
     let detrended: Vec<f64> = above.iter().zip(centred_medians(above, day)).map(|(value, trend)| value - trend).collect();
-    let mut slow_scale = mad(&detrended).max(floor);
+    let mut slow_scale = mad(&detrended[from..]).max(floor);
     let (mut residuals, mut jumps) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         (residuals, jumps) = levels(above, slow, slow_scale);
-        slow_scale = mad(&residuals[skip..]).max(floor);
+        slow_scale = mad(&residuals[from..]).max(floor);
     }
     let mut drift = 0.0;
     let drifts = residuals.iter().map(|residual| {
@@ -203,8 +225,8 @@ fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track
     let drifts: Vec<f64> = drifts.collect();
     Tracker {
         slow_scale,
-        fast_scale: mad(&jumps[skip..]).max(floor),
-        drift_scale: mad(&drifts[skip..]).max(DRIFT_SCALE_MIN),
+        fast_scale: mad(&jumps[from..]).max(floor),
+        drift_scale: mad(&drifts[from..]).max(DRIFT_SCALE_MIN),
         stuck_after: history.stuck_after(),
         rare_spike: rare_spike((history.n() / TRUST_BUCKETS).min(1.0)),
         primed,
