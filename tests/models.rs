@@ -1,6 +1,6 @@
 //! The stores of models seen from outside: SQLite always, Redis where `TIDEWATCH_TEST_REDIS` names one.
 
-use dataflows::{Method, Model, Seasonal, Time};
+use dataflows::{Method, MetricType, Model, Seasonal, Time};
 use tidewatch::models::{self, Models, Provenance, Trained};
 use tidewatch::series::SeriesName;
 
@@ -18,6 +18,7 @@ fn trained(entity: &str, trained_until: Time) -> Trained {
         sigma: std::f64::consts::PI / 7.0,
         seasonal: Seasonal::Daily(profile),
         method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     };
     let provenance = Provenance {
         method: "stl_zscore".into(),

@@ -38,7 +38,7 @@ impl Scoring {
     fn score(&mut self, start: Time, mean: f64) -> (f64, f64) {
         let (score, track) = self.model.score(self.track.as_ref(), start, mean);
         self.track = track;
-        (score.expected.0, score.z_score.0)
+        score.map_or((f64::NAN, f64::NAN), |score| (score.expected.0, score.z_score.0))
     }
 }
 
@@ -128,4 +128,36 @@ fn a_standstill_is_seen_in_a_series_that_moves() {
     let usual = |i: i64| Some(50.0 + 10.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + chance(i));
     let stuck = flagged(usual, |i| (i > 14 * 288 + ODD).then_some(60.0));
     assert!(stuck.iter().any(|i| *i > ODD + 10), "{stuck:?}");
+}
+
+/// Requests served, in a daily rhythm, from a process that is started anew every nine days and at a certain bucket of the test.
+fn counted(i: i64, growth: impl Fn(i64) -> f64) -> f64 {
+    const LIFE: i64 = 9 * 288;
+    let began = i - i % LIFE;
+    (began..=i).map(|i| growth(i)).sum()
+}
+
+#[test]
+fn a_counter_is_judged_by_its_growth_and_not_by_its_resets() {
+    let usual = |i: i64| 300.0 + 100.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + 20.0 * chance(i);
+    let quiet = flagged(|i| Some(counted(i, usual)), |_| None);
+    assert!(quiet.len() <= 2, "{quiet:?} are flagged on ordinary days");
+    let burst = |i: i64| if i == 14 * 288 + ODD { 4000.0 } else { usual(i) };
+    let seen = flagged(|i| Some(counted(i, usual)), |i| (i >= 14 * 288).then(|| counted(i, burst)));
+    assert!(seen.contains(&ODD), "a burst is not seen, but {seen:?}");
+    let idle = |i: i64| if i >= 14 * 288 + ODD { 0.0 } else { usual(i) };
+    let seen = flagged(|i| Some(counted(i, usual)), |i| (i >= 14 * 288).then(|| counted(i, idle)));
+    assert!(seen.contains(&ODD), "that nothing is counted any more is not seen, but {seen:?}");
+}
+
+#[test]
+fn a_reset_is_unscored_and_a_gap_is_grown_over() {
+    let value = |i: i64| counted(i, |i| 300.0 + 20.0 * chance(i));
+    let history: Vec<TrainingRow> = (0..14 * 288).map(|i| row(MONDAY + i * BUCKET, value(i))).collect();
+    let mut scoring = Scoring::of(&history, &Request::new(MONDAY + 14 * DAY, 0));
+    let last = value(14 * 288 - 1);
+    let (expected, z_score) = scoring.score(MONDAY + (14 * 288 + 3) * BUCKET, last + 4.0 * 310.0);
+    assert!((expected - last - 4.0 * 310.0).abs() < 40.0 && z_score.abs() < 3.0, "{expected}, {z_score}");
+    assert!(scoring.score(MONDAY + (14 * 288 + 4) * BUCKET, 100.0).0.is_nan(), "a reset has no score");
+    assert!((scoring.score(MONDAY + (14 * 288 + 5) * BUCKET, 410.0).0 - 410.0).abs() < 10.0);
 }

@@ -13,7 +13,7 @@ const HOUR: i64 = 3_600_000;
 
 /// The share of buckets that score beyond 3 when `shift` is added to them.
 fn share_over(model: &Model, rows: &[TrainingRow], shift: f64) -> f64 {
-    let over = rows.iter().filter(|row| model.score(None, row.start, row.mean + shift).0.z_score.0.abs() > 3.0).count();
+    let over = rows.iter().filter(|row| model.score(None, row.start, row.mean + shift).0.unwrap().z_score.0.abs() > 3.0).count();
     over as f64 / rows.len() as f64
 }
 
@@ -145,7 +145,7 @@ fn sigma_is_never_zero() {
         let model = trained(&rows(&Curve::flat(), MONDAY, until, |time, _| Some(value(time))), until).model;
         assert_eq!(model.defect(), None, "{shape}");
         assert!(model.sigma >= least, "{shape}: sigma {}", model.sigma);
-        assert!(model.score(None, until, value(until)).0.z_score.0.is_finite(), "{shape}");
+        assert!(model.score(None, until, value(until)).0.unwrap().z_score.0.is_finite(), "{shape}");
     }
 }
 

@@ -22,6 +22,17 @@ pub enum Seasonal {
     },
 }
 
+/// What kind of number a metric is, in the words of Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricType {
+    /// It goes up and down, and is judged by itself.
+    #[default]
+    Gauge,
+    /// It only grows, but for resets to a small value, and is judged by its growth from bucket to bucket.
+    Counter,
+}
+
 /// How a bucket is scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Method {
@@ -58,6 +69,8 @@ pub struct Model {
     pub seasonal: Seasonal,
     /// How it scores.
     pub method: Method,
+    /// What it scores: of a counter, level, sigma and seasonal part are those of its growth per bucket. Known to `seasonal_level` alone.
+    pub metric_type: MetricType,
 }
 
 /// Around the midnights before and after a weekend, its profile is faded in and out over so long to either side. People's habits do not change at
@@ -108,26 +121,45 @@ impl Model {
     }
 
     /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
-    /// method that has one. `None` as `track`: the bucket is the first to be scored.
-    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Score, Option<Track>) {
-        match (&self.method, self.read(track, start, mean)) {
-            (Method::SeasonalLevel(tracker), Some((track, reading))) => {
-                (reading.score(), Some(track.after(&reading, tracker, self.bucket_width)))
-            }
-            _ => {
-                let expected = self.expected(start);
-                let z_score = (mean - expected) / self.sigma;
-                (Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number(z_score) }, None)
-            }
-        }
+    /// method that has one. `None` as `track`: the bucket is the first to be scored. No score: a counter that has just been reset.
+    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Track>) {
+        let Method::SeasonalLevel(tracker) = &self.method else {
+            let expected = self.expected(start);
+            let z_score = (mean - expected) / self.sigma;
+            return (Some(Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number(z_score) }), None);
+        };
+        let Some((track, reading)) = self.read(track, start, mean) else {
+            let before = self.follow(track, tracker);
+            return (None, Some(Track { counted: Some(mean), last_start: start, ..before }));
+        };
+        let counted = (self.metric_type == MetricType::Counter).then_some(mean);
+        let after = Track { counted, ..track.after(&reading, tracker, self.bucket_width) };
+        let score = match track.counted {
+            Some(counted) => reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width)),
+            None => reading.score(),
+        };
+        (Some(score), Some(after))
     }
 
-    /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state.
+    /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last
+    /// value: what was counted since is not known. What is read of a counter is its growth per bucket.
     pub fn read(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<(Track, Reading)> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
-        let track = Track::follow(track, self.trained_until, tracker, |start| self.seasonal_at(start));
-        let reading = track.read(tracker, start, mean, self.seasonal_at(start));
+        let track = self.follow(track, tracker);
+        let value = match self.metric_type {
+            MetricType::Gauge => mean,
+            MetricType::Counter => {
+                let grown = mean - track.counted?;
+                (grown >= 0.0).then(|| grown / track.buckets_until(start, self.bucket_width))?
+            }
+        };
+        let reading = track.read(tracker, start, value, self.seasonal_at(start));
         Some((track, reading))
+    }
+
+    /// The state as it goes on under this model.
+    fn follow(&self, track: Option<&Track>, tracker: &Tracker) -> Track {
+        Track::follow(track, self.trained_until, tracker, |start| self.seasonal_at(start))
     }
 
     /// What makes this model unusable, if anything: an empty profile, a sigma that is not positive, a number that is not finite.

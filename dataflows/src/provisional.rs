@@ -79,14 +79,14 @@ impl Provisional {
     }
 
     /// What is to be said of an open bucket: the worse of the bucket so far and its last samples; `None` where neither is anomalous. `score` says what the
-    /// bucket would come to if it ended with a mean.
-    pub fn of(open: &Open, score: impl Fn(f64) -> Score, inside: Option<Inside>, limits: &Limits) -> Option<Self> {
+    /// bucket would come to if it ended with a mean, where anything can be said of it.
+    pub fn of(open: &Open, score: impl Fn(f64) -> Option<Score>, inside: Option<Inside>, limits: &Limits) -> Option<Self> {
         let aggregate = open.bucket.aggregate?;
         #[allow(clippy::cast_precision_loss)] // samples of one bucket
         let seen = aggregate.count as f64;
         let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
         let of = |value: f64, widened: &dyn Fn(f64) -> f64| {
-            let final_score = score(value);
+            let final_score = score(value)?;
             let (expected, sigma) = (final_score.expected.0, widened(final_score.sigma.0));
             let z_score = (value - expected) / sigma;
             limits.are_passed(value, expected, z_score).then(|| Self {
@@ -110,8 +110,8 @@ impl Provisional {
 mod tests {
     use super::*;
 
-    fn score(mean: f64) -> Score {
-        Score { expected: Number(50.0), sigma: Number(1.0), z_score: Number(mean - 50.0) }
+    fn score(mean: f64) -> Option<Score> {
+        Some(Score { expected: Number(50.0), sigma: Number(1.0), z_score: Number(mean - 50.0) })
     }
 
     fn open(count: u64, mean: f64, last: Option<f64>) -> Open {

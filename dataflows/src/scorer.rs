@@ -9,7 +9,7 @@ use crate::Time;
 use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::identity::{EntityId, HashedMap, SeriesId};
-use crate::model::Model;
+use crate::model::{MetricType, Model};
 use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
@@ -211,9 +211,12 @@ pub fn judge(
         return (Verdict { bucket, score: None, state }, track.cloned());
     };
     let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
-    let by_memory = || known.map(|known| (known.of(aggregate.mean.0), track.cloned()));
-    let Some((score, after)) = by_model.or_else(by_memory) else {
-        return (Verdict { bucket, score: None, state: State::Unscored(Unscored::NoModel) }, track.cloned());
+    let by_memory = || known.map(|known| (Some(known.of(aggregate.mean.0)), track.cloned()));
+    let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
+    let (score, after) = match by_model.or_else(by_memory) {
+        Some((Some(score), after)) => (score, after),
+        Some((None, after)) => return (unscored(Unscored::Reset), after),
+        None => return (unscored(Unscored::NoModel), track.cloned()),
     };
     let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
         true if silenced => State::Silenced,
@@ -225,10 +228,12 @@ pub fn judge(
 }
 
 /// The state after a bucket whose verdict is settled.
-fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
+pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
     let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
     match (verdict.state, verdict.bucket.aggregate, model) {
-        (State::Normal | State::Anomalous, Some(aggregate), Some(model)) => model.score(track.as_ref(), start, aggregate.mean.0).1,
+        (State::Normal | State::Anomalous | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
+            model.score(track.as_ref(), start, aggregate.mean.0).1
+        }
         _ => track,
     }
 }
@@ -485,7 +490,10 @@ impl Scorer {
         let limits = self.policy.limits(open.bucket.metric);
         let inside = Inside::of(series.entries.values().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
         let track = series.track_before(open.bucket.start);
-        let now = model.and_then(|model| Provisional::of(open, |mean| model.score(track, open.bucket.start, mean).0, inside, limits));
+        // A counter has grown as it should when its bucket is over, and not before.
+        let model = model.filter(|model| model.metric_type == MetricType::Gauge);
+        let score = |model: &Model, mean: f64| model.score(track, open.bucket.start, mean).0;
+        let now = model.and_then(|model| Provisional::of(open, |mean| score(model, mean), inside, limits));
         let before = series.provisional.as_deref().filter(|before| before.start == open.bucket.start);
         // A number that moves a little is no news; that something begins, ends, or gets louder is.
         if before.map(|before| before.severity) == now.map(|now| now.severity) {
@@ -520,7 +528,8 @@ mod tests {
     fn model(trained_until: Time, level: f64) -> Arc<Model> {
         let seasonal = Seasonal::Daily(vec![0.0; 288]);
         let method = Method::StlZscore;
-        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal, method })
+        let metric_type = MetricType::Gauge;
+        Arc::new(Model { bucket_width: 5 * MINUTE, trained_from: 0, trained_until, level, sigma: 1.0, seasonal, method, metric_type })
     }
 
     /// Failed once: with two models kept, the third training took the score from buckets that the first had scored.

@@ -27,6 +27,8 @@ pub const FAST_STEP: f64 = 0.9;
 const DRIFT_BUCKETS: f64 = 12.0;
 /// A residual counts as at most so many scales in the drift view, so that one spike is no drift.
 pub const DRIFT_CLIP: f64 = 8.0;
+/// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
+const DRIFT_SHARE: f64 = 0.5;
 /// A jump counts as at most so many scales: the top of the histogram of peaks.
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
@@ -96,8 +98,11 @@ pub struct Track {
     pub model: Time,
     /// The start of the last bucket with samples.
     pub last_start: Time,
-    /// Its mean.
+    /// Its mean, or what a counter had grown in it.
     pub last: f64,
+    /// The mean of a counter in that bucket; `None` for a gauge.
+    #[serde(default)]
+    pub counted: Option<f64>,
     /// What the profile said of it.
     pub last_seasonal: f64,
     /// The slow level, in the metric's unit.
@@ -140,7 +145,7 @@ pub struct Reading {
     pub spike: f64,
     /// The average of the latest deviations after this bucket.
     drift_after: f64,
-    /// The drift view, in its scale.
+    /// The drift view, in its scale; 0 where the bucket is back at what is expected.
     pub drift: f64,
     /// Buckets in a row that equalled the one before.
     pub run: f64,
@@ -199,6 +204,7 @@ impl Track {
             last_start: start - width,
             // No number equals it.
             last: f64::NAN,
+            counted: None,
             last_seasonal: 0.0,
             slow,
             fast,
@@ -239,6 +245,13 @@ impl Track {
         }
     }
 
+    /// How many buckets lie between the last one and that which starts at `start`: 1 without a gap.
+    pub fn buckets_until(&self, start: Time, width: Time) -> f64 {
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let buckets = ((start - self.last_start) / width.max(1)) as f64;
+        buckets.max(1.0)
+    }
+
     /// The arithmetic of the next bucket, which has this `mean`; the profile says `seasonal` of it.
     pub fn read(&self, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> Reading {
         let above = mean - seasonal;
@@ -247,6 +260,7 @@ impl Track {
         let spike = if leads_away { (jump.abs() / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
         let drift_after = self.drift + DRIFT_STEP * (deviation - self.drift);
+        let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
         #[allow(clippy::float_cmp)] // standing still is meant
         let run = if mean == self.last { self.run + 1.0 } else { 0.0 };
         Reading {
@@ -258,7 +272,7 @@ impl Track {
             jump,
             spike,
             drift_after,
-            drift: drift_after.abs() / tracker.drift_scale,
+            drift: if goes_on { drift_after.abs() / tracker.drift_scale } else { 0.0 },
             run,
             stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
             spike_divisor: self.calibration.spike_divisor.0,

@@ -45,6 +45,8 @@ impl Bucket {
 pub enum Unscored {
     /// No model of the series ended its training before the bucket.
     NoModel,
+    /// The series is a counter, and began anew: what was counted since is not known.
+    Reset,
 }
 
 /// What is said of a bucket.
@@ -71,6 +73,7 @@ impl State {
             Self::Missing => "missing",
             Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
+            Self::Unscored(Unscored::Reset) => "unscored(reset)",
         }
     }
 
@@ -81,7 +84,8 @@ impl State {
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let states = [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced, Self::Unscored(Unscored::NoModel)];
+        let unscored = [Unscored::NoModel, Unscored::Reset].map(Self::Unscored);
+        let states = [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced].into_iter().chain(unscored);
         states.into_iter().find(|state| state.as_str() == text)
     }
 }
@@ -98,6 +102,11 @@ pub struct Score {
 }
 
 impl Score {
+    /// The same of a counter that was `counted` so many buckets before, where this is the score of its growth per bucket.
+    pub fn of_growth(&self, counted: f64, buckets: f64) -> Self {
+        Self { expected: Number(counted + buckets * self.expected.0), sigma: Number(buckets * self.sigma.0), ..*self }
+    }
+
     /// The same expectation, for another mean.
     pub fn of(&self, mean: f64) -> Self {
         Self { z_score: Number((mean - self.expected.0) / self.sigma.0), ..*self }

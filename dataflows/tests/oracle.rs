@@ -2,7 +2,7 @@
 
 mod harness;
 
-use dataflows::{Calibration, Method, MetricId, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker};
+use dataflows::{Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -68,7 +68,10 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
         ];
         for (metric, trained_until, level, method) in all {
             let seasonal = Seasonal::Daily(vec![0.0, 1.0, 2.0, 3.0 + level]);
-            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal, method };
+            // Of some entities, metric 2 is a counter: at first, always, or from the last training on.
+            let counts = metric == 2 && (number % 3 == 0 || number % 3 == u64::from(trained_until > 100_000));
+            let metric_type = if counts { MetricType::Counter } else { MetricType::Gauge };
+            let model = Model { bucket_width: WIDTH, trained_from: 0, trained_until, level, sigma: 12.0, seasonal, method, metric_type };
             models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
     }

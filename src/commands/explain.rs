@@ -10,8 +10,10 @@ use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
-use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::verdict::Unscored;
+use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score, track_after};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Which verdict.
 #[derive(Clone, Debug, Args)]
@@ -54,18 +56,23 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
+/// The arithmetic of a bucket, and what a counter stood at before it.
+struct Retraced {
+    reading: Reading,
+    counted: Option<f64>,
+}
+
 /// The arithmetic of a bucket by the method `seasonal_level`: the stored buckets since the end of training are folded again. `None` for another method, and
 /// where that does not come to the stored score, because another model was in force or the series was followed from before this one.
-fn retrace(history: &mut dyn History, model: &Model, series: &SeriesName, verdict: &Verdict) -> Result<Option<Reading>> {
+fn retrace(history: &mut dyn History, model: &Model, series: &SeriesName, verdict: &Verdict) -> Result<Option<Retraced>> {
     let (Some(score), Some(aggregate)) = (verdict.score, verdict.bucket.aggregate) else { return Ok(None) };
-    let mut track = None;
+    let (mut track, model) = (None, Arc::new(model.clone()));
     for before in history.verdicts_of(series, model.trained_until, verdict.bucket.start)? {
-        if let (State::Normal | State::Anomalous, Some(aggregate)) = (before.state, before.bucket.aggregate) {
-            track = model.score(track.as_ref(), before.bucket.start, aggregate.mean.0).1;
-        }
+        track = track_after(track, &before, std::slice::from_ref(&model));
     }
-    let reading = model.read(track.as_ref(), verdict.bucket.start, aggregate.mean.0).map(|(_, reading)| reading);
-    Ok(reading.filter(|reading| reading.score() == score))
+    let again = model.score(track.as_ref(), verdict.bucket.start, aggregate.mean.0).0;
+    let read = model.read(track.as_ref(), verdict.bucket.start, aggregate.mean.0).filter(|_| again == Some(score));
+    Ok(read.map(|(track, reading)| Retraced { reading, counted: track.counted }))
 }
 
 /// The series of that entity and metric, whatever the type of the entity unless it is named.
@@ -104,9 +111,9 @@ fn text(
     width: Time,
     threshold: f64,
     model: Option<&Trained>,
-    reading: Option<&Reading>,
+    retraced: Option<&Retraced>,
 ) -> Result<String> {
-    let bucket = &verdict.bucket;
+    let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
@@ -119,7 +126,16 @@ fn text(
         let (expected, sigma, z_score) = (score.expected.0, score.sigma.0, score.z_score.0);
         // The model in force then, if the store still has it: it alone knows how expected comes about.
         let parts = model.filter(|trained| reading.is_some() || trained.model.expected(bucket.start).to_bits() == expected.to_bits());
-        if let Some(trained) = parts {
+        if let (Some(reading), Some(counted)) = (reading, retraced.and_then(|retraced| retraced.counted)) {
+            let (grown, usual) = (number(expected - counted), number(reading.seasonal));
+            writeln!(out, "expected  {} = {} before + growth {grown}", number(expected), number(counted))?;
+            writeln!(
+                out,
+                "growth    {} a bucket = level {} + usual for this time of day {usual}; it is a counter",
+                number(reading.level + reading.seasonal),
+                number(reading.level)
+            )?;
+        } else if let Some(trained) = parts {
             let level = reading.map_or(trained.model.level, |reading| reading.level);
             let seasonal = expected - level;
             writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
@@ -172,11 +188,14 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
         )?,
     }
     let usual = number(reading.drift);
-    writeln!(
-        out,
-        "drift     {drift} = {drift_weight} · {usual} usual drifts (the last hour's deviations) {}",
-        often(reading.drift_divisor, "drifts")
-    )?;
+    match reading.drift {
+        0.0 => writeln!(out, "drift     0: nothing goes on")?,
+        _ => writeln!(
+            out,
+            "drift     {drift} = {drift_weight} · {usual} usual drifts (the last hour's deviations) {}",
+            often(reading.drift_divisor, "drifts")
+        )?,
+    }
     match reading.run {
         0.0 => writeln!(out, "stuck     0: it moves")?,
         run => writeln!(
@@ -213,7 +232,10 @@ fn conclusion(verdict: &Verdict, threshold: f64) -> String {
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
         }
         (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
-        (State::Unscored(_), _) => {
+        (State::Unscored(Unscored::Reset), _) => {
+            "unscored(reset): the counter began anew in this bucket, and what was counted meanwhile is not known".into()
+        }
+        (State::Unscored(Unscored::NoModel), _) => {
             "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
         }
         (state, _) => state.as_str().into(),

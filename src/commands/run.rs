@@ -140,8 +140,8 @@ impl DetectionArgs {
     pub fn request(&self, until: Time, trained_at: Time) -> Result<train::Request> {
         let bucket_width = milliseconds(self.bucket);
         let period = train::Request::period_of(bucket_width)?;
-        let methods = self.method.methods();
-        Ok(train::Request { bucket_width, period, methods, ..train::Request::new(until, trained_at) })
+        let (methods, metric_types) = (self.method.methods(), self.method.metric_types());
+        Ok(train::Request { bucket_width, period, methods, metric_types, ..train::Request::new(until, trained_at) })
     }
 }
 

@@ -200,6 +200,7 @@ fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
         (State::Silenced, ..) => "a silence covers the bucket".to_string(),
         (State::Missing, ..) => "the bucket has no samples any more".to_string(),
         (State::Unscored(Unscored::NoModel), ..) => "no model scores the bucket any more".to_string(),
+        (State::Unscored(Unscored::Reset), ..) => "the counter began anew in the bucket".to_string(),
         (_, Some(score), Some(aggregate)) => {
             let threshold = policy.limits(verdict.bucket.metric).threshold;
             let within = format!("z_score {:.2} is within the threshold of {threshold}", score.z_score.0);

@@ -3,7 +3,7 @@
 use super::statement::{Columns, Shape, Statement, Value};
 use super::{Batch, History, HistoryError, row};
 use crate::series::SeriesName;
-use dataflows::{SeriesId, Time, Track, Verdict};
+use dataflows::{SeriesId, State, Time, Track, Unscored, Verdict};
 use std::collections::HashMap;
 
 /// The state of a series, and the settled verdicts that it does not hold yet.
@@ -58,7 +58,8 @@ pub fn tracked(history: &mut dyn History, source: &str, from: Time, boundary: Ti
     history.verdicts(from, boundary, &mut |verdict| {
         let Some(place) = places.get(&verdict.bucket.series()) else { return };
         let one = &mut tracked[*place];
-        if verdict.score.is_some() && one.track.as_ref().is_none_or(|track| verdict.bucket.start > track.last_start) {
+        let is_part = verdict.score.is_some() || verdict.state == State::Unscored(Unscored::Reset);
+        if is_part && one.track.as_ref().is_none_or(|track| verdict.bucket.start > track.last_start) {
             one.verdicts.push(verdict);
         }
     })?;

@@ -6,7 +6,7 @@
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Method, Model, Seasonal, Time, Tracker};
+use dataflows::{Method, MetricType, Model, Seasonal, Time, Tracker};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -18,6 +18,9 @@ const SECOND: f64 = 1000.0;
 struct Document {
     series: String,
     method: String,
+    /// What it scores; a document that does not say so is of a gauge.
+    #[serde(default)]
+    metric_type: MetricType,
     parameters: Map<String, Value>,
     bucket_seconds: f64,
     period: usize,
@@ -59,6 +62,7 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
     let document = Document {
         series: trained.series.to_string(),
         method: provenance.method.clone(),
+        metric_type: model.metric_type,
         parameters: provenance.parameters.clone(),
         bucket_seconds,
         period,
@@ -101,6 +105,7 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         sigma: document.sigma,
         seasonal,
         method: document.tracker.map_or(Method::StlZscore, Method::SeasonalLevel),
+        metric_type: document.metric_type,
     };
     if model.method.name() != document.method {
         return Err(format!("the method '{}' is not known, or its numbers are missing", document.method));
@@ -154,7 +159,10 @@ mod tests {
     #[test]
     fn a_person_can_read_it() {
         let text = write(&trained("srv-001", 1_769_000_000_000, 42.5)).unwrap();
-        assert!(text.starts_with(r#"{"series":"server:srv-001:cpu_usage_percent","method":"stl_zscore","parameters":{"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"series":"server:srv-001:cpu_usage_percent","method":"stl_zscore","metric_type":"gauge","parameters":{"#),
+            "{text}"
+        );
         assert!(text.contains(r#""trained_until":"2026-01-21T12:53:20Z""#), "{text}");
         assert!(text.contains(r#""level":42.5,"sigma":2.0,"seasonal":{"weekday":["#), "{text}");
     }

@@ -2,12 +2,21 @@
 
 use super::{Provenance, Trained};
 use crate::series::SeriesName;
-use dataflows::{Method, Model, Seasonal, Time};
+use dataflows::{Method, MetricType, Model, Seasonal, Time};
 
 /// A model of `server:ENTITY:cpu_usage_percent`, with a period of 4 and a weekend.
 pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained {
     let seasonal = Seasonal::Weekly { weekday: vec![0.1, 0.2, -0.3, 1.0 / 3.0], weekend: vec![-1.0, 0.0, 1e-7, 2.0] };
-    let model = Model { bucket_width: 300_000, trained_from: 0, trained_until, level, sigma: 2.0, seasonal, method: Method::StlZscore };
+    let model = Model {
+        bucket_width: 300_000,
+        trained_from: 0,
+        trained_until,
+        level,
+        sigma: 2.0,
+        seasonal,
+        method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
+    };
     let parameters = serde_json::json!({ "rounds": 3, "outlier_sigmas": 4.5 }).as_object().cloned().unwrap_or_default();
     let provenance = Provenance {
         method: "stl_zscore".into(),

@@ -60,6 +60,7 @@ impl Args {
         request.window = milliseconds(self.window);
         request.bucket_width = milliseconds(self.bucket);
         request.methods = self.method.methods();
+        request.metric_types = self.method.metric_types();
         request.period = match self.period {
             Some(period) => period,
             None => Request::period_of(request.bucket_width)?,

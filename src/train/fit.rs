@@ -1,6 +1,7 @@
 //! From the grid of one series to its model.
 
 use super::calendar::weekend_correction;
+use super::counter;
 use super::decompose::{OUTLIER_SIGMAS, ROUNDS, decompose};
 use super::grid::Grid;
 use super::method::MethodName;
@@ -14,7 +15,7 @@ use crate::instant;
 use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
 use dataflows::model::weekend_share;
-use dataflows::{Method, Model, Seasonal, Time};
+use dataflows::{Method, MetricType, Model, Seasonal, Time};
 use serde_json::json;
 
 /// Sigma is at least this share of the series' standard deviation, and ...
@@ -51,9 +52,11 @@ pub(super) fn span_min(method: MethodName, request: &Request) -> usize {
 }
 
 fn seasonal_level(series: &SeriesName, grid: &Grid, request: &Request, recent: Option<Time>) -> Result<Trained, Skipped> {
+    let metric_type = request.metric_types.get(&series.metric).copied().unwrap_or_else(|| counter::metric_type(grid));
     let cut = recent.and_then(|recent| promise::cut(grid, recent));
     let grid = cut.as_ref().unwrap_or(grid);
-    let model = tracking::model(grid, request, recent).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+    let model = tracking::model(grid, metric_type, request, recent);
+    let model = model.ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
     let profile = match &model.seasonal {
         Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
         Seasonal::Daily(_) => "daily",
@@ -171,6 +174,7 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         sigma: rounded(sigma, sigma * ROUNDING_SHARE),
         seasonal,
         method: Method::StlZscore,
+        metric_type: MetricType::Gauge,
     }
 }
 

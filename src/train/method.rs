@@ -1,6 +1,7 @@
 //! Which method scores which metric, as it is configured.
 
 use clap::{Args, ValueEnum};
+use dataflows::MetricType;
 use std::collections::BTreeMap;
 
 /// A method by its name.
@@ -32,6 +33,9 @@ pub struct MethodArgs {
     /// Another method for single metrics
     #[arg(long, value_name = "METRIC=METHOD,…", value_parser = metric_method, value_delimiter = ',')]
     pub metric_method: Vec<(String, MethodName)>,
+    /// Metrics that are counters, judged by their growth, or gauges; of others, the history of each series decides
+    #[arg(long, value_name = "METRIC=TYPE,…", value_parser = metric_type, value_delimiter = ',')]
+    pub metric_type: Vec<(String, MetricType)>,
 }
 
 impl Methods {
@@ -52,12 +56,25 @@ impl MethodArgs {
     pub fn methods(&self) -> Methods {
         Methods { general: self.method, by_metric: self.metric_method.iter().cloned().collect() }
     }
+
+    /// The types of metrics that are known.
+    pub fn metric_types(&self) -> BTreeMap<String, MetricType> {
+        self.metric_type.iter().cloned().collect()
+    }
 }
 
 fn metric_method(text: &str) -> Result<(String, MethodName), String> {
     let example = "write it like error_rate=stl_zscore; methods are seasonal_level and stl_zscore";
     let (metric, method) = text.split_once('=').ok_or(example)?;
     Ok((metric.trim().into(), MethodName::from_str(method.trim(), false).map_err(|_| example)?))
+}
+
+fn metric_type(text: &str) -> Result<(String, MetricType), String> {
+    match text.split_once('=').map(|(metric, name)| (metric.trim(), name.trim())) {
+        Some((metric, "counter")) => Ok((metric.into(), MetricType::Counter)),
+        Some((metric, "gauge")) => Ok((metric.into(), MetricType::Gauge)),
+        _ => Err("write it like requests_total=counter; types are counter and gauge".into()),
+    }
 }
 
 #[cfg(test)]

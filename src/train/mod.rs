@@ -2,6 +2,7 @@
 
 mod calendar;
 pub mod command;
+mod counter;
 mod decompose;
 mod fit;
 mod grid;

@@ -1,7 +1,8 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
 use super::{Methods, TrainError};
-use dataflows::Time;
+use dataflows::{MetricType, Time};
+use std::collections::BTreeMap;
 use std::fmt;
 
 const DAY: Time = 86_400_000;
@@ -31,6 +32,8 @@ pub struct Request {
     pub extent: Extent,
     /// How the models are to score.
     pub methods: Methods,
+    /// The types of metrics that are known; of the others, history decides series by series.
+    pub metric_types: BTreeMap<String, MetricType>,
     /// For `stl_zscore` a series needs this many periods between its first and its last bucket. STL needs two.
     pub periods_min: usize,
     /// For `stl_zscore` the share of buckets between the first and the last that must have samples, 0..1.
@@ -43,8 +46,18 @@ pub struct Request {
 impl Request {
     /// Fourteen days of five-minute buckets before `until`, with daily seasons, by the default method.
     pub fn new(until: Time, trained_at: Time) -> Self {
-        let (methods, extent) = (Methods::default(), Extent::All);
-        Self { until, window: 14 * DAY, bucket_width: 300_000, period: 288, extent, methods, periods_min: 2, fill_min: 0.5, trained_at }
+        Self {
+            until,
+            window: 14 * DAY,
+            bucket_width: 300_000,
+            period: 288,
+            extent: Extent::All,
+            methods: Methods::default(),
+            metric_types: BTreeMap::new(),
+            periods_min: 2,
+            fill_min: 0.5,
+            trained_at,
+        }
     }
 
     /// The buckets in a day.

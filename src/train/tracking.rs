@@ -1,5 +1,6 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
+use super::counter::growth;
 use super::grid::Grid;
 use super::promise;
 use super::request::Request;
@@ -8,7 +9,7 @@ use super::rolling::centred_medians;
 use super::seasons::median_of;
 use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
-use dataflows::{Method, Model, Time, Track, Tracker};
+use dataflows::{Method, MetricType, Model, Time, Track, Tracker};
 
 const DAY: Time = 86_400_000;
 
@@ -61,12 +62,12 @@ struct History {
 }
 
 impl History {
-    fn of(grid: &Grid) -> Self {
-        let places: Vec<usize> = (0..grid.values.len()).filter(|i| grid.values[*i].is_finite()).collect();
+    fn of(grid: &Grid, values: &[f64]) -> Self {
+        let places: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_finite()).collect();
         let starts: Vec<Time> = places.iter().map(|i| grid.time(*i)).collect();
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         Self {
-            values: places.iter().map(|i| grid.values[*i]).collect(),
+            values: places.iter().map(|i| values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
             weekend: starts.iter().map(|start| is_weekend(*start)).collect(),
             starts,
@@ -175,8 +176,11 @@ impl History {
 
 /// The model of one series. Its history must not be empty. `recent`: the scales are those of the buckets from there on, and the profile is left out if
 /// these speak against it, since the series was another before.
-pub(super) fn model(grid: &Grid, request: &Request, recent: Option<Time>) -> Option<Model> {
-    let history = History::of(grid);
+pub(super) fn model(grid: &Grid, metric_type: MetricType, request: &Request, recent: Option<Time>) -> Option<Model> {
+    let history = match metric_type {
+        MetricType::Gauge => History::of(grid, &grid.values),
+        MetricType::Counter => History::of(grid, &growth(grid)),
+    };
     let floor = history.floor();
     let (from, seasonal) = (history.scales_from(recent), history.seasonal(floor));
     let mut model = Model {
@@ -187,6 +191,7 @@ pub(super) fn model(grid: &Grid, request: &Request, recent: Option<Time>) -> Opt
         sigma: floor,
         seasonal,
         method: Method::StlZscore,
+        metric_type,
     };
     if recent.is_some() && !history.bears_out(&model, from) {
         model.seasonal = Seasonal::Daily(vec![0.0; history.period]);
@@ -201,6 +206,10 @@ pub(super) fn model(grid: &Grid, request: &Request, recent: Option<Time>) -> Opt
     let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.seasonal_at(*start)));
     promise::prime(&mut tracker, &buckets.collect::<Vec<_>>(), from, grid.width);
     tracker.primed.model = model.trained_until;
+    let last = grid.values.iter().rposition(|value| value.is_finite())?;
+    if metric_type == MetricType::Counter {
+        (tracker.primed.counted, tracker.primed.last_start) = (Some(grid.values[last]), grid.time(last));
+    }
     (model.level, model.sigma) = (tracker.primed.slow, tracker.slow_scale);
     model.method = Method::SeasonalLevel(Box::new(tracker));
     Some(model)

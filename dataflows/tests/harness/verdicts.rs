@@ -4,16 +4,17 @@
 
 use super::WIDTH;
 use dataflows::verdict::Unscored;
-use dataflows::{Bucket, Method, Model, Number, Score, State, Time, Tracker, Verdict};
+use dataflows::{Bucket, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
 use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
-/// behind its mass.
-type Numbers = [f64; 45];
+/// behind its mass; at last what a counter stood at, NaN where there is none.
+type Numbers = [f64; 46];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 45];
+    let mut state = [0.0; 46];
+    state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
         primed.slow,
         primed.fast,
@@ -67,7 +68,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let (slow, fast) = (above - s[0], above - s[1]);
     let spike = if slow * fast > 0.0 { (fast.abs() / tracker.fast_scale).min(300.0) } else { 0.0 };
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
-    let drift = s[2].abs() / tracker.drift_scale;
+    let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
+    let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
     s[3] = if mean == s[4] { s[3] + 1.0 } else { 0.0 };
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
@@ -114,12 +116,25 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                         let now = model.seasonal_at(state[6] as Time);
                         let moved = state[5] - now;
                         (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
-                        state[8..].copy_from_slice(&primed[8..]);
+                        state[8..45].copy_from_slice(&primed[8..45]);
                         state
                     }
                     _ => primed,
                 };
-                let (score, after) = step(before, tracker, bucket.start, mean, model.seasonal_at(bucket.start));
+                let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
+                let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
+                if is_counter && !(mean >= counted) {
+                    let mut after = before;
+                    (after[45], after[6]) = (mean, bucket.start as f64);
+                    (state, followed) = (Some(after), model.trained_until);
+                    return said(None, State::Unscored(Unscored::Reset));
+                }
+                let value = if is_counter { (mean - counted) / steps } else { mean };
+                let (mut score, mut after) = step(before, tracker, bucket.start, value, model.seasonal_at(bucket.start));
+                if is_counter {
+                    (score.expected, score.sigma) = (Number(counted + steps * score.expected.0), Number(steps * score.sigma.0));
+                }
+                after[45] = if is_counter { mean } else { f64::NAN };
                 (score, Some(after))
             }
         };
