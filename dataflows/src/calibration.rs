@@ -81,11 +81,13 @@ pub struct Watch {
     pub promise: Option<Arc<Promise>>,
     /// The start of the bucket at which deviations were found too large; `None` while the promise is kept.
     pub drifting_since: Option<Time>,
+    /// The same of the last time, whether it is over or not.
+    pub broken_at: Option<Time>,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { tally: Tally::default(), square: 1.0, last: 0.0, promise: None, drifting_since: None }
+        Self { tally: Tally::default(), square: 1.0, last: 0.0, promise: None, drifting_since: None, broken_at: None }
     }
 }
 
@@ -149,7 +151,7 @@ impl Watch {
     /// As it goes on under the model whose training ended in this state: what is counted, and since when a series drifts, is not the model's.
     pub fn following(&self, before: Option<&Self>) -> Self {
         let Some(before) = before else { return self.clone() };
-        Self { tally: before.tally, drifting_since: before.drifting_since, ..self.clone() }
+        Self { tally: before.tally, drifting_since: before.drifting_since, broken_at: before.broken_at, ..self.clone() }
     }
 
     /// After the bucket that starts at `start`, whose deviation is in scales of the model.
@@ -161,7 +163,9 @@ impl Watch {
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         let step = (width.max(1) as f64 / DAY as f64).min(1.0 / f64::from(BUCKETS_MIN));
         let square = self.square + step * (square - self.square);
-        Self { tally, square, last: deviation, promise: self.promise.clone(), drifting_since: self.since(start, square) }
+        let drifting_since = self.since(start, square);
+        let broken_at = drifting_since.or(self.broken_at);
+        Self { tally, square, last: deviation, promise: self.promise.clone(), drifting_since, broken_at }
     }
 
     /// Since when the series drifts, now that the mean square is this.
@@ -212,7 +216,8 @@ mod tests {
         let since = drifting.drifting_since.unwrap();
         assert!((288 + 100..288 + 288).contains(&(since / BUCKET)), "seen after {} buckets", since / BUCKET - 288);
         assert_eq!(after(drifting.clone(), 20, 1.9).drifting_since, Some(since), "it goes on since when it began");
-        assert_eq!(after(drifting, 400, 1.0).drifting_since, None);
+        let over = after(drifting, 400, 1.0);
+        assert_eq!((over.drifting_since, over.broken_at), (None, Some(since)));
     }
 
     #[test]

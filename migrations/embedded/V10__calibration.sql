@@ -15,5 +15,6 @@ CREATE TABLE calibration (
     promised_alarms          REAL,
     promised_autocorrelation REAL,
     drifting_since           INTEGER,          -- NULL: at the end of what is counted, the promise is kept
+    broken_at                INTEGER,          -- when a promise was found broken last
     PRIMARY KEY (day, series_id)
 ) WITHOUT ROWID;

@@ -1,6 +1,5 @@
 -- How the promises of models were kept: one row per day of event time and series, over the scored buckets of the day that can change no more. A row is
--- always a whole count, so that it may be written over. Sums are in
--- millionths, scales are those of the model. Rows keep room for their next version: that of today is written over once an hour.
+-- always a whole count, so that it may be written over; it keeps room for its next version. Sums are in millionths, scales are those of the model.
 CREATE TABLE calibration (
     day                      TIMESTAMPTZ      NOT NULL,
     series_id                BIGINT           NOT NULL,
@@ -16,5 +15,6 @@ CREATE TABLE calibration (
     promised_alarms          DOUBLE PRECISION,
     promised_autocorrelation DOUBLE PRECISION,
     drifting_since           TIMESTAMPTZ,               -- NULL: at the end of what is counted, the promise is kept
+    broken_at                TIMESTAMPTZ,               -- when a promise was found broken last
     PRIMARY KEY (day, series_id)
 ) WITH (fillfactor = 50);

@@ -2,7 +2,7 @@
 
 use super::say;
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, History};
+use crate::history::{self, History, calibration};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
@@ -52,7 +52,9 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
     let reading = model.as_ref().and_then(|trained| retrace(&mut *history, &trained.model, &series, &verdict).transpose()).transpose()?;
-    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref(), reading.as_ref())?);
+    let drifting = calibration::drifting(&mut *history)?.into_iter().find(|one| one.name == series && one.since <= start);
+    let since = drifting.map(|one| one.since);
+    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref(), reading.as_ref(), since)?);
     Ok(())
 }
 
@@ -112,6 +114,7 @@ fn text(
     threshold: f64,
     model: Option<&Trained>,
     retraced: Option<&Retraced>,
+    drifting_since: Option<Time>,
 ) -> Result<String> {
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
@@ -160,6 +163,9 @@ fn text(
                 "model     {}, trained on {} buckets from {from} to {until}",
                 trained.provenance.method, trained.provenance.buckets
             )?;
+        }
+        if let Some(since) = drifting_since {
+            writeln!(out, "drifting  since {}: deviations are larger than the model promised", instant::format(since))?;
         }
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold))?;

@@ -16,22 +16,22 @@ const SILENT: Time = 2 * DAY;
 
 /// The columns of the table, in the order in which they are written.
 pub(super) const COLUMNS: &str = "day, series_id, scored, alarms, beyond, squares, products, recent_square, promised_square, promised_high,
-    promised_beyond, promised_alarms, promised_autocorrelation, drifting_since";
+    promised_beyond, promised_alarms, promised_autocorrelation, drifting_since, broken_at";
 
 /// What becomes of the count that was there.
 pub(super) const ON_CONFLICT: &str = "(day, series_id) DO UPDATE SET scored = excluded.scored, alarms = excluded.alarms, beyond = excluded.beyond,
     squares = excluded.squares, products = excluded.products, recent_square = excluded.recent_square, promised_square = excluded.promised_square,
     promised_high = excluded.promised_high, promised_beyond = excluded.promised_beyond, promised_alarms = excluded.promised_alarms,
-    promised_autocorrelation = excluded.promised_autocorrelation, drifting_since = excluded.drifting_since";
+    promised_autocorrelation = excluded.promised_autocorrelation, drifting_since = excluded.drifting_since, broken_at = excluded.broken_at";
 
 const UPSERT: &str = "INSERT INTO calibration (day, series_id, scored, alarms, beyond, squares, products, recent_square, promised_square,
-        promised_high, promised_beyond, promised_alarms, promised_autocorrelation, drifting_since)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        promised_high, promised_beyond, promised_alarms, promised_autocorrelation, drifting_since, broken_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (day, series_id) DO UPDATE SET scored = excluded.scored, alarms = excluded.alarms, beyond = excluded.beyond,
         squares = excluded.squares, products = excluded.products, recent_square = excluded.recent_square,
         promised_square = excluded.promised_square, promised_high = excluded.promised_high, promised_beyond = excluded.promised_beyond,
         promised_alarms = excluded.promised_alarms, promised_autocorrelation = excluded.promised_autocorrelation,
-        drifting_since = excluded.drifting_since";
+        drifting_since = excluded.drifting_since, broken_at = excluded.broken_at";
 
 /// A series whose model's promise is broken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub struct Drifting {
 }
 
 /// The columns of a row, in the order of [`COLUMNS`].
-pub(super) fn values(series: SeriesId, watch: &Watch) -> [Value; 14] {
+pub(super) fn values(series: SeriesId, watch: &Watch) -> [Value; 15] {
     let (tally, promise) = (&watch.tally, watch.promise.as_deref());
     let promised = |number: Option<f64>| Value::from(number);
     [
@@ -61,6 +61,7 @@ pub(super) fn values(series: SeriesId, watch: &Watch) -> [Value; 14] {
         promised(promise.map(|promise| promise.alarms)),
         promised(promise.map(|promise| promise.autocorrelation)),
         Value::some_time(watch.drifting_since),
+        Value::some_time(watch.broken_at),
     ]
 }
 
@@ -83,10 +84,10 @@ pub(super) fn sweep(batch: &Batch) -> Option<Statement> {
 pub fn drifting(history: &mut dyn History) -> Result<Vec<Drifting>, HistoryError> {
     let newest = history.select(&Statement { sql: "SELECT max(day) FROM calibration", values: Vec::new() }, &[Shape::Time])?;
     let Some(newest) = newest.into_iter().next().and_then(|mut columns| columns.time()) else { return Ok(Vec::new()) };
-    let sql = "SELECT series.entity_type, series.entity_id, series.metric, now.drifting_since
-        FROM calibration AS now JOIN series ON series.series_id = now.series_id
-        WHERE now.day > $1 AND now.drifting_since IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM calibration AS later WHERE later.day > now.day AND later.series_id = now.series_id)";
+    let sql = "SELECT series.entity_type, series.entity_id, series.metric, latest.drifting_since
+        FROM calibration AS latest JOIN series ON series.series_id = latest.series_id
+        WHERE latest.day > $1 AND latest.drifting_since IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM calibration AS later WHERE later.day > latest.day AND later.series_id = latest.series_id)";
     let query = Statement { sql, values: vec![Value::time(newest - SILENT)] };
     let read = |mut columns: Columns| {
         let mut text = || columns.text().unwrap_or_default();
@@ -104,7 +105,7 @@ pub fn drifting(history: &mut dyn History) -> Result<Vec<Drifting>, HistoryError
 /// # Errors
 /// A history that cannot be read.
 pub fn breaks(history: &mut dyn History, from: Time, until: Time) -> Result<HashMap<SeriesId, Time>, HistoryError> {
-    let sql = "SELECT series_id, max(drifting_since) FROM calibration WHERE day > $1 AND drifting_since >= $2 AND drifting_since < $3
+    let sql = "SELECT series_id, max(broken_at) FROM calibration WHERE day > $1 AND broken_at >= $2 AND broken_at < $3
         GROUP BY series_id";
     let query = Statement { sql, values: vec![Value::time(from - DAY), Value::time(from), Value::time(until)] };
     let rows = history.select(&query, &[Shape::Integer, Shape::Time])?;

@@ -68,7 +68,8 @@ impl<'a> Committer<'a> {
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
         let tracked = restored.tracked.iter().filter(|one| one.track.as_ref().is_some_and(|track| track.watch.drifting_since.is_some()));
-        let drifting = tracked.map(|one| one.name.id());
+        let drifting: HashSet<SeriesId> = tracked.map(|one| one.name.id()).collect();
+        statistics.drifting.store(drifting.len() as u64, Ordering::Relaxed);
         Ok(Self {
             job,
             history,
@@ -81,7 +82,7 @@ impl<'a> Committer<'a> {
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
             silences: (restored.silences.clone(), Instant::now()),
             minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
-            drifting: drifting.collect(),
+            drifting,
             statistics,
             observer,
             stop,

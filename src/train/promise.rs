@@ -52,7 +52,7 @@ pub(super) fn prime(tracker: &mut Tracker, buckets: &[(Time, f64, f64)], from: u
     let least = tally.mean_square() * (1.0 + HIGH_SHARE / days.sqrt());
     let high = interpolated_quantile(&squares, HIGH).unwrap_or(1.0).max(least);
     let promise = Some(Arc::new(Promise::of(&tally, high)));
-    let watch = Watch { promise, tally: Tally::default(), drifting_since: None, ..track.watch };
+    let watch = Watch { promise, tally: Tally::default(), drifting_since: None, broken_at: None, ..track.watch };
     tracker.primed = Track { watch, ..track };
 }
 

@@ -192,7 +192,7 @@ fn write_calibration(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault
     if batch.calibration.is_empty() {
         return Ok(());
     }
-    let mut rows = Rows::new(14);
+    let mut rows = Rows::new(15);
     for ((_, series), watch) in &batch.calibration {
         rows.row();
         calibration::values(*series, watch).iter().for_each(|value| rows.value(value));
