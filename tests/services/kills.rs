@@ -47,7 +47,7 @@ fn twenty_kills_change_nothing() {
             FROM buckets JOIN tracks USING (series_id) WHERE bucket_start <= last_start AND state IN ('normal', 'anomalous') GROUP BY 1, 2) AS told
         FULL JOIN calibration USING (series_id, day)
         WHERE (told.scored, told.alarms) IS DISTINCT FROM (calibration.scored, calibration.alarms)";
-    assert!(shaken.number("SELECT count(*) FROM calibration WHERE scored > 1") > 100);
+    assert!(shaken.number("SELECT count(*) FROM calibration WHERE scored > 0") > 100);
     assert_eq!(shaken.number(differing), 0);
     assert!(interrupted > KILLS / 4, "only {interrupted} of {KILLS} kills found the process alive");
     let (shaken, scored) = (relation(&shaken.url()), relation(&scored.url()));
