@@ -108,12 +108,15 @@ pub struct RunArgs {
     /// Stores no raw events, only buckets
     #[arg(long)]
     pub no_raw: bool,
-    /// Answers /livez and /readyz at this address [default: 127.0.0.1:8080 where it is free, of several processes the first]
+    /// Serves the page, /api/v1, /metrics, /livez and /readyz at this address [default: 127.0.0.1:8080 where it is free, of several processes the first]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// Starts no web server
     #[arg(long)]
     pub no_page: bool,
+    /// A file with the token that changes by the page need where it is served to other machines [default: TIDEWATCH_TOKEN itself]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
     #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,
@@ -232,7 +235,17 @@ impl DetectionArgs {
 
 /// A command line's TIME as a flag's value.
 pub fn time(text: &str) -> Result<Time, String> {
-    instant::argument(text)
+    let Some(shift) = text.strip_prefix("now") else {
+        return instant::parse(text)
+            .ok_or_else(|| format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z, now, now-2h or now+30m"));
+    };
+    let by = |text: &str| duration(text).map(milliseconds);
+    match (shift.strip_prefix('+'), shift.strip_prefix('-')) {
+        (Some(later), _) => Ok(instant::now() + by(later)?),
+        (_, Some(earlier)) => Ok(instant::now() - by(earlier)?),
+        _ if shift.is_empty() => Ok(instant::now()),
+        _ => Err(format!("'{text}' is not a time: write now, now-2h or now+30m")),
+    }
 }
 
 /// The variable that stands for a flag: `TIDEWATCH_IDLE_TIMEOUT` for `idle-timeout`.

@@ -4,7 +4,7 @@ use crate::history::Change;
 use crate::history::incident::NamedIncident;
 use crate::instant;
 use crate::number::number;
-use crate::run::{Observer, Statistics};
+use crate::run::{Activity, Observer, Statistics};
 use crate::series::SeriesName;
 use dataflows::{Incident, Provisional, Scope, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -224,17 +224,20 @@ fn status(statistics: &Statistics, rate: f64) -> String {
     line
 }
 
-/// A progress bar of records, for the parts that people wait for; nothing where standard error is no terminal.
-pub fn record_bar(what: &'static str, total: Option<u64>, statistics: &Statistics, over: &AtomicBool) {
+/// A progress bar of records, for the parts that people wait for; nothing where standard error is no terminal. Those who ask `shown` see it as well.
+pub fn record_bar(what: &'static str, total: Option<u64>, statistics: &Statistics, over: &AtomicBool, shown: &Statistics) {
     let bar = match total {
         Some(total) => ProgressBar::new(total).with_style(style("{prefix} {bar:40} {human_pos} of {human_len} records, {eta} left")),
         None => ProgressBar::new_spinner().with_style(style("{prefix} {spinner} {human_pos} records, {per_sec}")),
     };
     let bar = bar.with_prefix(what);
     while !over.load(Ordering::Relaxed) {
-        bar.set_position(statistics.records.get());
+        let done = statistics.records.get();
+        bar.set_position(done);
+        shown.set_activity(Some(Activity { what, unit: "records", done, total }));
         std::thread::sleep(Duration::from_millis(20));
     }
+    shown.set_activity(None);
     bar.finish_and_clear();
 }
 

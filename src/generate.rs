@@ -29,7 +29,7 @@ pub struct SimulationArgs {
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub seed: u64,
     /// Where the simulated backfill ends and the live part begins, like 2026-01-19T00:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", value_parser = instant::argument)]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
     pub start: Option<Time>,
     /// How much simulated history comes before, one record per entity and five minutes
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]

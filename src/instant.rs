@@ -22,11 +22,6 @@ pub fn now() -> Time {
     Utc::now().timestamp_millis()
 }
 
-/// A command line's TIME: RFC 3339, for clap.
-pub fn argument(text: &str) -> Result<Time, String> {
-    parse(text).ok_or_else(|| format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,7 +63,8 @@ impl History for Rows {
         unreachable!("the trainer only reads rows")
     }
     fn select(&mut self, _: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
-        unreachable!("the trainer only reads rows")
+        // Nobody has labelled an incident.
+        Ok(Vec::new())
     }
     fn execute(&mut self, _: &[Statement]) -> Result<u64, HistoryError> {
         unreachable!("the trainer only reads rows")

@@ -10,6 +10,7 @@ use crate::instant;
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{Models, Trained};
+use crate::run::Statistics;
 use crate::series::SeriesName;
 use crate::source::Source;
 use crate::source::file::Files;
@@ -150,7 +151,7 @@ fn aggregate(
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
     let job = arguments.detection.job(input.source(), kinds);
-    let records = run_quietly(job, &arguments.workers, history, models, (what, None), stop)?;
+    let records = run_quietly(job, &arguments.workers, history, models, (what, None), &Statistics::default(), stop)?;
     if stop.load(Ordering::Relaxed) {
         bail!("interrupted; nothing was written");
     }

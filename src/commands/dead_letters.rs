@@ -4,7 +4,7 @@ use super::say;
 use crate::cli::{EMBEDDED, time};
 use crate::history::{self, EVENT, LetterFilter, StoredLetter};
 use crate::instant;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use dataflows::Time;
 use indicatif::HumanCount;
@@ -35,7 +35,7 @@ pub struct DeadLettersArgs {
 /// Prints how many records were refused for which reason, then the letters.
 ///
 /// # Errors
-/// A history that cannot be read.
+/// A history that cannot be read, or a reason for which nothing was refused.
 pub fn dead_letters(arguments: &DeadLettersArgs) -> Result<()> {
     let mut history = history::open(super::existing(&arguments.history)?)?;
     let filter = LetterFilter {
@@ -44,7 +44,13 @@ pub fn dead_letters(arguments: &DeadLettersArgs) -> Result<()> {
         until: arguments.to.unwrap_or(Time::MAX),
         limit: arguments.limit,
     };
-    let mut text = totals(&history.outcomes()?);
+    let outcomes = history.outcomes()?;
+    if let Some(reason) = arguments.reason.as_ref().filter(|reason| !outcomes.contains_key(*reason)) {
+        let known: Vec<&str> = outcomes.keys().map(String::as_str).filter(|known| *known != EVENT).collect();
+        let known = if known.is_empty() { "nothing was refused at all".to_string() } else { format!("reasons here: {}", known.join(", ")) };
+        bail!("no record was refused as '{reason}'; {known}");
+    }
+    let mut text = totals(&outcomes);
     history.letters(&filter)?.iter().for_each(|stored| text += &told(stored));
     say(text.trim_end());
     Ok(())

@@ -1,6 +1,6 @@
 //! `tidewatch explain`: the arithmetic behind one verdict.
 
-use super::say;
+use super::{in_short, say};
 use crate::cli::{EMBEDDED, time};
 use crate::history::{self, History, calibration};
 use crate::instant;
@@ -49,13 +49,29 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let series = find(&mut *history, arguments)?;
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
-    let verdict = history.verdict(&series, start)?.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
-    let reading = model.as_ref().and_then(|trained| retrace(&mut *history, &trained.model, &series, &verdict).transpose()).transpose()?;
-    let drifting = calibration::drifting(&mut *history)?.into_iter().find(|one| one.name == series && one.since <= start);
-    let since = drifting.map(|one| one.since);
-    say(&text(&series, &verdict, width, arguments.threshold, model.as_ref(), reading.as_ref(), since)?);
+    let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
+    say(&words.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?);
     Ok(())
+}
+
+/// The arithmetic behind the verdict on the bucket that starts at `start`, as the command and the page say it; `None` where there is no such bucket.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn words(
+    history: &mut dyn History,
+    series: &SeriesName,
+    start: Time,
+    width: Time,
+    threshold: f64,
+    model: Option<&Trained>,
+) -> Result<Option<String>> {
+    let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
+    let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
+    let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
+    let since = drifting.map(|one| one.since);
+    text(series, &verdict, width, threshold, model, retraced.as_ref(), since).map(Some)
 }
 
 /// The arithmetic of a bucket, and what a counter stood at before it.
@@ -119,6 +135,9 @@ fn text(
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
+    if let Some(sentence) = in_short::sentence(verdict, reading) {
+        writeln!(out, "in short  {sentence}")?;
+    }
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
     if let Some(aggregate) = bucket.aggregate {
         let spread = format!("between {} and {}, stddev {}", number(aggregate.min.0), number(aggregate.max.0), number(aggregate.stddev.0));

@@ -22,19 +22,23 @@ pub struct IncidentsArgs {
     /// ...and before this
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<Time>,
+    /// Only those that are still open
+    #[arg(long, conflicts_with = "withdrawn")]
+    open: bool,
     /// Those that were withdrawn as well, with the reason
     #[arg(long)]
     withdrawn: bool,
 }
 
-/// Prints a line per incident, oldest first.
+/// Prints a line per incident, oldest first: its first and its last bucket of evidence, and what it comes to.
 ///
 /// # Errors
 /// A history that cannot be read.
 pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let mut history = history::open(super::existing(&arguments.history)?)?;
     let rows = incident::incidents(&mut *history, arguments.from.unwrap_or(Time::MIN), arguments.to.unwrap_or(Time::MAX))?;
-    let shown = rows.iter().filter(|row| arguments.withdrawn || row.status != "withdrawn");
+    let shown =
+        rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
     shown.for_each(|row| say(&line(row)));
     Ok(())
 }
@@ -48,8 +52,9 @@ fn line(row: &IncidentRow) -> String {
     );
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
     format!(
-        "{}  {:<9} {:<8}  {}  {}, {} anomalous and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
+        "{} to {}  {:<9} {:<8}  {}  {}, {} anomalous and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
         instant::format(row.opened),
+        instant::format(row.last),
         row.status,
         row.severity,
         reach(row),

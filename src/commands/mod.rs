@@ -5,6 +5,7 @@ pub mod check;
 pub mod dead_letters;
 pub mod digest;
 pub mod explain;
+mod in_short;
 pub mod incidents;
 pub mod models;
 pub mod run;

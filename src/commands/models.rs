@@ -4,13 +4,16 @@ use super::say;
 use crate::cli::EMBEDDED;
 use crate::history::{self, calibration};
 use crate::instant;
-use crate::models::{self, Models};
+use crate::models::{self, Models, Trained};
 use crate::number::number;
 use crate::series::SeriesName;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use dataflows::Time;
 use std::collections::BTreeMap;
+
+/// A rollback names so many series.
+const SHOWN: usize = 10;
 
 /// Which models, and what of them.
 #[derive(Clone, Debug, Args)]
@@ -36,16 +39,29 @@ enum Action {
         /// For example server:srv-001:cpu_usage_percent
         series: String,
     },
+    /// Goes back to the models before the newest, which score from the first bucket after the newest one's training on
+    ///
+    /// A second rollback takes the first one back. The next training makes new models: stop it first if it is to blame.
+    #[command(after_help = "Example: tidewatch models rollback server:srv-001:cpu_usage_percent")]
+    Rollback {
+        /// For example server:srv-001:cpu_usage_percent
+        #[arg(required_unless_present = "all")]
+        series: Vec<String>,
+        /// Of all series that have a model before the newest
+        #[arg(long, conflicts_with = "series")]
+        all: bool,
+    },
 }
 
-/// Lists models, or shows one.
+/// Lists models, shows one, or goes back to those before.
 ///
 /// # Errors
-/// A store that cannot be reached, or a series without a model.
+/// A store that cannot be reached, or a series without a model or without one before it.
 pub fn models(arguments: &ModelsArgs) -> Result<()> {
     let mut models = models::open(super::existing(&arguments.models)?)?;
     match &arguments.action {
         Action::List => list(&mut *models, &drifting(arguments)?),
+        Action::Rollback { series, .. } => rollback(&mut *models, series),
         Action::Show { series } => {
             let name: SeriesName = series.parse().map_err(|problem: String| anyhow!(problem))?;
             let trained =
@@ -91,4 +107,40 @@ fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>) -> Resul
     }
     say(&format!("{} models, generation {generation}", trained.len()));
     Ok(())
+}
+
+/// Pushes the model before the newest again, of some series or, where none is named, of all that have one.
+fn rollback(models: &mut dyn Models, series: &[String]) -> Result<()> {
+    let names: Vec<SeriesName> =
+        series.iter().map(|name| name.parse()).collect::<Result<_, String>>().map_err(|problem| anyhow!(problem))?;
+    let (mut trained, _) = models.load()?;
+    trained.retain(|one| names.is_empty() || names.contains(&one.series));
+    trained.sort_by(|one, other| (&one.series, one.model.trained_until).cmp(&(&other.series, other.model.trained_until)));
+    let pairs = trained.windows(2).filter(|pair| pair[0].series == pair[1].series);
+    let restored: Vec<Trained> = pairs.map(|pair| again(&pair[0], &pair[1])).collect();
+    if let Some(name) = names.iter().find(|name| restored.iter().all(|one| one.series != **name)) {
+        bail!("there is no model of {name} before the newest; nothing was changed");
+    }
+    if restored.is_empty() {
+        bail!("no series has a model before the newest; nothing was changed");
+    }
+    let generation = models.push(&restored)?;
+    restored.iter().take(SHOWN).for_each(|one| {
+        let since = instant::format(one.model.trained_until);
+        say(&format!("{}  trained from {} again, for buckets since {since}", one.series, instant::format(one.model.trained_from)));
+    });
+    if restored.len() > SHOWN {
+        say("…");
+    }
+    say(&format!("{} models rolled back, generation {generation}", restored.len()));
+    Ok(())
+}
+
+/// The earlier model once more, in force after the newest: what was scored before is not touched, and the newest is kept as the one before.
+fn again(earlier: &Trained, newest: &Trained) -> Trained {
+    let mut again = earlier.clone();
+    again.model.trained_until = newest.model.trained_until + newest.model.bucket_width;
+    let was = instant::format(earlier.model.trained_until);
+    again.provenance.parameters.entry("rolled_back_to").or_insert_with(|| was.into());
+    again
 }

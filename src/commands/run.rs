@@ -6,9 +6,9 @@ use crate::console::{Console, record_bar};
 use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
-use crate::run::{Job, Statistics, Unobserved};
+use crate::run::{Activity, Job, Statistics, Unobserved};
 use crate::secret::redacted;
-use crate::serve::Server;
+use crate::serve::{Server, Shown};
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
@@ -57,7 +57,18 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
 /// The web server, unless it is not wanted. Where several processes share a machine and their flags, one address is enough.
 fn serve(arguments: &RunArgs, statistics: &Arc<Statistics>) -> Result<Option<Server>> {
     let wanted = !arguments.no_page && (arguments.listen.is_some() || arguments.workers.process == 0);
-    Ok(if wanted { serve::start(arguments.listen.as_deref(), statistics)? } else { None })
+    let timing = arguments.detection.timing();
+    let shown = Shown {
+        statistics,
+        history: &arguments.history,
+        models: &arguments.models,
+        policy: arguments.detection.policy.policy(&timing),
+        bucket_width: timing.bucket_width,
+        token_file: arguments.token_file.as_deref(),
+        explain: super::explain::words,
+        take_apart: train::take_apart,
+    };
+    Ok(if wanted { serve::start(arguments.listen.as_deref(), shown)? } else { None })
 }
 
 fn log(
@@ -155,12 +166,13 @@ pub fn run_quietly(
     history: &mut dyn History,
     models: Option<Box<dyn Models>>,
     (what, total): (&'static str, Option<u64>),
+    shown: &Statistics,
     stop: &Arc<AtomicBool>,
 ) -> Result<u64> {
     let timely = workers.config()?;
     let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| record_bar(what, total, &statistics, &over));
+        scope.spawn(|| record_bar(what, total, &statistics, &over, shown));
         let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
         over.store(true, Ordering::Relaxed);
         outcome
@@ -231,7 +243,7 @@ fn retrain(arguments: &RunArgs, every: Duration, statistics: &Statistics, over: 
         looked_at = Instant::now();
         // Up to where buckets are complete; a model of times to come would score nothing now.
         let Some(until) = statistics.horizon() else { continue };
-        match train_once(arguments, until, extent) {
+        match train_once(arguments, until, extent, statistics) {
             Ok(report) if report.total > 0 => tracing::info!("{}", report.to_string().lines().next().unwrap_or_default()),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "training failed; detection goes on with the last models"),
@@ -239,14 +251,22 @@ fn retrain(arguments: &RunArgs, every: Duration, statistics: &Statistics, over: 
     }
 }
 
-/// Trains all or some series on everything before `until`.
+/// Trains all or some series on everything before `until`; those who ask `shown` see how far it is.
 ///
 /// # Errors
 /// A store that cannot be reached.
-pub fn train_once(arguments: &RunArgs, until: dataflows::Time, extent: Extent) -> Result<train::Report> {
+pub fn train_once(arguments: &RunArgs, until: dataflows::Time, extent: Extent, shown: &Statistics) -> Result<train::Report> {
     let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
     let request = train::Request { extent, ..arguments.detection.request(until, crate::instant::now())? };
-    Ok(train::train(&mut *history, &mut *models, &request, &mut train::command::progress_bar())?)
+    let mut bar = train::command::progress_bar();
+    let mut show = |progress: train::Progress| {
+        bar(progress);
+        let (done, total) = (progress.done as u64, Some(progress.total as u64));
+        shown.set_activity(Some(Activity { what: "training", unit: "series", done, total }));
+    };
+    let outcome = train::train(&mut *history, &mut *models, &request, &mut show);
+    shown.set_activity(None);
+    Ok(outcome?)
 }
 
 impl WorkerArgs {

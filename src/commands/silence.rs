@@ -1,7 +1,7 @@
 //! `tidewatch silence`: deviations that are expected.
 
 use super::say;
-use crate::cli::{EMBEDDED, time};
+use crate::cli::{EMBEDDED, milliseconds, time};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{self, History};
 use crate::instant;
@@ -9,12 +9,11 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use dataflows::Time;
 use dataflows::silence::fits;
+use std::time::Duration;
 
 /// What to do with silences.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Example: tidewatch silence add --entity srv-0* --from 2026-01-19T10:00:00Z --to 2026-01-19T12:00:00Z --reason upgrade"
-)]
+#[command(after_help = "Example: tidewatch silence add --entity 'srv-0*' --for 2h --reason upgrade")]
 pub struct SilenceArgs {
     #[command(subcommand)]
     action: Action,
@@ -34,11 +33,14 @@ enum Action {
         #[arg(long, value_name = "NAME")]
         metric: Option<String>,
         /// The first moment
-        #[arg(long, value_name = "TIME", value_parser = time)]
+        #[arg(long, value_name = "TIME", value_parser = time, default_value = "now")]
         from: Time,
         /// The end, exclusive
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        to: Time,
+        #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "length")]
+        to: Option<Time>,
+        /// How long, instead of --to
+        #[arg(long = "for", value_name = "DURATION", value_parser = crate::cli::some_duration, conflicts_with = "to")]
+        length: Option<Duration>,
         /// Why, for those who come later
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
@@ -59,8 +61,9 @@ enum Action {
 pub fn silence(arguments: &SilenceArgs) -> Result<()> {
     let mut history = history::open(super::existing(&arguments.history)?)?;
     match &arguments.action {
-        Action::Add { entity, metric, from, to, reason } => {
-            let row = SilenceRow { id: 0, entity: entity.clone(), metric: metric.clone(), from: *from, until: *to, reason: reason.clone() };
+        Action::Add { entity, metric, from, to, length, reason } => {
+            let until = to.unwrap_or_else(|| from + length.map_or(0, milliseconds));
+            let row = SilenceRow { id: 0, entity: entity.clone(), metric: metric.clone(), from: *from, until, reason: reason.clone() };
             add(&mut *history, &row)
         }
         Action::List => {

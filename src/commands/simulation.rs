@@ -43,7 +43,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let position = history.position(&simulator.identity(), Time::MIN)?;
     let was_backfilled = is_backfilled(&simulator, &position)?;
     if !was_backfilled {
-        backfill(arguments, &simulator, &mut *history, kinds.clone(), stop)?;
+        backfill(arguments, &simulator, &mut *history, kinds.clone(), (statistics, stop))?;
     }
     if stop.load(Ordering::Relaxed) {
         return Ok(());
@@ -51,7 +51,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     // One process trains, as only one reads models. A run may have ended between its backfill and the first complete push.
     let trains = arguments.workers.process == 0;
     if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
-        for line in train_once(arguments, simulator.start(), Extent::All)?.to_string().lines() {
+        for line in train_once(arguments, simulator.start(), Extent::All, statistics)?.to_string().lines() {
             tracing::info!("{line}");
         }
     }
@@ -98,7 +98,13 @@ fn is_backfilled(simulator: &Simulator, position: &Position) -> Result<bool> {
     Ok(simulator.partitions()?.iter().all(|partition| reached(&partition.name) >= simulator.backfill_end_offset(partition.id)))
 }
 
-fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn History, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+fn backfill(
+    arguments: &RunArgs,
+    simulator: &Simulator,
+    history: &mut dyn History,
+    kinds: Kinds,
+    (statistics, stop): (&Statistics, &Arc<AtomicBool>),
+) -> Result<()> {
     let part = simulator.backfill();
     let total = part.records().unwrap_or(0);
     tracing::info!(
@@ -108,7 +114,7 @@ fn backfill(arguments: &RunArgs, simulator: &Simulator, history: &mut dyn Histor
         instant::format(part.start())
     );
     let job = Job { log_continues: true, ..job(arguments, Arc::new(part), true, kinds) };
-    run_quietly(job, &arguments.workers, history, None, ("backfill", Some(total)), stop)?;
+    run_quietly(job, &arguments.workers, history, None, ("backfill", Some(total)), statistics, stop)?;
     Ok(())
 }
 

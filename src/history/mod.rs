@@ -7,6 +7,7 @@ mod anomaly;
 pub mod calibration;
 mod embedded;
 pub mod incident;
+pub mod label;
 mod ledger;
 mod migration;
 pub mod minute;
@@ -15,6 +16,7 @@ mod row;
 pub mod silence;
 pub mod statement;
 pub mod track;
+pub mod view;
 mod wide;
 
 use crate::series::SeriesName;

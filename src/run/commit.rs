@@ -109,6 +109,7 @@ impl<'a> Committer<'a> {
             }
         };
         self.statistics.health.note(Part::History, 0, None);
+        self.statistics.commit_seconds.add(took);
         self.announce(&batch);
         self.count_drifting(&batch);
         self.minute.count(&batch, took);
@@ -322,11 +323,15 @@ impl<'a> Committer<'a> {
             }
             count.verdicts.add(1);
             count.revisions.add(u64::from(change.old.is_some()));
+            let is_anomalous = |verdict: Option<Verdict>| verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
+            count.withdrawn.add(u64::from(is_anomalous(change.old) && !is_anomalous(change.new)));
             match change.new.map(|verdict| verdict.state) {
                 Some(State::Anomalous) => count.anomalies.add(1),
                 Some(State::Missing) => count.missing.add(1),
                 Some(State::Unscored(_)) => count.unscored.add(1),
-                _ => {}
+                Some(State::Silenced) => count.silenced.add(1),
+                Some(State::Normal) => count.normal.add(1),
+                None => {}
             }
             let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
             if let Some(name) = bucket.and_then(|bucket| self.directory.name(bucket.entity, bucket.metric)) {

@@ -4,6 +4,7 @@ mod census;
 mod commit;
 mod feed;
 mod health;
+mod histogram;
 mod in_flight;
 mod intake;
 mod ledger;
@@ -18,7 +19,8 @@ mod stretch;
 mod worker;
 
 pub use health::{Absence, Health, Part, Stage};
-pub use statistics::Statistics;
+pub use histogram::BOUNDS;
+pub use statistics::{Activity, Statistics};
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
 use crate::history::silence::{self, SilenceRow};

@@ -1,6 +1,7 @@
 //! What a run counts, for the status line, the summary and the server.
 
 use super::health::Health;
+use super::histogram::Histogram;
 use crate::history::{EVENT, Outcome};
 use dataflows::Time;
 use std::collections::BTreeMap;
@@ -23,6 +24,19 @@ impl Counter {
     }
 }
 
+/// Work before the watching, or beside it, that people wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// `backfill` or `training`.
+    pub what: &'static str,
+    /// What is counted: `records` or `series`.
+    pub unit: &'static str,
+    /// So many are done...
+    pub done: u64,
+    /// ...of so many; `None` where that is not known.
+    pub total: Option<u64>,
+}
+
 /// The counters of one run in one process, and what it cannot reach.
 #[derive(Debug)]
 pub struct Statistics {
@@ -34,14 +48,22 @@ pub struct Statistics {
     pub verdicts: Counter,
     /// Verdicts that took the place of an earlier one.
     pub revisions: Counter,
+    /// Buckets as they should be.
+    pub normal: Counter,
     /// Anomalies committed.
     pub anomalies: Counter,
     /// Buckets of series that fell silent.
     pub missing: Counter,
     /// Buckets without a model.
     pub unscored: Counter,
+    /// Deviations that a silence covers.
+    pub silenced: Counter,
+    /// Anomalies that a revision took back.
+    pub withdrawn: Counter,
     /// Transactions.
     pub commits: Counter,
+    /// How long they took.
+    pub commit_seconds: Histogram,
     /// Events left out because their partition had been idle for longer than the lateness.
     pub behind: Counter,
     /// The generation of the models in use.
@@ -52,6 +74,7 @@ pub struct Statistics {
     pub health: Health,
     /// Records refused, by reason, as far as they were counted by their partitions.
     refused: Mutex<BTreeMap<String, u64>>,
+    activity: Mutex<Option<Activity>>,
     /// The models in use, and where the trainings of the oldest and of the newest of them ended.
     trained: Mutex<(u64, Option<(Time, Time)>)>,
     horizon: AtomicI64,
@@ -64,15 +87,20 @@ impl Default for Statistics {
             dead_letters: Counter::default(),
             verdicts: Counter::default(),
             revisions: Counter::default(),
+            normal: Counter::default(),
             anomalies: Counter::default(),
             missing: Counter::default(),
             unscored: Counter::default(),
+            silenced: Counter::default(),
+            withdrawn: Counter::default(),
             commits: Counter::default(),
+            commit_seconds: Histogram::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
             drifting: AtomicU64::new(0),
             health: Health::default(),
             refused: Mutex::default(),
+            activity: Mutex::default(),
             trained: Mutex::default(),
             horizon: AtomicI64::new(Time::MIN),
         }
@@ -103,6 +131,21 @@ impl Statistics {
     pub fn refusals(&self) -> String {
         let refused = self.refused.lock().expect("no holder panics");
         refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The number of refused records by reason.
+    pub fn refused(&self) -> BTreeMap<String, u64> {
+        self.refused.lock().expect("no holder panics").clone()
+    }
+
+    /// Says what people wait for, or `None` when that is over.
+    pub fn set_activity(&self, activity: Option<Activity>) {
+        *self.activity.lock().expect("no holder panics") = activity;
+    }
+
+    /// What people wait for.
+    pub fn activity(&self) -> Option<Activity> {
+        *self.activity.lock().expect("no holder panics")
     }
 
     /// Takes note of the models in use, one per series, by the ends of their trainings.

@@ -1,19 +1,48 @@
 //! What can be asked for, and what answers.
 
-use crate::instant;
-use crate::run::{Absence, Stage, Statistics};
-use axum::extract::State;
+use super::pulse::{Away, Beat};
+use super::{Site, curve, guard, incidents, metrics, overview, page, pulse, silences};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// The largest body: nobody has much to say.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
 /// All routes.
-pub fn router(statistics: Arc<Statistics>) -> Router {
-    Router::new().route("/livez", get(alive)).route("/readyz", get(ready)).with_state(statistics)
+pub fn router(site: Arc<Site>) -> Router {
+    let asked = Router::new()
+        .route("/livez", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/openapi.json", get(page::description))
+        .route("/api/v1/overview", get(overview::overview))
+        .route("/api/v1/events", get(pulse::events))
+        .route("/api/v1/heatmap", get(overview::heatmap))
+        .route("/api/v1/series", get(overview::names))
+        .route("/api/v1/series/{series}", get(curve::curve))
+        .route("/api/v1/incidents", get(overview::incidents))
+        .route("/api/v1/incidents/{id}", get(incidents::incident))
+        .route("/api/v1/incidents/{id}/label", put(incidents::set_label))
+        .route("/api/v1/incidents/{id}/expected", post(incidents::expect))
+        .route("/api/v1/silences", get(silences::list).post(silences::add))
+        .route("/api/v1/silences/{id}", delete(silences::remove));
+    let seen = asked
+        .route("/", get(page::overview))
+        .route("/series", get(page::names))
+        .route("/series/{series}", get(page::series))
+        .route("/series/{entity}/{metric}", get(page::series))
+        .route("/incidents/{id}", get(page::incident))
+        .route("/silences", get(page::silences))
+        .route("/assets/{name}", get(page::asset))
+        .fallback(page::absent);
+    seen.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).layer(from_fn_with_state(Arc::clone(&site), guard::guard)).with_state(site)
 }
 
 /// `GET /livez`: that somebody answers is the answer. A run that waits for a service is alive: to restart it would mend nothing.
@@ -22,8 +51,8 @@ async fn alive() -> &'static str {
 }
 
 /// `GET /readyz`: 200 while the run watches and everything that it needs is there, 503 while it is not so; why, in JSON.
-async fn ready(State(statistics): State<Arc<Statistics>>) -> Response {
-    let readiness = Readiness::of(&statistics);
+async fn ready(State(site): State<Arc<Site>>) -> Response {
+    let readiness = Readiness::of(&site);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
 }
@@ -37,31 +66,14 @@ struct Readiness {
     away: Vec<Away>,
     /// The common watermark that was committed last; `null` before the first.
     watermark: Option<String>,
-}
-
-/// What cannot be reached.
-#[derive(Serialize)]
-struct Away {
-    what: &'static str,
-    since: String,
-    reason: String,
-}
-
-impl From<Absence> for Away {
-    fn from(absence: Absence) -> Self {
-        Self { what: absence.what.as_str(), since: instant::format(absence.since), reason: absence.reason }
-    }
+    /// How far it is behind the wall clock; less than 0 where a simulated clock is ahead.
+    lag_seconds: Option<f64>,
 }
 
 impl Readiness {
-    fn of(statistics: &Statistics) -> Self {
-        let (stage, away) = (statistics.health.stage(), statistics.health.away());
-        Self {
-            ready: stage == Stage::Watching && away.is_empty(),
-            stage: stage.as_str(),
-            away: away.into_iter().map(Away::from).collect(),
-            watermark: statistics.horizon().map(instant::format),
-        }
+    fn of(site: &Site) -> Self {
+        let Beat { ready, stage, away, watermark, lag_seconds, .. } = Beat::of(&site.statistics, &site.rates);
+        Self { ready, stage, away, watermark, lag_seconds }
     }
 }
 
@@ -69,23 +81,40 @@ impl Readiness {
 mod tests {
     use super::*;
     use crate::run::Part;
+    use crate::serve::tests::site;
+    use std::collections::BTreeSet;
 
-    fn answer(statistics: &Statistics) -> String {
-        serde_json::to_string(&Readiness::of(statistics)).unwrap()
+    fn answer(site: &Site) -> String {
+        serde_json::to_string(&Readiness::of(site)).unwrap()
     }
 
     #[test]
     fn a_run_is_ready_once_it_watches_and_while_nothing_is_away() {
-        let statistics = Statistics::default();
-        assert_eq!(answer(&statistics), r#"{"ready":false,"stage":"starting","away":[],"watermark":null}"#);
+        let site = site(true, None);
+        let statistics = &site.statistics;
+        assert_eq!(answer(&site), r#"{"ready":false,"stage":"starting","away":[],"watermark":null,"lag_seconds":null}"#);
         statistics.health.begin(1);
-        assert!(answer(&statistics).starts_with(r#"{"ready":false,"stage":"restoring""#));
+        assert!(answer(&site).starts_with(r#"{"ready":false,"stage":"restoring""#));
         statistics.health.caught_up();
         statistics.set_horizon(1_768_780_800_000);
-        assert_eq!(answer(&statistics), r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z"}"#);
+        let text = answer(&site);
+        assert!(
+            text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#),
+            "{text}"
+        );
         statistics.health.note(Part::History, 0, Some("connection refused"));
-        let text = answer(&statistics);
+        let text = answer(&site);
         assert!(text.starts_with(r#"{"ready":false,"stage":"watching","away":[{"what":"history","since":"2"#), "{text}");
         assert!(text.contains(r#""reason":"connection refused"}]"#), "{text}");
+    }
+
+    #[test]
+    fn every_route_of_the_interface_is_described() {
+        let description: serde_json::Value = serde_json::from_str(page::OPENAPI).unwrap();
+        let described: BTreeSet<&str> = description["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let source = include_str!("router.rs").split("#[cfg(test)]").next().unwrap();
+        let routes = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let routes: BTreeSet<&str> = routes.filter(|route| route.starts_with("/api/") && !route.ends_with("openapi.json")).collect();
+        assert_eq!(described, routes);
     }
 }

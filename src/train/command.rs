@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::some_duration, conflicts_with = "until")]
     pub every: Option<Duration>,
     /// The end of training, exclusive, for example 2026-01-24T12:35:00Z [default: now]
-    #[arg(long, value_name = "TIME", value_parser = instant::argument)]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
     pub until: Option<Time>,
     /// How far back training looks
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]

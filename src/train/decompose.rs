@@ -18,6 +18,8 @@ const MASKED_SHARE_MAX: f64 = 0.1;
 pub(super) struct Decomposition {
     /// The slow part.
     pub(super) trend: Vec<f64>,
+    /// The part that repeats with the period.
+    pub(super) seasonal: Vec<f64>,
     /// Whether the bucket had samples and was not masked.
     pub(super) kept: Vec<bool>,
 }
@@ -41,15 +43,15 @@ pub(super) fn stl(values: &[f64], period: usize) -> Option<(Vec<f64>, Vec<f64>)>
 pub(super) fn decompose(grid: &Grid, values: &[f64], usable: &[bool]) -> Option<Decomposition> {
     let mut filled = impute(grid, values, usable);
     let mut kept = usable.to_vec();
-    let mut trend = Vec::new();
+    let (mut trend, mut repeated) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (seasonal, slow) = stl(&filled, grid.period)?;
         let fitted: Vec<f64> = seasonal.iter().zip(&slow).map(|(seasonal, trend)| seasonal + trend).collect();
         kept = within_bounds(values, &fitted, usable);
         filled = (0..values.len()).map(|i| if kept[i] { values[i] } else { fitted[i] }).collect();
-        trend = slow;
+        (trend, repeated) = (slow, seasonal);
     }
-    Some(Decomposition { trend, kept })
+    Some(Decomposition { trend, seasonal: repeated, kept })
 }
 
 /// The usable values, and in place of the others the level of their season plus the median of their phase.

@@ -8,6 +8,7 @@ mod fit;
 mod grid;
 mod method;
 mod outlook;
+mod parts;
 mod profile;
 mod promise;
 mod report;
@@ -18,11 +19,12 @@ mod seasons;
 mod tracking;
 
 pub use method::{MethodArgs, MethodName, Methods};
+pub use parts::take_apart;
 pub use report::{Count, Report};
 pub use request::{Extent, Request, Skipped};
 
 use crate::history::calibration::{self, Drifting};
-use crate::history::{History, HistoryError, TrainingRow};
+use crate::history::{History, HistoryError, TrainingRow, label};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -95,7 +97,8 @@ pub fn train(
     for group in names.chunks(GROUP_SERIES) {
         progress(Progress { done: report.seen(), total: names.len() });
         let ids: Vec<SeriesId> = group.iter().map(SeriesName::id).collect();
-        let rows = history.training_rows(&ids, request.from(), request.until())?;
+        let mut rows = history.training_rows(&ids, request.from(), request.until())?;
+        label::teach(history, request.from(), request.until(), &mut rows)?;
         for (name, outcome) in group.iter().zip(fit_group(group, &rows, request, &breaks)?) {
             match outcome {
                 Ok(model) => trained.push(model),

@@ -17,7 +17,7 @@ fn placement(entity: &str) -> Placement {
 }
 
 /// An episode of `srv-001` over one bucket.
-fn episode(stage: Stage, anomalous: u32) -> Episode {
+pub fn episode(stage: Stage, anomalous: u32) -> Episode {
     let entity = name("srv-001").entity();
     let verdict = scored("srv-001", START, 95.3);
     let peak = Peak { start: START, mean: verdict.bucket.aggregate.unwrap().mean, score: verdict.score.unwrap() };
@@ -45,7 +45,7 @@ fn incident(episode: &Episode) -> NamedIncident {
     NamedIncident { incident, entity_id: "srv-001".into(), metrics: vec!["cpu_usage_percent".into()], peak: Some(name("srv-001")) }
 }
 
-fn told(stage: Stage, anomalous: u32) -> Batch {
+pub fn told(stage: Stage, anomalous: u32) -> Batch {
     let episode = episode(stage, anomalous);
     Batch {
         placements: vec![EntityPlacement { entity_id: "srv-001".into(), placement: placement("srv-001") }],

@@ -3,6 +3,7 @@
 mod calibration;
 mod claim;
 mod incidents;
+mod labels;
 mod ledger;
 mod measure;
 mod oracle;

@@ -8,6 +8,7 @@ mod hostile;
 mod kills;
 mod notebooks;
 mod order;
+mod page;
 mod processes;
 mod real_series;
 mod silence;

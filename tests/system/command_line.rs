@@ -34,7 +34,7 @@ fn every_help_shows_an_example_that_can_be_parsed() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     assert!(names.len() >= 11, "{names:?}");
-    for name in std::iter::once("").chain(names).chain(["models list", "models show"]).filter(|name| *name != "help") {
+    for name in std::iter::once("").chain(names).chain(["models list", "models show", "models rollback"]).filter(|name| *name != "help") {
         let help = place.run(&format!("{name} --help")).well().stdout;
         let Some(example) = help.split("Example: ").nth(1) else { panic!("'{name} --help' shows no example:\n{help}") };
         // Examples are wrapped; the first sentence of what follows belongs to none.

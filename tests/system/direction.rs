@@ -83,9 +83,11 @@ fn folders_that_meet_in_run_and_train_do_not_know_one_another() {
 
 #[test]
 fn a_client_library_is_named_in_one_place() {
-    let homes: [(&str, &[&str]); 11] = [
+    let homes: [(&str, &[&str]); 13] = [
         ("axum", &["src/serve/"]),
         ("tokio", &["src/serve/"]),
+        ("futures_util", &["src/serve/"]),
+        ("plotly", &["src/serve/page.rs"]),
         ("rdkafka", &["src/source/kafka"]),
         ("postgres", &["src/history/postgres/", "src/history/migration.rs"]),
         ("postgres_openssl", &["src/history/postgres/"]),

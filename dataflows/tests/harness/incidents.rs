@@ -86,8 +86,19 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
 fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
     let first = evidence[0].bucket;
     let mut peak: Option<Peak> = None;
-    for verdict in evidence.iter().filter(|verdict| verdict.state == State::Anomalous) {
+    let mut worst = Severity::Low;
+    for verdict in evidence {
+        if verdict.state != State::Anomalous {
+            worst = worst.max(severity(verdict));
+            continue;
+        }
         let (score, mean) = (verdict.score.unwrap(), verdict.bucket.aggregate.unwrap().mean);
+        // A bucket on the way back is part of it, and no more.
+        let (now, far) = (mean.0 - score.expected.0, peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0));
+        if now * far < 0.0 && now.abs() < far.abs() {
+            continue;
+        }
+        worst = worst.max(severity(verdict));
         if peak.is_none_or(|peak| score.z_score.0.abs() > peak.score.z_score.0.abs()) {
             peak = Some(Peak { start: verdict.bucket.start, mean, score });
         }
@@ -99,7 +110,7 @@ fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
         stage,
         anomalous: evidence.len() as u32 - missing,
         missing,
-        severity: evidence.iter().map(|verdict| severity(verdict)).max().unwrap(),
+        severity: worst,
         peak,
     }
 }

@@ -1,0 +1,6 @@
+-- What people said of incidents. The latest word counts; none is a row that is not there.
+CREATE TABLE incident_labels (
+    incident_id INTEGER PRIMARY KEY,
+    label       TEXT    NOT NULL CHECK (label IN ('useful', 'not_useful')),
+    labelled_at INTEGER NOT NULL
+);
