@@ -1,8 +1,9 @@
 //! The command line: what can be said, and which function it comes to.
 
+use crate::alerts::{AlertTable, AlertsArgs};
 use crate::commands;
 use crate::generate::SimulationArgs;
-use crate::kind::Kinds;
+use crate::layers::Tables;
 use crate::limits::Limits;
 use crate::policy::PolicyArgs;
 use crate::{generate, instant, train};
@@ -52,6 +53,8 @@ pub enum Command {
     Generate(generate::Args),
     /// Run the graph over a file of the past: train on what comes before a time, score the rest
     Backtest(Box<commands::backtest::BacktestArgs>),
+    /// Try policies on history, show what each finds and costs, and write the one that fits an alarm budget to the configuration
+    Tune(Box<commands::tune::TuneArgs>),
     /// Show the arithmetic behind one verdict
     Explain(commands::explain::ExplainArgs),
     /// Bring the tables of a history up to date
@@ -64,6 +67,9 @@ pub enum Command {
     /// List the incidents of a history
     #[command(after_help = "Example: tidewatch incidents --from 2026-01-19T00:00:00Z")]
     Incidents(commands::incidents::IncidentsArgs),
+    /// Send a sample to whoever is told of incidents, or show what was sent
+    #[command(after_help = "Example: tidewatch alert test --alert ops=slack:@/run/secrets/slack")]
+    Alert(commands::alert::AlertArgs),
     /// Look at the models
     #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent --models redis://localhost:6379")]
     Models(commands::models::ModelsArgs),
@@ -120,6 +126,9 @@ pub struct RunArgs {
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
     #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,
+    /// Who is told of incidents.
+    #[command(flatten)]
+    pub alerts: AlertsArgs,
     /// How buckets are cut, closed and judged.
     #[command(flatten)]
     pub detection: DetectionArgs,
@@ -129,6 +138,13 @@ pub struct RunArgs {
     /// Of a simulated source.
     #[command(flatten, next_help_heading = "Simulation")]
     pub simulation: SimulationArgs,
+}
+
+impl RunArgs {
+    /// The same, with what the configuration file says of alerts.
+    fn with_alerts(self, tables: Vec<AlertTable>) -> Self {
+        Self { alerts: AlertsArgs { tables, ..self.alerts }, ..self }
+    }
 }
 
 /// How buckets are cut, closed and judged.
@@ -319,16 +335,19 @@ impl Cli {
     ///
     /// # Errors
     /// What went wrong, with its place and what to do.
-    pub fn execute(self, kinds: Kinds) -> Result<()> {
+    pub fn execute(self, tables: Tables) -> Result<()> {
+        let Tables { kinds, alerts } = tables;
         match self.command {
-            None => commands::run::run(&self.run, kinds),
-            Some(Command::Run(arguments)) => commands::run::run(&arguments, kinds),
+            None => commands::run::run(&self.run.with_alerts(alerts), kinds),
+            Some(Command::Run(arguments)) => commands::run::run(&arguments.with_alerts(alerts), kinds),
             Some(Command::Train(arguments)) => commands::train(&arguments),
             Some(Command::Generate(arguments)) => commands::generate(&arguments),
             Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds),
+            Some(Command::Tune(arguments)) => commands::tune::tune(&arguments),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
-            Some(Command::Check(arguments)) => commands::check::check(&arguments),
+            Some(Command::Check(arguments)) => commands::check::check(&arguments, alerts),
+            Some(Command::Alert(arguments)) => commands::alert::alert(&arguments, alerts),
             Some(Command::Silence(arguments)) => commands::silence::silence(&arguments),
             Some(Command::Incidents(arguments)) => commands::incidents::incidents(&arguments),
             Some(Command::Models(arguments)) => commands::models::models(&arguments),

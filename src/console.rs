@@ -241,6 +241,11 @@ pub fn record_bar(what: &'static str, total: Option<u64>, statistics: &Statistic
     bar.finish_and_clear();
 }
 
+/// A progress bar of series; nothing where standard error is no terminal.
+pub fn series_bar(what: &'static str, total: usize) -> ProgressBar {
+    ProgressBar::new(total as u64).with_style(style("{prefix} {bar:40} {pos}/{len} series, {eta} left")).with_prefix(what)
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

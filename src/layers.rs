@@ -1,8 +1,9 @@
 //! Flags, environment and a TOML file are layers of one configuration: a flag wins over `TIDEWATCH_…`, which wins over the file.
 //!
-//! The file holds the flags by their long names (`lateness = "2h"`), and `[kinds.NAME]` tables. Its keys become arguments in front
+//! The file holds the flags by their long names (`lateness = "2h"`), `[kinds.NAME]` and `[[alert]]` tables. Its keys become arguments in front
 //! of those that were typed, so that there is one parser, one help and one set of checks for all layers.
 
+use crate::alerts::{self, AlertTable};
 use crate::cli;
 use crate::kind::{KindTable, Kinds};
 use crate::secret::Flag;
@@ -15,16 +16,25 @@ use std::ffi::OsString;
 /// Names alike by this share of their letters are one name, misspelt: one letter in seven.
 const NEARLY: f64 = 0.85;
 
-/// The arguments with those of the configuration file among them, and the kinds.
+/// What the configuration file says in tables of its own.
+#[derive(Default)]
+pub struct Tables {
+    /// How records are read.
+    pub kinds: Kinds,
+    /// Who is told of incidents.
+    pub alerts: Vec<AlertTable>,
+}
+
+/// The arguments with those of the configuration file among them, and its tables.
 ///
 /// The file is named by `--config FILE` or `TIDEWATCH_CONFIG`; without either there is none.
 ///
 /// # Errors
 /// A file that cannot be read, is not TOML, or holds a key that no command knows; a variable that looks like a misspelt flag.
-pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
+pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Tables)> {
     check_environment()?;
     let (typed, path) = without_config(typed);
-    let Some(path) = path.or_else(|| std::env::var_os("TIDEWATCH_CONFIG")) else { return Ok((typed, Kinds::default())) };
+    let Some(path) = path.or_else(|| std::env::var_os("TIDEWATCH_CONFIG")) else { return Ok((typed, Tables::default())) };
     let place = path.to_string_lossy().into_owned();
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("configuration '{place}', which --config or TIDEWATCH_CONFIG names, cannot be read"))?;
@@ -35,6 +45,7 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
         }
         None => Kinds::default(),
     };
+    let alerts = alert_tables(table.remove("alert"), &place)?;
     let top = cli::command();
     let chosen = typed.iter().skip(1).position(|argument| argument.to_str().is_some_and(|name| top.find_subcommand(name).is_some()));
     let command = chosen.map_or(&top, |place| top.find_subcommand(&typed[place + 1]).unwrap_or(&top));
@@ -46,7 +57,25 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Kinds)> {
         }
     }
     arguments.extend_from_slice(&typed[chosen.map_or(1, |place| place + 2)..]);
-    Ok((arguments, kinds))
+    Ok((arguments, Tables { kinds, alerts }))
+}
+
+/// The `[[alert]]` tables. A defect is told by its key alone: the values may be secret.
+fn alert_tables(value: Option<toml::Value>, place: &str) -> Result<Vec<AlertTable>> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let tables = value.as_array().filter(|tables| tables.iter().all(toml::Value::is_table));
+    let tables = tables.with_context(|| format!("configuration '{place}': write alert as [[alert]] tables, or use --alert"))?;
+    let read = |table: &toml::Value| {
+        let mut keys = table.as_table().into_iter().flat_map(toml::Table::keys);
+        if let Some(key) = keys.find(|key| !alerts::KEYS.contains(&key.as_str())) {
+            let nearest = alerts::KEYS.iter().max_by(|one, other| strsim::jaro(key, one).total_cmp(&strsim::jaro(key, other)));
+            let hint = nearest.filter(|nearest| strsim::jaro(key, nearest) > 0.7).map(|nearest| format!("did you mean '{nearest}'?"));
+            let hint = hint.unwrap_or_else(|| format!("there are {}", alerts::KEYS.join(", ")));
+            bail!("configuration '{place}', alert: unknown key '{key}'; {hint}");
+        }
+        AlertTable::deserialize(table.clone()).map_err(|error| anyhow!("configuration '{place}', alert: {}", error.message()))
+    };
+    tables.iter().map(read).collect()
 }
 
 /// The defect and its line, without the picture that the parser draws.
@@ -82,7 +111,9 @@ fn check_environment() -> Result<()> {
     let secrets = Flag::ALL.into_iter().flat_map(|flag| [flag.variable().to_owned(), flag.file_variable()]);
     let variables = flags.map(cli::variable).chain(secrets);
     let known: BTreeSet<String> = variables.map(|variable| variable.replacen("TIDEWATCH_", "", 1)).collect();
-    for name in ours.into_iter().filter(|name| !known.contains(*name)) {
+    // A receiver's password has a variable that is called after it.
+    let is_receivers = |name: &str| name.starts_with("ALERT_") && (name.ends_with("_PASSWORD") || name.ends_with("_PASSWORD_FILE"));
+    for name in ours.into_iter().filter(|name| !known.contains(*name) && !is_receivers(name)) {
         let likeness = |flag: &String| strsim::normalized_damerau_levenshtein(name, flag);
         let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
         if let Some(nearest) = nearest.filter(|nearest| likeness(nearest) >= NEARLY) {

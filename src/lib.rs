@@ -1,5 +1,6 @@
 //! The application: sources, history, models, trainer, and the commands that join them to the graphs.
 
+pub mod alerts;
 pub mod cli;
 pub mod commands;
 pub mod console;
@@ -10,8 +11,10 @@ pub mod kind;
 pub mod layers;
 pub mod limits;
 pub mod models;
+pub mod notify;
 pub mod number;
 pub mod policy;
+pub mod quality;
 pub mod run;
 pub mod secret;
 pub mod series;
@@ -19,3 +22,4 @@ pub mod serve;
 pub mod source;
 pub mod telemetry;
 pub mod train;
+pub mod tuning;

@@ -7,10 +7,10 @@ use tidewatch::{cli, layers, telemetry};
 fn main() -> ExitCode {
     telemetry::exit_on_panic();
     let typed: Vec<OsString> = std::env::args_os().collect();
-    let outcome = layers::arguments(&typed).and_then(|(arguments, kinds)| {
+    let outcome = layers::arguments(&typed).and_then(|(arguments, tables)| {
         let command = cli::parse(&typed, &arguments);
         telemetry::start();
-        command.execute(kinds)
+        command.execute(tables)
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,15 +46,28 @@ impl Flag {
     /// # Errors
     /// A file that cannot be read or is empty, with who names it.
     pub fn password(self, file: Option<&str>) -> Result<Option<String>, String> {
-        if let Some(file) = file {
-            return read(PASSWORD_FILE, Path::new(file)).map(Some);
-        }
-        let variable = self.file_variable();
-        if let Some(file) = std::env::var_os(&variable).filter(|file| !file.is_empty()) {
-            return read(&variable, Path::new(&file)).map(Some);
-        }
-        Ok(std::env::var(self.variable()).ok().filter(|password| !password.is_empty()))
+        find(self.variable(), file)
     }
+}
+
+/// The password of the receiver of alerts of this name: `TIDEWATCH_ALERT_OPS_PASSWORD` for `ops`, unless a file is named.
+///
+/// # Errors
+/// As for [`Flag::password`].
+pub fn of_receiver(name: &str, file: Option<&str>) -> Result<Option<String>, String> {
+    find(&format!("TIDEWATCH_ALERT_{}_PASSWORD", name.to_uppercase().replace('-', "_")), file)
+}
+
+/// The password in the file, in the one that `variable` with `_FILE` behind it names, or in `variable`.
+fn find(variable: &str, file: Option<&str>) -> Result<Option<String>, String> {
+    if let Some(file) = file {
+        return read(PASSWORD_FILE, Path::new(file)).map(Some);
+    }
+    let file_variable = format!("{variable}_FILE");
+    if let Some(file) = std::env::var_os(&file_variable).filter(|file| !file.is_empty()) {
+        return read(&file_variable, Path::new(&file)).map(Some);
+    }
+    Ok(std::env::var(variable).ok().filter(|password| !password.is_empty()))
 }
 
 /// The password in a file, without the end of its line. `who` names the file.

@@ -134,7 +134,7 @@ fn a_standstill_is_seen_in_a_series_that_moves() {
 fn counted(i: i64, growth: impl Fn(i64) -> f64) -> f64 {
     const LIFE: i64 = 9 * 288;
     let began = i - i % LIFE;
-    (began..=i).map(|i| growth(i)).sum()
+    (began..=i).map(growth).sum()
 }
 
 #[test]

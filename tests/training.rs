@@ -6,7 +6,7 @@ mod training_series;
 
 use dataflows::{Model, Seasonal};
 use tidewatch::history::TrainingRow;
-use tidewatch::train::{Skipped, fit};
+use tidewatch::train::{MethodName, Request, Skipped, fit};
 use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, name, rows, stl, trained};
 
 const HOUR: i64 = 3_600_000;
@@ -244,4 +244,37 @@ fn a_model_says_how_it_was_made_and_is_small() {
     assert_ne!(self::trained(&changed, MONDAY + 14 * DAY).provenance.input_hash, provenance.input_hash);
     let Seasonal::Weekly { weekday, weekend } = &trained.model.seasonal else { panic!("no weekend") };
     assert!(size_of_val(&trained) + size_of_val(&weekday[..]) + size_of_val(&weekend[..]) < 12 * 1024);
+}
+
+#[test]
+fn the_naive_method_expects_the_last_day_again_with_the_scale_of_how_days_differ() {
+    let until = MONDAY + 14 * DAY;
+    // The last day is three higher, and has a gap of an hour.
+    let take = |time: i64, value: f64| {
+        let is_last = time >= until - DAY;
+        let is_gap = is_last && (time - until + DAY) / HOUR == 7;
+        (!is_gap).then_some(if is_last { value + 3.0 } else { value })
+    };
+    let rows = rows(&Curve::daily(), MONDAY, until, take);
+    let request = Request { methods: MethodName::SeasonalNaive.into(), ..stl(until) };
+    let trained = fit(&name(), &rows, &request).unwrap();
+    let model = &trained.model;
+    assert_eq!((model.method.name(), trained.provenance.method.as_str()), ("seasonal_naive", "seasonal_naive"));
+    // The difference of two noises is wider than one by the root of two.
+    assert!((0.95..1.1).contains(&(model.sigma / (SIGMA * 2_f64.sqrt()))), "sigma {}", model.sigma);
+    for row in rows.iter().filter(|row| row.start >= until - DAY) {
+        for days in [1, 5] {
+            let (expected, mean) = (model.expected(row.start + days * DAY), row.mean);
+            assert!((expected - mean).abs() < 0.01 * SIGMA, "expected {expected} {days} days after {mean}");
+        }
+    }
+    let gap = until + 7 * HOUR + 30 * 60_000;
+    let day_before = rows.iter().find(|row| row.start == gap - 2 * DAY).unwrap().mean;
+    assert!((model.expected(gap) - day_before).abs() < 0.01 * SIGMA, "where the last day has a gap, the day before it counts");
+    let (score, track) = model.score(None, gap, model.expected(gap) + 4.0 * model.sigma);
+    assert!((score.unwrap().z_score.0 - 4.0).abs() < 1e-9 && track.is_none());
+    assert_eq!(fit(&name(), &rows[..300], &request).unwrap_err().reason(), "too_short");
+    let mut store = tidewatch::models::open("embedded::memory:").unwrap();
+    store.push(std::slice::from_ref(&trained)).unwrap();
+    assert_eq!(store.get(&name()).unwrap().unwrap(), trained, "through the store");
 }

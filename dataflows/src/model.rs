@@ -38,6 +38,8 @@ pub enum MetricType {
 pub enum Method {
     /// Against the level where training ended and one sigma: a bucket's score depends on nothing but itself.
     StlZscore,
+    /// Against the last season before training ended, repeated, and one sigma.
+    SeasonalNaive,
     /// Against a level that follows the series: see [`crate::tracking`].
     SeasonalLevel(Box<Tracker>),
 }
@@ -47,7 +49,18 @@ impl Method {
     pub fn name(&self) -> &'static str {
         match self {
             Self::StlZscore => "stl_zscore",
+            Self::SeasonalNaive => "seasonal_naive",
             Self::SeasonalLevel(_) => "seasonal_level",
+        }
+    }
+
+    /// The method that [`Method::name`] calls so, with the numbers that only `seasonal_level` has; `None` where name and numbers do not fit.
+    pub fn named(name: &str, tracker: Option<Box<Tracker>>) -> Option<Self> {
+        match (name, tracker) {
+            ("stl_zscore", None) => Some(Self::StlZscore),
+            ("seasonal_naive", None) => Some(Self::SeasonalNaive),
+            ("seasonal_level", Some(tracker)) => Some(Self::SeasonalLevel(tracker)),
+            _ => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::model::{MetricType, Model};
-use crate::policy::Policy;
+use crate::policy::{Limits, Policy};
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
 use crate::tracking::Track;
@@ -218,13 +218,28 @@ pub fn judge(
         Some((None, after)) => return (unscored(Unscored::Reset), after),
         None => return (unscored(Unscored::NoModel), track.cloned()),
     };
-    let state = match policy.limits(bucket.metric).are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) {
+    let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
+    let after = if state == State::Silenced { track.cloned() } else { after };
+    (Verdict { bucket, score: Some(score), state }, after)
+}
+
+/// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.
+pub fn judge_by(verdict: &Verdict, policy: &Policy) -> Verdict {
+    match (verdict.state, verdict.score, verdict.bucket.aggregate) {
+        (State::Normal | State::Anomalous, Some(score), Some(aggregate)) => {
+            Verdict { state: state_of(aggregate.mean.0, &score, false, policy.limits(verdict.bucket.metric)), ..*verdict }
+        }
+        _ => *verdict,
+    }
+}
+
+/// What is said of a bucket that has a score.
+fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State {
+    match limits.are_passed(mean, score.expected.0, score.z_score.0) {
         true if silenced => State::Silenced,
         true => State::Anomalous,
         false => State::Normal,
-    };
-    let after = if state == State::Silenced { track.cloned() } else { after };
-    (Verdict { bucket, score: Some(score), state }, after)
+    }
 }
 
 /// The state after a bucket whose verdict is settled.

@@ -3,6 +3,7 @@
 //! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
 //! looks at its own bucket and a model whose training had ended.
 
+use super::measure::{measure, write_report};
 use super::run::run_quietly;
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
 use crate::history::{self, History};
@@ -10,10 +11,11 @@ use crate::instant;
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{Models, Trained};
+use crate::quality::Labels;
 use crate::run::Statistics;
 use crate::series::SeriesName;
 use crate::source::Source;
-use crate::source::file::Files;
+use crate::source::file::{Files, count_lines};
 use crate::source::table::{COLUMNS, Table};
 use crate::{telemetry, train};
 use anyhow::{Context, Result, bail};
@@ -21,7 +23,7 @@ use clap::Args;
 use dataflows::{SeriesId, Severity, State, Time, Verdict, anomaly_score};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +44,12 @@ pub struct BacktestArgs {
     /// Where verdicts are written as CSV; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
+    /// Measures what is flagged by a CSV of labelled anomalies with the columns entity,metric,start,end; without a metric, of any metric of the entity
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Where the measures are written as JSON
+    #[arg(long, value_name = "FILE", requires = "labels")]
+    report: Option<PathBuf>,
     /// How far back training looks
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
@@ -79,6 +87,14 @@ impl Input {
             Self::Events(files) => Arc::clone(files) as Arc<dyn Source>,
         }
     }
+
+    /// How many records there are, for a progress bar; `None` where nobody sees one.
+    fn records(&self) -> Option<u64> {
+        let partitions = self.source().partitions().ok().filter(|_| std::io::stderr().is_terminal())?;
+        let header = u64::from(matches!(self, Self::Table(_)));
+        let lines = partitions.iter().map(|partition| count_lines(&partition.name).ok());
+        lines.sum::<Option<u64>>().map(|lines| lines.saturating_sub(header))
+    }
 }
 
 /// Trains, scores, writes.
@@ -99,6 +115,8 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
         bail!("output '{place}' cannot be written: there is no such folder, or it is one");
     }
+    let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;
+    let total = input.records();
     // Before minutes of work are done.
     let kept = arguments.history.as_deref().unwrap_or(NOWHERE);
     if open(kept)?.sources()?.contains(&input.source().identity()) {
@@ -106,7 +124,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     }
     let pass = |place: &str, models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
         let mut history = open(place)?;
-        aggregate(arguments, &input, kinds.clone(), &mut *history, models, what, &stop)?;
+        aggregate(arguments, &input, kinds.clone(), &mut *history, models, (what, total), &stop)?;
         Ok(history)
     };
     let mut before = pass(NOWHERE, None, "aggregating")?;
@@ -130,7 +148,27 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         Input::Events(_) => by_bucket(arguments, &mut *scored, &verdicts, &mut *out),
     }
     .with_context(|| format!("output '{place}' cannot be written"))?;
-    out.flush().with_context(|| format!("output '{place}' cannot be written"))
+    out.flush().with_context(|| format!("output '{place}' cannot be written"))?;
+    drop(out);
+    labels.map_or(Ok(()), |labels| compare(arguments, &mut *scored, &verdicts, &labels))
+}
+
+/// Says how what was flagged agrees with labels; on standard error where standard output holds the verdicts.
+fn compare(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Verdicts, labels: &Labels) -> Result<()> {
+    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
+    let quality = measure(history, verdicts, labels, &policy, arguments.train_until)?;
+    if arguments.out.as_os_str() == "-" {
+        // As with standard output: a reader that went away is no error.
+        let _ = writeln!(std::io::stderr().lock(), "{quality}");
+    } else {
+        super::say(&quality.to_string());
+    }
+    arguments.report.as_deref().map_or(Ok(()), |path| write_report(&quality, path))?;
+    if quality.all.labelled == 0 {
+        let known = history.series()?.into_iter().next().map(|series| format!("{},{}", series.name.entity_id, series.name.metric));
+        bail!("no label meets a series and a time that were scored: write entity,metric as in {}", known.unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Opens a history with its tables.
@@ -147,11 +185,11 @@ fn aggregate(
     kinds: Kinds,
     history: &mut dyn History,
     models: Option<Box<dyn Models>>,
-    what: &'static str,
+    bar: (&'static str, Option<u64>),
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
     let job = arguments.detection.job(input.source(), kinds);
-    let records = run_quietly(job, &arguments.workers, history, models, (what, None), &Statistics::default(), stop)?;
+    let records = run_quietly(job, &arguments.workers, history, models, bar, &Statistics::default(), stop)?;
     if stop.load(Ordering::Relaxed) {
         bail!("interrupted; nothing was written");
     }

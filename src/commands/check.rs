@@ -1,12 +1,13 @@
 //! `tidewatch check`: whether everything that a run needs is there.
 
 use super::say;
+use crate::alerts::{AlertTable, AlertsArgs, Recipient};
 use crate::cli::EMBEDDED;
 use crate::limits::Limits;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::{Source, SourceError};
-use crate::{history, models};
+use crate::{history, models, notify};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::Path;
@@ -26,14 +27,23 @@ pub struct CheckArgs {
     /// Where models come from
     #[arg(long, value_name = "URL", default_value = EMBEDDED)]
     models: String,
+    /// Who is told of incidents.
+    #[command(flatten)]
+    alerts: AlertsArgs,
 }
 
-/// Looks at all three, and fails if one of them is not as it must be.
+/// Looks at all three and reads who is told of incidents, and fails if one of them is not as it must be.
 ///
 /// # Errors
 /// The number of those that failed; each has its own line before.
-pub fn check(arguments: &CheckArgs) -> Result<()> {
-    let outcomes = [("source", source(&arguments.source)), ("history", stored(&arguments.history)), ("models", trained(&arguments.models))];
+pub fn check(arguments: &CheckArgs, tables: Vec<AlertTable>) -> Result<()> {
+    let mut outcomes =
+        vec![("source", source(&arguments.source)), ("history", stored(&arguments.history)), ("models", trained(&arguments.models))];
+    let alerts = AlertsArgs { tables, ..arguments.alerts.clone() };
+    match alerts.recipients() {
+        Ok(recipients) => outcomes.extend(recipients.iter().map(|recipient| ("alert", told(recipient)))),
+        Err(error) => outcomes.push(("alert", Err(error.into()))),
+    }
     for (part, outcome) in &outcomes {
         match outcome {
             Ok(found) => say(&format!("ok      {part:<8} {found}")),
@@ -77,6 +87,12 @@ fn stored(url: &str) -> Result<String> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Tells nobody anything: `tidewatch alert test` does.
+fn told(recipient: &Recipient) -> Result<String> {
+    notify::open(&recipient.address)?;
+    Ok(format!("{}; `tidewatch alert test` sends it a sample", recipient.summary()))
 }
 
 fn trained(url: &str) -> Result<String> {

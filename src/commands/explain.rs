@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use dataflows::tracking::{Reading, View, WEIGHTS};
 use dataflows::verdict::Unscored;
-use dataflows::{Model, Severity, State, Time, Verdict, anomaly_score, track_after};
+use dataflows::{Method, Model, Severity, State, Time, Verdict, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -158,9 +158,7 @@ fn text(
                 number(reading.level)
             )?;
         } else if let Some(trained) = parts {
-            let level = reading.map_or(trained.model.level, |reading| reading.level);
-            let seasonal = expected - level;
-            writeln!(out, "expected  {} = level {} + usual for this time of day {}", number(expected), number(level), signed(seasonal))?;
+            writeln!(out, "expected  {} = {}", number(expected), origin(trained, reading, expected))?;
         } else {
             writeln!(out, "expected  {}", number(expected))?;
         }
@@ -189,6 +187,15 @@ fn text(
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold))?;
     Ok(out)
+}
+
+/// How what is expected comes about.
+fn origin(trained: &Trained, reading: Option<&Reading>, expected: f64) -> String {
+    if trained.model.method == Method::SeasonalNaive {
+        return "what it was at this time of the last day before training ended".into();
+    }
+    let level = reading.map_or(trained.model.level, |reading| reading.level);
+    format!("level {} + usual for this time of day {}", number(level), signed(expected - level))
 }
 
 /// What each view saw, which one speaks, and what an earlier alarm takes away from it.

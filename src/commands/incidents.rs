@@ -65,7 +65,8 @@ fn line(row: &IncidentRow) -> String {
     )
 }
 
-fn reach(row: &IncidentRow) -> String {
+/// What an incident reaches.
+pub(super) fn reach(row: &IncidentRow) -> String {
     let (kind, entities, peers) = (&row.entity_type, row.entities, row.peers);
     match row.scope.as_str() {
         "rack" => format!("{entities} of {peers} {kind}s of rack {}", row.rack),

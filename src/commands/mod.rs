@@ -1,5 +1,6 @@
 //! One file per command: each opens what it was told to open and joins it.
 
+pub mod alert;
 pub mod backtest;
 pub mod check;
 pub mod dead_letters;
@@ -7,10 +8,12 @@ pub mod digest;
 pub mod explain;
 mod in_short;
 pub mod incidents;
+mod measure;
 pub mod models;
 pub mod run;
 pub mod silence;
 pub mod simulation;
+pub mod tune;
 
 use crate::cli::StoreArgs;
 use crate::{generate as generator, history, telemetry, train as trainer};

@@ -6,7 +6,7 @@ use crate::console::{Console, record_bar};
 use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
-use crate::run::{Activity, Job, Statistics, Unobserved};
+use crate::run::{Activity, Alerts, Job, Present, Recipient, Statistics, Unobserved};
 use crate::secret::redacted;
 use crate::serve::{Server, Shown};
 use crate::source::file::Files;
@@ -14,7 +14,7 @@ use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
 use crate::source::{Source, SourceError};
 use crate::train::Extent;
-use crate::{history, models, run as runner, serve, telemetry, train};
+use crate::{history, models, notify, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
 use indicatif::HumanCount;
@@ -37,6 +37,10 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     // What is wrong with the command line is said before minutes of work are done.
     arguments.workers.config()?;
+    let recipients = alerts(arguments, Present::default())?.recipients;
+    for recipient in recipients.iter().filter(|_| arguments.workers.process == 0) {
+        tracing::info!("incidents are told to {}, {}", recipient.name, recipient.place);
+    }
     let statistics = Arc::new(Statistics::default());
     let _server = serve(arguments, &statistics)?;
     match arguments.source.split_once(':') {
@@ -80,7 +84,8 @@ fn log(
 ) -> Result<()> {
     // What Kafka holds now is not its end: the log goes on, and its open buckets stay open. A file's end is the end.
     let log_continues = arguments.source.starts_with("kafka") && until_end;
-    watch(arguments, Job { log_continues, ..job(arguments, source, until_end, kinds) }, statistics, stop)?;
+    let job = Job { log_continues, ..job(arguments, source, until_end, kinds) };
+    watch(arguments, job, Present::WallClock, statistics, stop)?;
     if until_end { conclude(arguments, stop) } else { Ok(()) }
 }
 
@@ -114,6 +119,28 @@ pub fn open_history(arguments: &RunArgs) -> Result<Box<dyn History>> {
     }
 }
 
+/// Who is told of incidents, as the flags and the configuration file say.
+///
+/// # Errors
+/// A receiver that cannot be meant.
+fn alerts(arguments: &RunArgs, present: Present) -> Result<Alerts> {
+    let recipients = arguments.alerts.recipients()?;
+    let told = recipients.iter().map(|recipient| (recipient.address.name().to_owned(), recipient.minimum)).collect();
+    let ready = |recipient: crate::alerts::Recipient| -> Result<Recipient> {
+        let crate::alerts::Recipient { address, minimum, per_hour } = recipient;
+        Ok(Recipient { name: address.name().into(), place: address.place(), minimum, per_hour, receiver: notify::open(&address)? })
+    };
+    let url = arguments.history.clone();
+    Ok(Alerts {
+        recipients: recipients.into_iter().map(ready).collect::<Result<_>>()?,
+        told,
+        age_max: milliseconds(arguments.alerts.age_max()),
+        present,
+        page_url: arguments.alerts.page_url.clone(),
+        open_history: Some(Arc::new(move || history::open(&url))),
+    })
+}
+
 /// A job as the flags describe it.
 pub fn job(arguments: &RunArgs, source: Arc<dyn Source>, until_end: bool, kinds: Kinds) -> Job {
     let job = arguments.detection.job(source, kinds);
@@ -141,6 +168,7 @@ impl DetectionArgs {
             commit_interval: self.commit_interval,
             models_interval: self.models_interval,
             look_every: None,
+            alerts: Alerts::default(),
         }
     }
 
@@ -181,8 +209,9 @@ pub fn run_quietly(
 }
 
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
-pub fn watch(arguments: &RunArgs, job: Job, statistics: &Arc<Statistics>, stop: &Arc<AtomicBool>) -> Result<()> {
+pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<Statistics>, stop: &Arc<AtomicBool>) -> Result<()> {
     let started = Instant::now();
+    let job = Job { alerts: alerts(arguments, present)?, ..job };
     let mut history = open_history(arguments)?;
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;

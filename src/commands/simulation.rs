@@ -6,7 +6,7 @@ use crate::cli::{RunArgs, milliseconds};
 use crate::generate::SimulationArgs;
 use crate::history::{Anomaly, History, Position};
 use crate::kind::Kinds;
-use crate::run::{Job, Statistics};
+use crate::run::{Job, Present, Statistics};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
 use crate::train::{Extent, Request};
@@ -63,7 +63,10 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
     let paced = arguments.simulation.speed != Pace::Max;
     let look_every = paced.then_some(arguments.detection.commit_interval);
-    watch(&arguments, Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) }, statistics, stop)?;
+    // A clock that goes faster than ours has a present of its own; what is read in one go is past.
+    let present = if matches!(arguments.simulation.speed, Pace::Real | Pace::Max) { Present::WallClock } else { Present::Horizon };
+    let job = Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) };
+    watch(&arguments, job, present, statistics, stop)?;
     if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {
         return Ok(());
     }

@@ -304,11 +304,11 @@ pub fn incidents(history: &mut dyn History, from: Time, until: Time) -> Result<V
         Number, Number, Text, Integer, T,
     ];
     let values = vec![Value::time(from), Value::time(until)];
-    Ok(history.select(&Statement { sql, values }, &shapes)?.into_iter().map(incident_at).collect())
+    Ok(history.select(&Statement { sql, values }, &shapes)?.into_iter().map(|mut columns| incident_at(&mut columns)).collect())
 }
 
-fn incident_at(mut columns: Columns) -> IncidentRow {
-    let columns = &mut columns;
+/// Reads the columns of an incident, and when it became known.
+pub(super) fn incident_at(columns: &mut Columns) -> IncidentRow {
     let text = |columns: &mut Columns| columns.text().unwrap_or_default();
     IncidentRow {
         id: IncidentId(columns.integer().cast_unsigned()),
@@ -362,6 +362,6 @@ pub fn digest(history: &mut dyn History, from: Time, until: Time, digest: &mut D
 }
 
 /// The severity that [`Severity::as_str`] wrote.
-pub(super) fn severity(text: &str) -> Option<Severity> {
+pub fn severity(text: &str) -> Option<Severity> {
     [Severity::Low, Severity::Medium, Severity::High, Severity::Critical].into_iter().find(|severity| severity.as_str() == text)
 }

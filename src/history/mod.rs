@@ -11,9 +11,11 @@ pub mod label;
 mod ledger;
 mod migration;
 pub mod minute;
+pub mod outbox;
 mod postgres;
 mod row;
 pub mod silence;
+pub mod span;
 pub mod statement;
 pub mod track;
 pub mod view;
@@ -121,6 +123,8 @@ pub struct Batch {
     pub incidents: Vec<NamedIncident>,
     /// Incidents that no longer hold, and why.
     pub incidents_withdrawn: Vec<(IncidentId, String)>,
+    /// Who is to be told of incidents.
+    pub subscriptions: Vec<outbox::Subscription>,
     /// The states of series that a restart goes on from.
     pub tracks: BTreeMap<SeriesId, Track>,
     /// How the promises of models were kept on a day, by its beginning, as far as buckets of it can change no more.

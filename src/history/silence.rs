@@ -1,7 +1,7 @@
 //! Silences in history: declared by an operator, obeyed by whatever run watches.
 
 use super::statement::{Columns, Shape, Statement, Value};
-use super::{History, HistoryError};
+use super::{History, HistoryError, outbox};
 use crate::instant;
 use dataflows::silence::fits;
 use dataflows::{MetricId, Silence, Time};
@@ -71,8 +71,16 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
         statements.extend(withdraw_settled(&key.into(), silence, &now));
     }
     let reason = format!("a silence covers it: {}", silence.reason);
-    statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now] });
-    history.execute(&statements)
+    statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now.clone()] });
+    statements.push(outbox::tell_withdrawn(&now));
+    let withdrawn = |history: &mut dyn History| {
+        let sql = "SELECT count(*) FROM incidents WHERE status = 'withdrawn' AND withdrawn_reason = $1 AND revised_at = $2";
+        let query = Statement { sql, values: vec![reason.as_str().into(), now.clone()] };
+        Ok(history.select(&query, &[Shape::Integer])?.first_mut().map_or(0, |columns| columns.integer().cast_unsigned()))
+    };
+    let before = withdrawn(history)?;
+    history.execute(&statements)?;
+    Ok(withdrawn(history)? - before)
 }
 
 /// The series that a silence covers, by their numbers, as far as there is something to be taken back.

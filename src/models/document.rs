@@ -77,7 +77,7 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         sigma: model.sigma,
         seasonal,
         tracker: match &model.method {
-            Method::StlZscore => None,
+            Method::StlZscore | Method::SeasonalNaive => None,
             Method::SeasonalLevel(tracker) => Some(tracker.clone()),
         },
     };
@@ -96,6 +96,8 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
     if !whole {
         return Err(format!("a seasonal profile does not have {} values", document.period));
     }
+    let method = Method::named(&document.method, document.tracker);
+    let method = method.ok_or_else(|| format!("the method '{}' is not known, or its numbers are missing", document.method))?;
     #[allow(clippy::cast_possible_truncation)] // saturates, and 0 is a defect
     let model = Model {
         bucket_width: (document.bucket_seconds * SECOND).round() as Time,
@@ -104,12 +106,9 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         level: document.level,
         sigma: document.sigma,
         seasonal,
-        method: document.tracker.map_or(Method::StlZscore, Method::SeasonalLevel),
+        method,
         metric_type: document.metric_type,
     };
-    if model.method.name() != document.method {
-        return Err(format!("the method '{}' is not known, or its numbers are missing", document.method));
-    }
     if let Some(defect) = model.defect() {
         return Err(defect.into());
     }

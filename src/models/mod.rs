@@ -40,7 +40,7 @@ impl Trained {
 /// How a model was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The method, `stl_zscore`.
+    /// The method, such as `stl_zscore`.
     pub method: String,
     /// Its parameters, by name.
     pub parameters: serde_json::Map<String, serde_json::Value>,

@@ -242,6 +242,7 @@ impl<'a> Committer<'a> {
         let series: Vec<_> = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open).collect();
         batch.series.extend(series.into_iter().filter_map(|(entity, metric)| self.directory.unstored(entity, metric)));
         let told = self.tell(&mut batch, episodes, incidents);
+        batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
         self.directory.forget(self.latest_end, &self.job.timing, &|| self.ledger.living());

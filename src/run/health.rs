@@ -13,6 +13,8 @@ pub enum Part {
     History,
     /// Where models come from.
     Models,
+    /// Who is told of incidents.
+    Alerts,
 }
 
 impl Part {
@@ -22,6 +24,7 @@ impl Part {
             Self::Source => "source",
             Self::History => "history",
             Self::Models => "models",
+            Self::Alerts => "alerts",
         }
     }
 
@@ -31,6 +34,7 @@ impl Part {
             Self::Source => "the source is away; nothing is lost, reading goes on when it is back",
             Self::History => "history is away; nothing is lost, detection waits",
             Self::Models => "the models are away; detection goes on with the last ones",
+            Self::Alerts => "a receiver of alerts is away; nothing is lost, its alerts wait in the outbox",
         }
     }
 
@@ -39,6 +43,7 @@ impl Part {
             Self::Source => "the source is back",
             Self::History => "history is back",
             Self::Models => "the models are back",
+            Self::Alerts => "the receiver of alerts is back",
         }
     }
 }
@@ -89,7 +94,11 @@ struct Known {
 }
 
 impl Known {
-    fn is_away(&self, part: Part) -> bool {
+    /// Whether some thread misses a part; receivers of alerts are many, so of them only this thread's.
+    fn is_away(&self, part: Part, teller: usize) -> bool {
+        if part == Part::Alerts {
+            return self.away.contains_key(&(part, teller));
+        }
         self.away.range((part, 0)..=(part, usize::MAX)).next().is_some()
     }
 }
@@ -103,7 +112,7 @@ impl Health {
     /// part logs it, and the last one that has it back.
     pub fn note(&self, part: Part, teller: usize, problem: Option<&str>) {
         let mut known = self.known();
-        let was_away = known.is_away(part);
+        let was_away = known.is_away(part, teller);
         match problem {
             Some(reason) => {
                 let unknown = || Absence { what: part, since: crate::instant::now(), reason: String::new() };
@@ -113,7 +122,7 @@ impl Health {
                 }
             }
             None => {
-                if known.away.remove(&(part, teller)).is_some() && !known.is_away(part) {
+                if known.away.remove(&(part, teller)).is_some() && !known.is_away(part, teller) {
                     tracing::info!("{}", part.relief());
                 }
             }

@@ -1,7 +1,9 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
+mod alert;
 mod census;
 mod commit;
+mod deliver;
 mod feed;
 mod health;
 mod histogram;
@@ -18,11 +20,13 @@ mod statistics;
 mod stretch;
 mod worker;
 
+pub use alert::{Alerts, Present, Recipient};
 pub use health::{Absence, Health, Part, Stage};
 pub use histogram::BOUNDS;
 pub use statistics::{Activity, Statistics};
 
 use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
+use crate::history::outbox;
 use crate::history::silence::{self, SilenceRow};
 use crate::history::track::{self, Tracked};
 use crate::history::{Change, History, HistoryError, Position};
@@ -35,6 +39,7 @@ use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
 use dataflows::scorer::UNTRACKED_BUCKETS;
 use dataflows::{Incident, Policy, Provisional, Silence, Time, Timing, Verdict};
+use deliver::Deliveries;
 use feed::Feed;
 use meeting::{Joined, MeetingError};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -88,6 +93,8 @@ pub struct Job {
     pub models_interval: Duration,
     /// How often open buckets are looked at; `None`: never, since what they show is over by the time it could be seen.
     pub look_every: Option<Duration>,
+    /// Who is told of incidents.
+    pub alerts: Alerts,
 }
 
 /// Somebody who looks on.
@@ -190,6 +197,13 @@ pub fn run(
         // What an earlier run settled stays so, though this one may allow more lateness: the records behind it are not read again.
         job.timing.floor = incident::settled(history, &job.source.identity())?.unwrap_or(Time::MIN);
     }
+    let deliveries = if commits(&timely) && !job.alerts.recipients.is_empty() {
+        let source = job.source.identity();
+        let writer = outbox::writer(history, &source)?;
+        Some(Deliveries::start(&mut job.alerts, &source, &writer, statistics))
+    } else {
+        None
+    };
     let job = Arc::new(job);
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
@@ -219,7 +233,7 @@ pub fn run(
     };
     statistics.health.begin(threads(&timely));
     let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let outcome = std::thread::scope(|scope| {
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
@@ -248,7 +262,9 @@ pub fn run(
         over.store(true, Ordering::Relaxed);
         committing.join().expect("a panic has ended the process")?;
         outcome
-    })
+    });
+    deliveries.into_iter().for_each(Deliveries::finish);
+    outcome
 }
 
 /// What an earlier run left, as the graph and the committing thread need it.

@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::instant;
-use crate::run::{Absence, Stage, Statistics};
+use crate::run::{Absence, Part, Stage, Statistics};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -52,7 +52,7 @@ struct Doing {
 /// What is told every second.
 #[derive(Clone, PartialEq, Serialize)]
 pub struct Beat {
-    /// Whether it watches and nothing is away.
+    /// Whether it watches and nothing that it needs is away.
     pub ready: bool,
     /// `starting`, `restoring` or `watching`.
     pub stage: &'static str,
@@ -107,7 +107,8 @@ impl Beat {
         let doing =
             |activity: crate::run::Activity| Doing { what: activity.what, unit: activity.unit, done: activity.done, total: activity.total };
         Self {
-            ready: stage == Stage::Watching && away.is_empty(),
+            // A receiver of alerts that is away keeps nobody from watching.
+            ready: stage == Stage::Watching && away.iter().all(|absence| absence.what == Part::Alerts),
             stage: stage.as_str(),
             away: away.into_iter().map(Away::from).collect(),
             watermark: horizon.map(instant::format),

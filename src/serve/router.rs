@@ -102,6 +102,11 @@ mod tests {
             text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#),
             "{text}"
         );
+        // A receiver of alerts that is away keeps nobody from watching.
+        statistics.health.note(Part::Alerts, 0, Some("no answer"));
+        let text = answer(&site);
+        assert!(text.starts_with(r#"{"ready":true,"stage":"watching","away":[{"what":"alerts","since":"2"#), "{text}");
+        statistics.health.note(Part::Alerts, 0, None);
         statistics.health.note(Part::History, 0, Some("connection refused"));
         let text = answer(&site);
         assert!(text.starts_with(r#"{"ready":false,"stage":"watching","away":[{"what":"history","since":"2"#), "{text}");

@@ -55,7 +55,17 @@ mod tests {
 
     fn grid(values: Vec<f64>) -> Grid {
         let anomalous = vec![false; values.len()];
-        Grid { series: SeriesId(1), start: 0, width: 300_000, period: 288, values, anomalous, not_finite: false, input_hash: 0 }
+        Grid {
+            series: SeriesId(1),
+            start: 0,
+            width: 300_000,
+            period: 288,
+            values,
+            anomalous,
+            not_finite: false,
+            broken_at: None,
+            input_hash: 0,
+        }
     }
 
     fn of(value: impl Fn(usize) -> f64) -> MetricType {

@@ -1,8 +1,34 @@
-//! Which method scores which metric, as it is configured.
+//! The methods: what each has to bring, and which of them scores which metric, as it is configured.
+//!
+//! A method is a file of this folder that implements [`Fit`], a line of [`MethodName`] and one of `implementation`; what it scores with is a variant of
+//! [`dataflows::Method`].
 
+use super::grid::Grid;
+use super::request::{Request, Skipped};
+use super::seasonal_naive::SeasonalNaive;
+use super::stl_zscore::StlZscore;
+use super::tracking::SeasonalLevel;
 use clap::{Args, ValueEnum};
-use dataflows::MetricType;
+use dataflows::{MetricType, Model};
 use std::collections::BTreeMap;
+
+/// How a method makes a model of the history of one series.
+pub(super) trait Fit: Sync {
+    /// The buckets that it needs between the first and the last.
+    fn span_min(&self, request: &Request) -> usize;
+
+    /// The model of a series of a metric, from a grid that spans as much and whose numbers are finite.
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped>;
+}
+
+/// What a method makes of a series.
+pub(super) struct Fitted {
+    pub(super) model: Model,
+    /// The buckets that it was fitted to, of those with samples.
+    pub(super) kept: usize,
+    /// What else is worth knowing of it: a JSON object.
+    pub(super) parameters: serde_json::Value,
+}
 
 /// A method by its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -13,6 +39,25 @@ pub enum MethodName {
     SeasonalLevel,
     /// Daily profile and level as training left them, over one sigma: the baseline
     StlZscore,
+    /// The value one season ago, over one sigma: what any other method must be better than
+    SeasonalNaive,
+}
+
+impl MethodName {
+    /// What fits its models.
+    pub(super) fn implementation(self) -> &'static dyn Fit {
+        match self {
+            Self::SeasonalLevel => &SeasonalLevel,
+            Self::StlZscore => &StlZscore,
+            Self::SeasonalNaive => &SeasonalNaive,
+        }
+    }
+
+    /// All names, for messages.
+    fn all() -> String {
+        let names = Self::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        names.map(|name| name.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The methods of all metrics.
@@ -64,9 +109,9 @@ impl MethodArgs {
 }
 
 fn metric_method(text: &str) -> Result<(String, MethodName), String> {
-    let example = "write it like error_rate=stl_zscore; methods are seasonal_level and stl_zscore";
-    let (metric, method) = text.split_once('=').ok_or(example)?;
-    Ok((metric.trim().into(), MethodName::from_str(method.trim(), false).map_err(|_| example)?))
+    let example = || format!("write it like error_rate=stl_zscore; methods are {}", MethodName::all());
+    let (metric, method) = text.split_once('=').ok_or_else(example)?;
+    Ok((metric.trim().into(), MethodName::from_str(method.trim(), false).map_err(|_| example())?))
 }
 
 fn metric_type(text: &str) -> Result<(String, MetricType), String> {
@@ -95,6 +140,6 @@ mod tests {
         assert_eq!((methods.of("error_rate"), methods.of("cpu")), (MethodName::StlZscore, MethodName::SeasonalLevel));
         assert_eq!(parse("--method stl_zscore").unwrap().method.methods().of("cpu"), MethodName::StlZscore);
         let wrong = parse("--metric-method error_rate=csl").err().unwrap().to_string();
-        assert!(wrong.contains("methods are seasonal_level and stl_zscore"), "{wrong}");
+        assert!(wrong.contains("methods are seasonal_level, stl_zscore, seasonal_naive"), "{wrong}");
     }
 }

@@ -15,7 +15,9 @@ mod report;
 mod request;
 mod robust;
 mod rolling;
+mod seasonal_naive;
 mod seasons;
+mod stl_zscore;
 mod tracking;
 
 pub use method::{MethodArgs, MethodName, Methods};
@@ -130,9 +132,12 @@ type Breaks = HashMap<SeriesId, Time>;
 
 /// One outcome per series of the group, in its order.
 fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request, breaks: &Breaks) -> Result<Vec<Outcome>, TrainError> {
-    let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+    let grids: HashMap<SeriesId, grid::Grid> = grid::regular(rows, request)?
+        .into_iter()
+        .map(|grid| (grid.series, grid::Grid { broken_at: breaks.get(&grid.series).copied(), ..grid }))
+        .collect();
     let outcome = |name: &SeriesName| match grids.get(&name.id()) {
-        Some(grid) => fit::fit_grid(name, grid, request, breaks.get(&name.id()).copied()),
+        Some(grid) => fit::fit_grid(name, grid, request),
         None => Err(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
@@ -141,7 +146,7 @@ fn fit_group(group: &[SeriesName], rows: &[TrainingRow], request: &Request, brea
 type Outcome = Result<Trained, Skipped>;
 
 fn no_rows(request: &Request) -> Skipped {
-    Skipped::TooShort { span: 0, needed: fit::span_min(request.methods.general, request) }
+    Skipped::TooShort { span: 0, needed: request.methods.general.implementation().span_min(request) }
 }
 
 /// Fits the model of one series to its rows, in memory: a pure function of its arguments, whatever the order of the rows. Rows of
@@ -151,7 +156,7 @@ pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Resu
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
     let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
     match grids.first() {
-        Some(grid) => fit::fit_grid(series, grid, request, None),
+        Some(grid) => fit::fit_grid(series, grid, request),
         None => Err(no_rows(request)),
     }
 }

@@ -1,15 +1,17 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
-use super::counter::growth;
+use super::counter::{growth, metric_type};
 use super::grid::Grid;
-use super::promise;
-use super::request::Request;
+use super::method::{Fit, Fitted};
+use super::promise::{self, BUCKETS_MIN};
+use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
 use super::seasons::median_of;
 use dataflows::model::{Seasonal, is_weekend, weekend_share};
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
 use dataflows::{Method, MetricType, Model, Time, Track, Tracker};
+use serde_json::json;
 
 const DAY: Time = 86_400_000;
 
@@ -174,9 +176,36 @@ impl History {
     }
 }
 
+/// See the file's head.
+pub(super) struct SeasonalLevel;
+
+impl Fit for SeasonalLevel {
+    fn span_min(&self, request: &Request) -> usize {
+        (request.period / 2).max(BUCKETS_MIN)
+    }
+
+    fn fit(&self, metric: &str, grid: &Grid, request: &Request) -> Result<Fitted, Skipped> {
+        let metric_type = request.metric_types.get(metric).copied().unwrap_or_else(|| metric_type(grid));
+        let recent = grid.broken_at.map(|at| promise::recent_from(at, request));
+        let cut = recent.and_then(|recent| promise::cut(grid, recent));
+        let grid = cut.as_ref().unwrap_or(grid);
+        let model = model(grid, metric_type, request, recent).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+        let profile = match &model.seasonal {
+            Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
+            Seasonal::Daily(_) => "daily",
+            Seasonal::Weekly { .. } => "weekday and weekend",
+        };
+        let mut parameters = json!({ "window_seconds": request.window / 1000, "profile": profile });
+        if let Some(recent) = recent {
+            parameters["scales_from"] = crate::instant::format(recent).into();
+        }
+        Ok(Fitted { model, kept: grid.observed(), parameters })
+    }
+}
+
 /// The model of one series. Its history must not be empty. `recent`: the scales are those of the buckets from there on, and the profile is left out if
 /// these speak against it, since the series was another before.
-pub(super) fn model(grid: &Grid, metric_type: MetricType, request: &Request, recent: Option<Time>) -> Option<Model> {
+fn model(grid: &Grid, metric_type: MetricType, request: &Request, recent: Option<Time>) -> Option<Model> {
     let history = match metric_type {
         MetricType::Gauge => History::of(grid, &grid.values),
         MetricType::Counter => History::of(grid, &growth(grid)),

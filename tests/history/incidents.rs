@@ -9,7 +9,7 @@ use tidewatch::history::incident::{self, EntityPlacement, NamedIncident};
 use tidewatch::history::silence::{self, SilenceRow};
 use tidewatch::history::{Batch, History};
 
-const SOURCE: &str = "simulate:dev?seed=7";
+pub const SOURCE: &str = "simulate:dev?seed=7";
 
 fn placement(entity: &str) -> Placement {
     let (zone, rack) = ("zone-1".to_string(), "rack-A".to_string());
@@ -25,7 +25,7 @@ pub fn episode(stage: Stage, anomalous: u32) -> Episode {
     Episode { id, last: START, stage, anomalous, missing: 0, severity: Severity::High, peak: Some(peak) }
 }
 
-fn incident(episode: &Episode) -> NamedIncident {
+pub fn incident(episode: &Episode) -> NamedIncident {
     let incident = Incident {
         id: IncidentId::of(&episode.id),
         scope: Scope::Entity,

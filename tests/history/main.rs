@@ -7,6 +7,7 @@ mod labels;
 mod ledger;
 mod measure;
 mod oracle;
+mod outbox;
 mod stores;
 mod trust;
 

@@ -1,5 +1,6 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
+mod alerts;
 mod compose;
 #[path = "../dashboards/mod.rs"]
 mod dashboards;
@@ -11,6 +12,8 @@ mod order;
 mod page;
 mod processes;
 mod real_series;
+#[path = "../receivers/mod.rs"]
+mod receivers;
 mod silence;
 mod simulated;
 mod support;

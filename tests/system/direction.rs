@@ -83,7 +83,7 @@ fn folders_that_meet_in_run_and_train_do_not_know_one_another() {
 
 #[test]
 fn a_client_library_is_named_in_one_place() {
-    let homes: [(&str, &[&str]); 13] = [
+    let homes: [(&str, &[&str]); 17] = [
         ("axum", &["src/serve/"]),
         ("tokio", &["src/serve/"]),
         ("futures_util", &["src/serve/"]),
@@ -95,6 +95,10 @@ fn a_client_library_is_named_in_one_place() {
         ("rusqlite", &["src/history/embedded/", "src/models/embedded.rs"]),
         ("refinery", &["src/history/"]),
         ("redis", &["src/models/redis.rs"]),
+        ("ureq", &["src/notify/http.rs"]),
+        ("lettre", &["src/notify/email.rs"]),
+        ("hmac", &["src/notify/webhook.rs"]),
+        ("sha2", &["src/notify/webhook.rs"]),
         ("polars", &["src/train/"]),
         ("stlrs", &["src/train/"]),
     ];

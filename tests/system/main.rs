@@ -1,5 +1,6 @@
 //! Tidewatch seen from outside: the binary, its command line, its files, and the shape of its sources.
 
+mod alerts;
 mod command_line;
 mod compose;
 mod configuration;
@@ -15,16 +16,22 @@ mod files;
 mod grafana;
 mod hostile;
 mod incidents;
+mod labels;
 mod limits;
+mod mail;
 mod main_job;
 mod missing;
 mod namespaces;
 mod notebooks;
 mod processes;
 mod provisional;
+#[path = "../receivers/mod.rs"]
+mod receivers;
 mod restart;
 mod secrets;
 mod serve;
+mod tune;
 
 mod support;
+mod tls;
 mod upkeep;

@@ -103,7 +103,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         let Some(model) = newest else { return said(None, State::Unscored(Unscored::NoModel)) };
         let mean = aggregate.mean.0;
         let (score, after) = match &model.method {
-            Method::StlZscore => {
+            Method::StlZscore | Method::SeasonalNaive => {
                 let (expected, sigma) = (model.level + model.seasonal_at(bucket.start), model.sigma);
                 (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number((mean - expected) / sigma) }, None)
             }
@@ -123,7 +123,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                 };
                 let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
                 let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
-                if is_counter && !(mean >= counted) {
+                if is_counter && (counted.is_nan() || mean < counted) {
                     let mut after = before;
                     (after[45], after[6]) = (mean, bucket.start as f64);
                     (state, followed) = (Some(after), model.trained_until);

@@ -3,7 +3,7 @@
 use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, FENCED, anomaly, calibration, incident, row, track};
+use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -23,8 +23,13 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
     write_series(&transaction, batch)?;
     write_anomalies(&transaction, batch)?;
     write_buckets(&transaction, batch)?;
-    let statements = anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(track::statements(batch));
-    execute(&transaction, &statements.chain(calibration::statements(batch)).collect::<Vec<_>>())?;
+    let statements = anomaly::sweep(batch)
+        .into_iter()
+        .chain(incident::statements(batch))
+        .chain(track::statements(batch))
+        .chain(calibration::statements(batch))
+        .chain(outbox::statements(batch));
+    execute(&transaction, &statements.collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;
     write_dead_letters(&transaction, batch)?;
     ledger::write(&transaction, batch)?;

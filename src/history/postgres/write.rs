@@ -4,7 +4,7 @@ use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, ledger, read};
 use crate::history::statement::Statement;
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, FENCED, anomaly, calibration, incident, row, track};
+use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -53,8 +53,12 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     write_series(&mut commit, batch)?;
     write_anomalies(&mut commit, batch)?;
     write_buckets(&mut commit, batch)?;
-    let statements: Vec<Statement> =
-        anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(calibration::sweep(batch)).collect();
+    let statements: Vec<Statement> = anomaly::sweep(batch)
+        .into_iter()
+        .chain(incident::statements(batch))
+        .chain(calibration::sweep(batch))
+        .chain(outbox::statements(batch))
+        .collect();
     execute(&mut commit, &statements)?;
     write_tracks(&mut commit, batch)?;
     write_calibration(&mut commit, batch)?;

@@ -1,0 +1,60 @@
+//! What a backtest found of labelled anomalies: a table, and a report as JSON.
+
+use crate::history::History;
+use crate::quality::{Judged, Labels, Quality};
+use crate::series::SeriesName;
+use anyhow::{Context, Result};
+use dataflows::{Limits, Policy, SeriesId, State, Time, Verdict};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Measures the verdicts on buckets from `from` on.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn measure(
+    history: &mut dyn History,
+    verdicts: &HashMap<(SeriesId, Time), Verdict>,
+    labels: &Labels,
+    policy: &Policy,
+    from: Time,
+) -> Result<Quality> {
+    let names: BTreeMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
+    let mut by_series: BTreeMap<&SeriesName, Vec<&Verdict>> = BTreeMap::new();
+    for ((series, _), verdict) in verdicts.iter().filter(|((_, start), _)| *start >= from) {
+        names.get(series).into_iter().for_each(|name| by_series.entry(name).or_default().push(verdict));
+    }
+    let judged: Vec<Judged> = by_series.into_iter().map(|(name, verdicts)| judged(name, verdicts, labels, policy)).collect();
+    Ok(Quality::of(&judged, policy.bucket_width))
+}
+
+/// One series. Missing buckets count neither for nor against: there is nothing to score.
+fn judged(name: &SeriesName, mut verdicts: Vec<&Verdict>, labels: &Labels, policy: &Policy) -> Judged {
+    verdicts.sort_unstable_by_key(|verdict| verdict.bucket.start);
+    verdicts.retain(|verdict| verdict.bucket.aggregate.is_some());
+    let flagged = verdicts.iter().filter(|verdict| verdict.state == State::Anomalous).map(|verdict| verdict.bucket.start).collect();
+    Judged {
+        series: name.clone(),
+        scores: verdicts.iter().map(|verdict| (verdict.bucket.start, loudness(verdict, policy))).collect(),
+        flagged,
+        labelled: labels.of(name, policy.bucket_width),
+        labelled_of_entity: labels.of_entity(name, policy.bucket_width),
+        kinds: labels.kinds_of(name, policy.bucket_width),
+    }
+}
+
+/// |z|, or 0 where no threshold would make it an anomaly.
+fn loudness(verdict: &Verdict, policy: &Policy) -> f64 {
+    let (Some(aggregate), Some(score)) = (verdict.bucket.aggregate, verdict.score) else { return 0.0 };
+    let any = Limits { threshold: 0.0, ..*policy.limits(verdict.bucket.metric) };
+    if any.are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) { score.z_score.0.abs() } else { 0.0 }
+}
+
+/// Writes a report as JSON.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_report(quality: &Quality, path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(quality).context("the report is no JSON")?;
+    std::fs::write(path, text + "\n").with_context(|| format!("report '{}' cannot be written", path.display()))
+}

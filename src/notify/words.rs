@@ -1,0 +1,178 @@
+//! The words of an alert, for whoever reads it at three at night: how bad, what, where, since when, how far from what was expected.
+
+use super::alert::{Alert, Change};
+use crate::instant;
+use crate::number::number;
+use dataflows::Time;
+use std::fmt::Write as _;
+
+/// Whom a silence from the command line would cover for so long from the last evidence on.
+const SILENCE: Time = 4 * 3_600_000;
+
+/// The names of so many metrics are written out.
+const METRICS: usize = 4;
+
+/// One line that tells it: `CRITICAL opened: server srv-038, cpu_usage_percent 95.3, expected 65.2 (z +4.2)`.
+pub fn headline(alert: &Alert) -> String {
+    let severity = alert.severity.as_str().to_uppercase();
+    let told = match alert.change {
+        Change::Closed => format!("Over: {}, {severity}", reach(alert)),
+        Change::Withdrawn => format!("False alarm: {}, {severity}", reach(alert)),
+        Change::Opened => format!("{severity}: {}", reach(alert)),
+        Change::Reopened => format!("{severity} again: {}", reach(alert)),
+        Change::Escalated => format!("Now {severity}: {}", reach(alert)),
+        Change::Spread => format!("{severity}, spreading: {}", reach(alert)),
+    };
+    let test = if alert.test { "TEST, nothing is wrong: " } else { "" };
+    format!("{test}{told}, {}", deviation(alert))
+}
+
+/// What an incident reaches: `server srv-001`, `17 of 20 servers of rack rack-A`.
+pub fn reach(alert: &Alert) -> String {
+    let Alert { entity_type: kind, entity_id, entities, peers, rack, zone, .. } = alert;
+    let told = match alert.scope.as_str() {
+        "rack" => format!("{entities} of {peers} {kind}s of rack {rack}"),
+        "zone" => format!("{entities} of {peers} {kind}s of zone {zone}"),
+        "kind" => format!("{entities} of all {peers} {kind}s"),
+        _ => format!("{kind} {entity_id}"),
+    };
+    plain(&told)
+}
+
+/// How far from what was expected, in the metric's own words; of a silence, that it is one.
+pub fn deviation(alert: &Alert) -> String {
+    let Some(peak) = &alert.peak else { return "no samples, though its peers have some".into() };
+    let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
+    plain(&format!("{whose}{} {}, expected {} (z {:+.1})", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
+}
+
+/// What there is to know beside the headline: a word and what it says, in the order in which they are read.
+pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))];
+    if let Some(reason) = &alert.withdrawn_reason {
+        facts.push(("Why", plain(reason)));
+    }
+    if let Some(words) = held_back(alert) {
+        facts.push(("Held back", words));
+    }
+    facts
+}
+
+/// How to say that this is expected, for a single entity that is in trouble still; a rack is silenced on its page.
+pub fn silence(alert: &Alert) -> Option<String> {
+    if alert.scope != "entity" || alert.change.ends() {
+        return None;
+    }
+    let (from, until) = (instant::format(alert.opened), instant::format(alert.last + SILENCE));
+    Some(format!("tidewatch silence add --entity {} --from {from} --to {until} --reason …", quoted(&plain(&alert.entity_id))))
+}
+
+fn place(alert: &Alert) -> String {
+    let mut told = reach(alert);
+    if !alert.rack.is_empty() && alert.scope == "entity" {
+        let _ = write!(told, ", rack {}", plain(&alert.rack));
+    }
+    if !alert.zone.is_empty() && alert.scope != "zone" && alert.scope != "kind" {
+        let _ = write!(told, ", zone {}", plain(&alert.zone));
+    }
+    told
+}
+
+fn since(alert: &Alert) -> String {
+    let opened = minute(alert.opened);
+    match alert.change {
+        Change::Closed => format!("{opened} until {}", minute(alert.last)),
+        _ => format!("{opened}, last seen {}", minute(alert.last)),
+    }
+}
+
+fn metrics(alert: &Alert) -> String {
+    let named: Vec<String> = alert.metrics.iter().take(METRICS).map(|metric| plain(metric)).collect();
+    let more = alert.metrics.len().saturating_sub(METRICS);
+    if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
+}
+
+fn evidence(alert: &Alert) -> String {
+    let mut told = format!("{} anomalous bucket{}", alert.anomalous, if alert.anomalous == 1 { "" } else { "s" });
+    if alert.missing > 0 {
+        let _ = write!(told, ", {} without samples", alert.missing);
+    }
+    if let Some(peak) = &alert.peak {
+        let _ = write!(told, "; the worst began at {}", minute(peak.start));
+    }
+    told
+}
+
+fn held_back(alert: &Alert) -> Option<String> {
+    let which = if alert.held_back == 1 { "1 more incident was".to_owned() } else { format!("{} more incidents were", alert.held_back) };
+    (alert.held_back > 0).then(|| format!("{which} held back before this one; see the page, or `tidewatch alert list`"))
+}
+
+/// A time as people read it: `2026-01-19 03:05 UTC`.
+fn minute(time: Time) -> String {
+    let text = instant::format(time);
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => text,
+    }
+}
+
+/// A name on one line, whatever a log has put into it.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A word as a shell takes it: somebody may copy it.
+fn quoted(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(harmless) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alert::tests::alert;
+    use super::*;
+    use dataflows::Severity;
+
+    #[test]
+    fn the_headline_says_how_bad_what_and_how_far() {
+        let opened = alert();
+        assert_eq!(headline(&opened), "HIGH: server srv-038, cpu_usage_percent 95.3, expected 65.2 (z +4.2)");
+        let rack = Alert { scope: "rack".into(), entities: 4, peers: 20, severity: Severity::Critical, change: Change::Spread, ..alert() };
+        let told = "CRITICAL, spreading: 4 of 20 servers of rack rack-B, worst srv-038 cpu_usage_percent 95.3, expected 65.2 (z +4.2)";
+        assert_eq!(headline(&rack), told);
+        let silent = Alert { peak: None, change: Change::Closed, ..alert() };
+        assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
+        assert!(headline(&Alert { test: true, ..alert() }).starts_with("TEST, nothing is wrong: HIGH"));
+    }
+
+    #[test]
+    fn the_facts_say_where_since_when_and_what_was_held_back() {
+        let facts = facts(&Alert { held_back: 12, withdrawn_reason: Some("late\nsamples".into()), ..alert() });
+        let told: Vec<String> = facts.iter().map(|(word, what)| format!("{word}: {what}")).collect();
+        let expected = [
+            "Where: server srv-038, rack rack-B, zone zone-2",
+            "Since: 2026-01-19 03:05 UTC, last seen 2026-01-19 03:15 UTC",
+            "Metrics: cpu_temperature_celsius, cpu_usage_percent",
+            "Evidence: 3 anomalous buckets; the worst began at 2026-01-19 03:05 UTC",
+            "Why: late samples",
+            "Held back: 12 more incidents were held back before this one; see the page, or `tidewatch alert list`",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_may_be_copied_to_a_shell_cannot_do_harm() {
+        let hint = |entity: &str| silence(&Alert { entity_id: entity.into(), ..alert() }).unwrap();
+        let plain = "tidewatch silence add --entity srv-038 --from 2026-01-19T03:05:00Z --to 2026-01-19T07:15:00Z --reason …";
+        assert_eq!(hint("srv-038"), plain);
+        assert!(hint("a$(reboot)\n;b").contains("--entity 'a$(reboot) ;b' "));
+        assert!(hint("it's").contains(r"--entity 'it'\''s' "));
+        assert_eq!(silence(&Alert { scope: "rack".into(), ..alert() }), None);
+        assert_eq!(silence(&Alert { change: Change::Closed, ..alert() }), None);
+    }
+}

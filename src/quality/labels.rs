@@ -1,0 +1,193 @@
+//! Labelled anomalies: stretches of time in which, as a person says, something was wrong.
+
+use super::counts::Stretch;
+use crate::instant;
+use crate::series::SeriesName;
+use csv::StringRecord;
+use dataflows::Time;
+use std::path::Path;
+
+/// The columns of a file of labels; others are left alone, ...
+const COLUMNS: [&str; 4] = ["entity", "metric", "start", "end"];
+/// ...but for this one, which need not be there.
+const KIND: &str = "kind";
+
+/// What a line looks like, for messages.
+const EXAMPLE: &str = "srv-001,cpu_usage_percent,2026-01-19T03:10:00Z,2026-01-19T04:00:00Z";
+
+/// One labelled anomaly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// The entity, as `srv-001` or `server:srv-001`.
+    pub entity: String,
+    /// The metric; `None`: the entity as a whole, so that any of its metrics may show it.
+    pub metric: Option<String>,
+    /// The first moment.
+    pub start: Time,
+    /// The end, exclusive.
+    pub end: Time,
+    /// What happened, in a word of whoever labelled it; by this word it is reported, too.
+    pub kind: Option<String>,
+}
+
+/// Labels, in no order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labels(pub Vec<Label>);
+
+/// Why labels cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelsError {
+    /// The file cannot be opened or read.
+    #[error("labels '{path}' cannot be read: {problem}")]
+    File {
+        /// The path.
+        path: String,
+        /// The system's word.
+        problem: String,
+    },
+    /// The header lacks a column.
+    #[error("labels '{path}' have no column '{column}': the first line must name {}", COLUMNS.join(","))]
+    Column {
+        /// The path.
+        path: String,
+        /// What is missing.
+        column: &'static str,
+    },
+    /// A line is no label.
+    #[error("labels '{path}', line {line}: {problem}; write it like {EXAMPLE}, without a metric for all metrics of the entity")]
+    Line {
+        /// The path.
+        path: String,
+        /// From 1, the header included.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nothing but a header.
+    #[error("labels '{path}' hold no label: write one a line, like {EXAMPLE}")]
+    Empty {
+        /// The path.
+        path: String,
+    },
+}
+
+impl Label {
+    /// Whether it is about an entity.
+    fn is_of(&self, series: &SeriesName) -> bool {
+        let of_type = self.entity.strip_prefix(&series.entity_type).and_then(|rest| rest.strip_prefix(':'));
+        self.entity == series.entity_id || of_type == Some(&series.entity_id)
+    }
+}
+
+impl Labels {
+    /// Reads a CSV with the columns `entity,metric,start,end`.
+    ///
+    /// # Errors
+    /// See [`LabelsError`].
+    pub fn read(path: &Path) -> Result<Self, LabelsError> {
+        let place = path.display().to_string();
+        let fail = |problem: csv::Error| LabelsError::File { path: place.clone(), problem: problem.to_string() };
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(fail)?;
+        let header = reader.headers().map_err(fail)?.clone();
+        let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
+        let (mut columns, kind) = ([0; 4], place_of(KIND));
+        for (found, column) in columns.iter_mut().zip(COLUMNS) {
+            *found = place_of(column).ok_or_else(|| LabelsError::Column { path: place.clone(), column })?;
+        }
+        let mut labels = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(fail)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            labels.push(label(&record, columns, kind).map_err(|problem| LabelsError::Line { path: place.clone(), line, problem })?);
+        }
+        if labels.is_empty() { Err(LabelsError::Empty { path: place }) } else { Ok(Self(labels)) }
+    }
+
+    /// The labelled stretches of a series in buckets of this width, in order: those that name its metric.
+    pub fn of(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
+        self.stretches(width, |label| label.is_of(series) && label.metric.as_ref() == Some(&series.metric))
+    }
+
+    /// Those of the entity of a series as a whole.
+    pub fn of_entity(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
+        self.stretches(width, |label| label.is_of(series) && label.metric.is_none())
+    }
+
+    /// Those of either sort.
+    pub fn of_all(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
+        self.stretches(width, |label| label.is_of(series) && label.metric.as_ref().is_none_or(|metric| *metric == series.metric))
+    }
+
+    /// The labels of a series that name its metric and a kind, each by itself.
+    pub fn kinds_of(&self, series: &SeriesName, width: Time) -> Vec<(String, Stretch)> {
+        let own = self.0.iter().filter(|label| label.is_of(series) && label.metric.as_ref() == Some(&series.metric));
+        own.filter_map(|label| Some((label.kind.clone()?, stretch(label, width)))).collect()
+    }
+
+    fn stretches(&self, width: Time, includes: impl Fn(&Label) -> bool) -> Vec<Stretch> {
+        Stretch::merged(self.0.iter().filter(|label| includes(label)).map(|label| stretch(label, width)).collect(), width)
+    }
+}
+
+/// The buckets that a label touches.
+fn stretch(label: &Label, width: Time) -> Stretch {
+    let bucket = |time: Time| time.div_euclid(width) * width;
+    Stretch { first: bucket(label.start), last: bucket(label.end - 1) }
+}
+
+fn label(record: &StringRecord, columns: [usize; 4], kind: Option<usize>) -> Result<Label, String> {
+    let [entity, metric, start, end] = columns.map(|column| record.get(column).unwrap_or("").trim());
+    if entity.is_empty() {
+        return Err("the entity is missing".into());
+    }
+    let time = |text: &str| instant::parse(text).ok_or_else(|| format!("'{text}' is not a time"));
+    let (start, end) = (time(start)?, time(end)?);
+    if end <= start {
+        return Err("the end must be after the start".into());
+    }
+    let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    Ok(Label { entity: entity.into(), metric: text(metric), start, end, kind: kind.and_then(|column| record.get(column)).and_then(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Labels, LabelsError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Labels::read(file.path())
+    }
+
+    #[test]
+    fn a_label_is_of_one_metric_or_of_the_whole_entity_and_touching_ones_are_one() {
+        let labels = read(
+            "metric,entity,start,end,by\ncpu,server:a,1970-01-01T00:02:00Z,1970-01-01T00:05:00Z,me\n,a,1970-01-01T01:00:00Z,1970-01-01T01:05:01Z,\n\
+             cpu,a,1970-01-01T00:25:00Z,1970-01-01T00:30:00Z,\ncpu,b,1970-01-01T00:00:00Z,1970-01-01T09:00:00Z,\n",
+        );
+        let (labels, cpu) = (labels.unwrap(), SeriesName::new("server", "a", "cpu"));
+        let minutes = |first: Time, last: Time| Stretch { first: first * 60_000, last: last * 60_000 };
+        assert_eq!(labels.of(&cpu, 300_000), [minutes(0, 0), minutes(25, 25)], "four buckets lie in between");
+        assert_eq!(labels.of_entity(&cpu, 300_000), [minutes(60, 65)]);
+        assert_eq!(labels.of_all(&SeriesName::new("server", "a", "fan"), 300_000), [minutes(60, 65)]);
+        assert_eq!(labels.of_all(&SeriesName::new("application", "b", "fan"), 300_000), []);
+        assert_eq!(labels.kinds_of(&cpu, 300_000), [], "nobody said what it was");
+        let labels = read("entity,metric,start,end,kind\na,cpu,1970-01-01T00:02:00Z,1970-01-01T00:05:00Z,leak\n").unwrap();
+        assert_eq!(labels.kinds_of(&cpu, 300_000), [("leak".into(), minutes(0, 0))]);
+    }
+
+    #[test]
+    fn what_is_no_label_is_named_with_its_line_and_the_fix() {
+        for (text, parts) in [
+            ("entity,start,end\n", ["no column 'metric'", "entity,metric,start,end"]),
+            ("entity,metric,start,end\n", ["hold no label", EXAMPLE]),
+            ("entity,metric,start,end\na,cpu,yesterday,2026-01-19T00:00:00Z\n", ["line 2", "'yesterday' is not a time"]),
+            ("entity,metric,start,end\n,cpu,2026-01-18T00:00:00Z,2026-01-19T00:00:00Z\n", ["line 2", "the entity is missing"]),
+            ("entity,metric,start,end\na,,2026-01-19T00:00:00Z,2026-01-19T00:00:00Z\n", ["line 2", "after the start"]),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        }
+        assert!(Labels::read(Path::new("nowhere.csv")).unwrap_err().to_string().contains("'nowhere.csv' cannot be read"));
+    }
+}

@@ -1,0 +1,249 @@
+//! Delivers alerts: a thread per receiver reads its part of the outbox, in order, and notes what became of each row.
+//!
+//! At least once: a row is pending until the receiver has taken it, whoever is killed meanwhile, and every attempt carries the same key. A receiver
+//! that is away keeps nobody waiting but itself. Only the process that may commit for the source sends: that is asked for every single row.
+
+use super::alert::{Alerts, OpenHistory, Recipient, alert};
+use super::{Part, Statistics};
+use crate::history::outbox::{self, OutboxRow, State};
+use crate::history::{History, HistoryError};
+use crate::instant;
+use crate::notify::{Change, Failure};
+use dataflows::{Severity, Time};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Ended, channel};
+use std::time::{Duration, Instant};
+
+/// How often the outbox is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// After a failure the next attempt waits this long, then twice as long, up to a limit, in milliseconds.
+const RETRY: (Time, Time) = (1_000, 600_000);
+
+/// What could not be delivered for so long is no news any more: a day, in milliseconds.
+const GIVE_UP: Time = 86_400_000;
+
+/// A limit counts the messages of so long, in milliseconds.
+const HOUR: Time = 3_600_000;
+
+/// How often old rows are removed.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// A run that ends waits so long for what can be delivered still; the next run delivers the rest.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The threads of a run.
+pub struct Deliveries {
+    over: Arc<AtomicBool>,
+    ended: Ended<()>,
+}
+
+impl Deliveries {
+    /// Starts a thread for each receiver of a run that may commit for `source` under the name of `writer`.
+    pub fn start(alerts: &mut Alerts, source: &str, writer: &str, statistics: &Arc<Statistics>) -> Self {
+        let (over, (end, ended)) = (Arc::new(AtomicBool::new(false)), channel());
+        let recipients = std::mem::take(&mut alerts.recipients).into_iter().enumerate();
+        for ((number, recipient), open) in recipients.zip(std::iter::repeat(alerts.open_history.clone())) {
+            let Some(open) = open else { continue };
+            let part = outbox::Part { source: source.into(), receiver: recipient.name.clone() };
+            let delivery = Delivery {
+                part,
+                recipient,
+                number,
+                writer: writer.into(),
+                page_url: alerts.page_url.clone(),
+                statistics: Arc::clone(statistics),
+                repeated: None,
+                swept: None,
+            };
+            let (over, end) = (Arc::clone(&over), end.clone());
+            let deliver = move || {
+                delivery.run(&open, &over);
+                let _ = end.send(());
+            };
+            if let Err(error) = std::thread::Builder::new().name("alert".into()).spawn(deliver) {
+                tracing::error!(%error, "a receiver of alerts has no thread, and is told nothing");
+            }
+        }
+        Self { over, ended }
+    }
+
+    /// Gives what is due a last chance, and does not wait for long.
+    pub fn finish(self) {
+        self.over.store(true, Ordering::Relaxed);
+        let until = Instant::now() + FAREWELL;
+        // An error is what it is waited for: every thread has let go of its end.
+        while self.ended.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+    }
+}
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a look at the outbox came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// A row has ended; there may be more.
+    More,
+    /// There is nothing that could be done now.
+    Nothing,
+    /// Another process may commit for the source.
+    Fenced,
+}
+
+/// What is to become of a row.
+#[derive(Clone, Debug, PartialEq)]
+enum Decision {
+    End(State, Option<&'static str>),
+    Send { before: Option<Box<OutboxRow>>, held_back: u64 },
+}
+
+/// One receiver's thread.
+struct Delivery {
+    part: outbox::Part,
+    recipient: Recipient,
+    number: usize,
+    writer: String,
+    page_url: Option<String>,
+    statistics: Arc<Statistics>,
+    repeated: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl Delivery {
+    fn run(mut self, open: &OpenHistory, over: &AtomicBool) {
+        let mut history: Option<Box<dyn History>> = None;
+        loop {
+            let is_last = over.load(Ordering::Relaxed);
+            let looked = match history.take().map_or_else(|| open(), Ok) {
+                Ok(mut opened) => self.look(&mut *opened).inspect(|_| history = Some(opened)),
+                Err(error) => Err(error),
+            };
+            match looked {
+                Ok(Look::More) => continue,
+                Ok(Look::Fenced) => return,
+                Ok(Look::Nothing) => {}
+                // The committing thread says so loudly enough.
+                Err(error) => tracing::debug!(%error, receiver = %self.recipient.name, "the outbox cannot be read now"),
+            }
+            if is_last {
+                return;
+            }
+            let until = Instant::now() + LOOK;
+            while Instant::now() < until && !over.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK / 10);
+            }
+        }
+    }
+
+    fn look(&mut self, history: &mut dyn History) -> Result<Look, HistoryError> {
+        if self.swept.is_none_or(|swept| swept.elapsed() > SWEEP) {
+            outbox::sweep(history)?;
+            self.swept = Some(Instant::now());
+        }
+        self.repeat(history)?;
+        let Some(row) = self.part.next(history)?.filter(|row| row.next_try_at <= instant::now()) else { return Ok(Look::Nothing) };
+        match self.decide(history, &row)? {
+            Decision::End(state, problem) => {
+                outbox::end(history, row.id, state, problem.or(row.problem.as_deref()))?;
+                Ok(Look::More)
+            }
+            Decision::Send { before, held_back } => self.send(history, &row, before.as_deref(), held_back),
+        }
+    }
+
+    /// Says what is open to a receiver that wants to hear it again.
+    fn repeat(&mut self, history: &mut dyn History) -> Result<(), HistoryError> {
+        let Some(every) = self.recipient.receiver.repeats() else { return Ok(()) };
+        if self.repeated.is_some_and(|repeated| repeated.elapsed() < every) || outbox::writer(history, &self.part.source)? != self.writer {
+            return Ok(());
+        }
+        self.repeated = Some(Instant::now());
+        let open: Vec<_> = self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref())).collect();
+        if !open.is_empty() {
+            let outcome = self.recipient.receiver.repeat(&open);
+            self.note(outcome.as_ref().err());
+        }
+        Ok(())
+    }
+
+    fn decide(&self, history: &mut dyn History, row: &OutboxRow) -> Result<Decision, HistoryError> {
+        let now = instant::now();
+        if now - row.incident.known_at > GIVE_UP {
+            return Ok(Decision::End(State::Failed, row.problem.is_none().then_some("it waited for a day")));
+        }
+        let before = self.part.last_delivered(history, row.incident.id)?;
+        let ends = Change::named(&row.change).is_some_and(Change::ends);
+        if before.is_none() && (ends || self.part.is_to_be_withdrawn(history, row.incident.id)?) {
+            return Ok(Decision::End(State::Overtaken, None));
+        }
+        if let Some(limit) = self.recipient.per_hour.map(u64::from).filter(|_| !ends) {
+            // A flood of lesser ones must not hide what is worst.
+            let is_worst = row.incident.severity == Severity::Critical.as_str();
+            let limit = if is_worst { 2 * limit } else { limit };
+            if self.part.delivered_since(history, now - HOUR)? >= limit {
+                return Ok(Decision::End(State::HeldBack, None));
+            }
+        }
+        Ok(Decision::Send { before: before.map(Box::new), held_back: self.part.held_back(history)? })
+    }
+
+    fn send(
+        &mut self,
+        history: &mut dyn History,
+        row: &OutboxRow,
+        before: Option<&OutboxRow>,
+        held_back: u64,
+    ) -> Result<Look, HistoryError> {
+        if !outbox::begin(history, row.id, &self.writer)? {
+            return Ok(Look::Fenced);
+        }
+        let page = self.page_url.as_deref();
+        let (mut told, before) = (alert(row, held_back, page), before.map(|row| alert(row, 0, page)));
+        if before.is_none() && !told.change.ends() {
+            // What came before was held back or refused: to this receiver the incident is new.
+            told.change = Change::Opened;
+        }
+        let outcome = self.recipient.receiver.send(&told, before.as_ref());
+        self.note(outcome.as_ref().err());
+        match outcome {
+            Ok(()) => outbox::end(history, row.id, State::Delivered, None)?,
+            Err(Failure::Refused(problem)) => {
+                tracing::warn!(receiver = %self.recipient.name, %problem, "an alert is refused, and will not be sent again");
+                outbox::end(history, row.id, State::Failed, Some(&problem))?;
+            }
+            Err(Failure::Away { problem, again_after }) => {
+                let asked = again_after.map_or(0, |pause| Time::try_from(pause.as_millis()).unwrap_or(RETRY.1));
+                outbox::postpone(history, row.id, instant::now() + pause(row.attempts).max(asked), &problem)?;
+                return Ok(Look::Nothing);
+            }
+        }
+        Ok(Look::More)
+    }
+
+    /// Notes whether the receiver is there. One that refuses a message is.
+    fn note(&self, failure: Option<&Failure>) {
+        let problem = failure.filter(|failure| matches!(failure, Failure::Away { .. }));
+        let problem = problem.map(|problem| format!("{}, {}: {problem}", self.recipient.name, self.recipient.place));
+        self.statistics.health.note(Part::Alerts, self.number, problem.as_deref());
+    }
+}
+
+/// How long to wait after so many attempts before this one, in milliseconds.
+fn pause(attempts: u32) -> Time {
+    RETRY.0.saturating_mul(1 << attempts.min(20)).min(RETRY.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_ten_minutes() {
+        assert_eq!([0, 1, 2, 9, 10, 40].map(pause), [1_000, 2_000, 4_000, 512_000, 600_000, 600_000]);
+    }
+}

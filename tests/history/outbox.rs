@@ -1,0 +1,177 @@
+//! The outbox in both stores: what is news to whom, written with the incident, and read in order by those who send it.
+
+use super::incidents::{SOURCE, episode, incident};
+use super::stores::on_each_store;
+use super::{START, WIDTH, batch};
+use dataflows::{Incident, Scope, Severity, Stage, Time};
+use tidewatch::history::incident::NamedIncident;
+use tidewatch::history::outbox::{self, OutboxRow, Part, State, Subscription};
+use tidewatch::history::silence::{self, SilenceRow};
+use tidewatch::history::{Batch, History};
+
+fn to(receiver: &str, minimum: Severity) -> Subscription {
+    Subscription { receiver: receiver.into(), minimum, since: START - WIDTH }
+}
+
+fn part(receiver: &str) -> Part {
+    Part { source: SOURCE.into(), receiver: receiver.into() }
+}
+
+/// The incident of one host, with what `change` makes of it.
+fn batch_of(subscriptions: &[Subscription], change: impl FnOnce(&mut Incident)) -> Batch {
+    let mut named: NamedIncident = incident(&episode(Stage::Open, 1));
+    change(&mut named.incident);
+    Batch { incidents: vec![named], subscriptions: subscriptions.to_vec(), ..batch(vec![]) }
+}
+
+fn withdrawn(subscriptions: &[Subscription], reason: &str) -> Batch {
+    let id = incident(&episode(Stage::Open, 1)).incident.id;
+    Batch { incidents_withdrawn: vec![(id, reason.into())], subscriptions: subscriptions.to_vec(), ..batch(vec![]) }
+}
+
+/// What has become of the incident, in the order in which a receiver is told.
+fn changes(history: &mut dyn History, receiver: &str) -> Vec<String> {
+    let rows = outbox::latest(history, 100).unwrap();
+    rows.into_iter().filter(|row| row.receiver == receiver).map(|row| row.change).collect()
+}
+
+#[test]
+fn what_is_news_is_written_once_and_what_time_alone_changes_is_none() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let subscriptions = [to("ops", Severity::Medium)];
+        let mut say = |change: &dyn Fn(&mut Incident)| history.commit(&batch_of(&subscriptions, change)).unwrap();
+        let open = |incident: &mut Incident| incident.severity = Severity::Medium;
+        say(&open);
+        say(&open);
+        // One more bucket of evidence; then it is worse, reaches four of the rack, then five of it, then six.
+        say(&|incident| (incident.severity, incident.anomalous, incident.last) = (Severity::Medium, 2, START + WIDTH));
+        say(&|incident| incident.severity = Severity::High);
+        let rack =
+            |entities: u32| move |incident: &mut Incident| (incident.scope, incident.entities, incident.peers) = (Scope::Rack, entities, 9);
+        [4, 5, 6].into_iter().for_each(|entities| say(&rack(entities)));
+        let stage = |stage: Stage| move |incident: &mut Incident| (incident.entities, incident.stage) = (6, stage);
+        [Stage::Closed, Stage::Settled, Stage::Open, Stage::Settled].into_iter().for_each(|one| say(&stage(one)));
+        history.commit(&withdrawn(&subscriptions, "late samples")).unwrap();
+        history.commit(&withdrawn(&subscriptions, "late samples")).unwrap();
+        let expected = ["opened", "escalated", "spread", "spread", "closed", "reopened", "closed", "withdrawn"];
+        assert_eq!(changes(history, "ops"), expected, "{}", store.kind);
+        let rows = outbox::latest(history, 100).unwrap();
+        assert_eq!((rows[2].incident.entities, rows[3].incident.entities), (4, 6));
+        assert_eq!(rows[0].incident.severity, "medium", "a row says what held when it was written");
+        assert_eq!(rows[0].incident.peak.as_ref().map(|peak| peak.3[0]), Some(95.3));
+        assert_eq!(rows[7].incident.withdrawn_reason.as_deref(), Some("late samples"));
+    });
+}
+
+#[test]
+fn each_receiver_hears_from_its_severity_on_and_of_the_present_alone() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let late = Subscription { since: START + 1, ..to("late", Severity::Low) };
+        let subscriptions = [to("all", Severity::Low), to("pager", Severity::Critical), late];
+        let mut say = |severity: Severity| history.commit(&batch_of(&subscriptions, |incident| incident.severity = severity)).unwrap();
+        say(Severity::Low);
+        say(Severity::High);
+        say(Severity::Critical);
+        history
+            .commit(&batch_of(&subscriptions, |incident| (incident.severity, incident.stage) = (Severity::Critical, Stage::Closed)))
+            .unwrap();
+        assert_eq!(changes(history, "all"), ["opened", "escalated", "escalated", "closed"], "{}", store.kind);
+        assert_eq!(changes(history, "pager"), ["opened", "closed"]);
+        assert_eq!(changes(history, "late"), [] as [&str; 0], "its evidence is past");
+    });
+}
+
+#[test]
+fn what_was_over_before_anybody_was_told_is_no_news() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let subscriptions = [to("ops", Severity::Low)];
+        history.commit(&batch_of(&subscriptions, |incident| incident.stage = Stage::Closed)).unwrap();
+        history.commit(&withdrawn(&subscriptions, "late samples")).unwrap();
+        assert_eq!(changes(history, "ops"), [] as [&str; 0], "{}", store.kind);
+    });
+}
+
+#[test]
+fn a_silence_in_hindsight_tells_those_who_were_told() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let both = [to("ops", Severity::Low), to("pager", Severity::Critical)];
+        let told = |stage: Stage| {
+            let episode = episode(stage, 1);
+            let named = incident(&episode);
+            let scored = super::appear(super::scored("srv-001", START, 95.3));
+            let episodes = vec![(episode, named.incident.id)];
+            Batch { episodes, incidents: vec![named], subscriptions: both.to_vec(), ..batch(vec![scored]) }
+        };
+        history.commit(&told(Stage::Open)).unwrap();
+        history.commit(&told(Stage::Settled)).unwrap();
+        let (entity, reason) = ("srv-001".to_owned(), "upgrade".to_owned());
+        let silence = SilenceRow { id: 0, entity, metric: None, from: START, until: START + WIDTH, reason };
+        assert_eq!(silence::add(history, &silence).unwrap(), 1);
+        assert_eq!(silence::add(history, &silence).unwrap(), 0, "{}", store.kind);
+        assert_eq!(changes(history, "ops"), ["opened", "closed", "withdrawn"]);
+        assert_eq!(changes(history, "pager"), [] as [&str; 0]);
+        let last = outbox::latest(history, 1).unwrap().remove(0);
+        assert_eq!(last.incident.withdrawn_reason.as_deref(), Some("a silence covers it: upgrade"));
+    });
+}
+
+fn next(history: &mut dyn History) -> Option<OutboxRow> {
+    part("ops").next(history).unwrap()
+}
+
+#[test]
+fn rows_are_taken_in_order_by_the_process_that_may_commit_alone() {
+    on_each_store(|store| {
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap());
+        let history = &mut *store.history;
+        let subscriptions = [to("ops", Severity::Low), to("other", Severity::Low)];
+        history.commit(&batch_of(&subscriptions, |_| {})).unwrap();
+        history.commit(&batch_of(&subscriptions, |incident| incident.severity = Severity::Critical)).unwrap();
+        let writer = outbox::writer(history, SOURCE).unwrap();
+        let first = next(history).unwrap();
+        assert_eq!((first.change.as_str(), first.attempts, part("ops").held_back(history).unwrap()), ("opened", 0, 0));
+        assert!(!outbox::begin(history, first.id, "somebody else").unwrap(), "{}", store.kind);
+        assert!(outbox::begin(history, first.id, &writer).unwrap());
+        outbox::postpone(history, first.id, START, "no answer").unwrap();
+        let again = next(history).unwrap();
+        assert_eq!((again.id, again.attempts, again.next_try_at, again.problem.as_deref()), (first.id, 1, START, Some("no answer")));
+        assert_eq!(part("ops").last_delivered(history, first.incident.id).unwrap(), None);
+        outbox::end(history, first.id, State::Delivered, None).unwrap();
+        assert!(!outbox::begin(history, first.id, &writer).unwrap(), "it has ended");
+        assert_eq!(part("ops").open(history).unwrap().len(), 1);
+        assert_eq!(part("ops").last_delivered(history, first.incident.id).unwrap().map(|row| row.id), Some(first.id));
+        assert_eq!(
+            (part("ops").delivered_since(history, START).unwrap(), part("ops").delivered_since(history, Time::MAX / 4).unwrap()),
+            (1, 0)
+        );
+        let second = next(history).unwrap();
+        assert_eq!(second.change, "escalated");
+        outbox::end(history, second.id, State::HeldBack, None).unwrap();
+        assert_eq!((next(history), part("ops").held_back(history).unwrap()), (None, 1));
+        assert_eq!(part("other").next(history).unwrap().map(|row| row.change), Some("opened".to_owned()));
+        let counts = outbox::counts(history).unwrap();
+        let told: Vec<String> = counts.iter().map(|(receiver, state, n)| format!("{receiver} {state} {n}")).collect();
+        assert_eq!(told, ["ops delivered 1", "ops held_back 1", "other pending 2"]);
+    });
+}
+
+#[test]
+fn old_rows_are_removed_once_their_incident_is_over() {
+    on_each_store(|store| {
+        let subscriptions = [to("ops", Severity::Low)];
+        store.history.commit(&batch_of(&subscriptions, |_| {})).unwrap();
+        store.execute(match store.kind {
+            "postgres" => "UPDATE outbox SET created_at = created_at - INTERVAL '15 days'",
+            _ => "UPDATE outbox SET created_at = created_at - 15 * 86400000",
+        });
+        outbox::sweep(&mut *store.history).unwrap();
+        assert_eq!(changes(&mut *store.history, "ops"), ["opened"], "{}", store.kind);
+        store.history.commit(&batch_of(&subscriptions, |incident| incident.stage = Stage::Settled)).unwrap();
+        outbox::sweep(&mut *store.history).unwrap();
+        assert_eq!(changes(&mut *store.history, "ops"), ["closed"]);
+    });
+}
