@@ -273,7 +273,7 @@ fn the_naive_method_expects_the_last_day_again_with_the_scale_of_how_days_differ
     assert!((model.expected(gap) - day_before).abs() < 0.01 * SIGMA, "where the last day has a gap, the day before it counts");
     let (score, track) = model.score(None, gap, model.expected(gap) + 4.0 * model.sigma);
     assert!((score.unwrap().z_score.0 - 4.0).abs() < 1e-9 && track.is_none());
-    assert_eq!(fit(&name(), &rows[..300], &request).unwrap_err().reason(), "too_short");
+    assert_eq!(fit(&name(), &rows[..300], &request).unwrap_err().reason(), "warming");
     let mut store = tidewatch::models::open("embedded::memory:").unwrap();
     store.push(std::slice::from_ref(&trained)).unwrap();
     assert_eq!(store.get(&name()).unwrap().unwrap(), trained, "through the store");

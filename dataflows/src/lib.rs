@@ -23,6 +23,7 @@
 pub mod accumulator;
 pub mod buckets;
 pub mod calendar;
+pub mod calibration;
 pub mod clock;
 pub mod digest;
 pub mod episode;
@@ -45,6 +46,7 @@ pub mod wire;
 
 pub use buckets::Acquaintance;
 pub use calendar::Calendar;
+pub use calibration::{Promise, Tally, Watch};
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
 pub use digest::Digest;
 pub use episode::{Episode, EpisodeId, Peak, Stage};
@@ -57,7 +59,7 @@ pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
 pub use policy::{EpisodePolicy, IncidentPolicy, Limits, Policy};
 pub use provisional::{Open, Provisional};
-pub use scorer::track_after;
+pub use scorer::{Settled, track_after};
 pub use silence::Silence;
 pub use tracking::{Calibration, Track, Tracker};
 pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict, anomaly_score};

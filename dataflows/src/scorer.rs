@@ -6,6 +6,7 @@
 //! function of the verdicts of its series; neither of a clock or of the order of arrival.
 
 use crate::Time;
+use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::model::{MetricType, Model};
@@ -14,6 +15,7 @@ use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -29,6 +31,15 @@ const TRACK_BUCKETS: u32 = 12;
 pub const UNTRACKED_BUCKETS: u32 = 2 * TRACK_BUCKETS;
 /// A name is kept for so long after its entity was last heard of, in milliseconds: a week. It is a few bytes, and a silence goes by it.
 const NAME_KEPT: Time = 7 * 86_400_000;
+
+/// What a series has come to, as far as it can change no more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// What the method remembers: what a restart goes on from.
+    pub track: Track,
+    /// How the model's promise was kept by the end of each day since the last time, the day under way included.
+    pub days: Vec<Watch>,
+}
 
 /// A verdict that may change, and what the series is remembered by after it.
 struct Entry {
@@ -56,8 +67,10 @@ struct Series {
     base: Fold,
     /// The same, by the method.
     base_track: Option<Track>,
-    /// Of the state that was handed out last: its last bucket, and the end of its model's training.
-    handed_out: Option<(Time, Time)>,
+    /// Days that are over and were not handed out yet, as they ended.
+    days: Vec<Watch>,
+    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
+    handed_out: Option<(Time, Time, Option<Time>)>,
     entries: BTreeMap<Time, Entry>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     stale: Option<Time>,
@@ -123,7 +136,8 @@ impl Series {
     fn settle(&mut self, settled: Time) {
         while let Some(entry) = self.entries.first_entry().filter(|entry| *entry.key() < settled) {
             let entry = entry.remove();
-            (self.base, self.base_track) = (entry.after, entry.track);
+            self.base = entry.after;
+            self.settle_track(entry.track);
             self.done.extend(entry.closed.map(|closed| *closed));
         }
         while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
@@ -131,16 +145,34 @@ impl Series {
         }
     }
 
-    /// The state to be handed out, if that is due: what a restart could not fold on from is not late by then.
-    fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Track> {
+    /// Moves the state on that can change no more, and keeps the count of a day that is over.
+    fn settle_track(&mut self, after: Option<Track>) {
+        if let (Some(before), Some(after)) = (&self.base_track, &after)
+            && before.watch.tally.day != after.watch.tally.day
+            && before.watch.tally.scored > 0
+        {
+            self.days.push(before.watch.clone());
+        }
+        self.base_track = after;
+    }
+
+    /// The state to be handed out, if that is due: what a restart could not fold on from is not late by then. That a series begins or ends to drift is
+    /// said at once.
+    fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Settled> {
         let track = self.base_track.as_ref()?;
+        let drifting = track.watch.drifting_since;
         let due = match self.handed_out {
-            Some((last, model)) => track.last_start > last && (track.model != model || settled - last >= policy.buckets(TRACK_BUCKETS)),
+            Some((last, model, since)) => {
+                let is_news = track.model != model || drifting != since || settled - last >= policy.buckets(TRACK_BUCKETS);
+                track.last_start > last && is_news
+            }
             None => true,
         };
         due.then(|| {
-            self.handed_out = Some((track.last_start, track.model));
-            track.clone()
+            self.handed_out = Some((track.last_start, track.model, drifting));
+            let mut days = std::mem::take(&mut self.days);
+            days.extend((track.watch.tally.scored > 0).then(|| track.watch.clone()));
+            Settled { track: track.clone(), days }
         })
     }
 
@@ -393,8 +425,12 @@ impl Scorer {
     /// models must have been taken before.
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         let series = self.series.entry(id).or_default();
-        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model));
-        series.base_track = verdicts.iter().fold(track, |track, verdict| track_after(track, verdict, &series.models));
+        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
+        series.base_track = track;
+        for verdict in verdicts {
+            let after = track_after(series.base_track.clone(), verdict, &series.models);
+            series.settle_track(after);
+        }
     }
 
     /// Forgets an episode that can change no more and is stored.
@@ -411,7 +447,7 @@ impl Scorer {
         horizon: Option<Time>,
         say: &mut dyn FnMut(Verdict, isize),
         episode: &mut dyn FnMut(Episode, isize),
-        hand_out: &mut dyn FnMut(SeriesId, Track),
+        hand_out: &mut dyn FnMut(SeriesId, Settled),
     ) {
         for (id, from) in std::mem::take(&mut self.changed) {
             if let Some(stale) = self.series.get_mut(&id).and_then(|series| series.stale.take()) {
@@ -437,7 +473,7 @@ impl Scorer {
     }
 
     /// Hands out states, once per bucket of event time.
-    fn hand_out(&mut self, horizon: Time, say: &mut dyn FnMut(SeriesId, Track)) {
+    fn hand_out(&mut self, horizon: Time, say: &mut dyn FnMut(SeriesId, Settled)) {
         let Self { policy, series, settled, .. } = self;
         let width = policy.bucket_width.max(1);
         // The first bucket that is not settled: the same that a restart goes on from.
@@ -448,7 +484,7 @@ impl Scorer {
         *settled = boundary;
         for (id, series) in series {
             series.settle(boundary);
-            series.hand_out(boundary, policy).into_iter().for_each(|track| say(*id, track));
+            series.hand_out(boundary, policy).into_iter().for_each(|settled| say(*id, settled));
         }
     }
 

@@ -8,6 +8,7 @@
 //! **Invariant.** A bucket's reading is a function of the state after the buckets before it and of the model, and of nothing else.
 
 use crate::Time;
+use crate::calibration::Watch;
 use crate::number::Number;
 use crate::peaks::Peaks;
 use crate::verdict::Score;
@@ -122,6 +123,9 @@ pub struct Track {
     pub drift_peak: f64,
     /// The peaks that were filed.
     pub calibration: Arc<Calibration>,
+    /// Whether deviations are as large as the model promised.
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 /// The arithmetic of one bucket.
@@ -211,6 +215,7 @@ impl Track {
             spike_peak: 0.0,
             drift_peak: 0.0,
             calibration: Arc::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -232,10 +237,11 @@ impl Track {
                     spike_peak: primed.spike_peak,
                     drift_peak: primed.drift_peak,
                     calibration: Arc::clone(&primed.calibration),
+                    watch: primed.watch.following(Some(&track.watch)),
                     ..track.clone()
                 }
             }
-            _ => Self { model, ..primed.clone() },
+            _ => Self { model, watch: primed.watch.following(track.map(|track| &track.watch)), ..primed.clone() },
         }
     }
 
@@ -291,6 +297,7 @@ impl Track {
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.spike),
             drift_peak: self.drift_peak.max(reading.drift),
+            watch: self.watch.after(reading.start, width, reading.deviation(), reading.z_score()),
             ..self.clone()
         };
         if after.block >= rhythm.block {
@@ -323,6 +330,11 @@ impl Reading {
         if stuck.1 > louder.1 { stuck } else { louder }
     }
 
+    /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.
+    pub fn deviation(&self) -> f64 {
+        (self.mean - (self.seasonal + self.level)) / self.slow_scale
+    }
+
     /// The z-score, with the sign of the residual.
     pub fn z_score(&self) -> f64 {
         let z_score = self.loudest().1 / self.habituation;
@@ -349,7 +361,7 @@ impl Tracker {
         let peaks = peaks.iter().flat_map(|peaks| peaks.bins.iter().chain(std::iter::once(&peaks.mass)));
         if scales.iter().chain(&self.stuck_after).any(|scale| !(*scale > 0.0 && scale.is_finite())) {
             Some("a scale is not a positive number")
-        } else if state.into_iter().chain(peaks).any(|number| !number.is_finite()) {
+        } else if state.into_iter().chain(peaks).any(|number| !number.is_finite()) || !self.primed.watch.is_finite() {
             Some("a number of the state is not finite")
         } else if [calibration.spike_divisor, calibration.drift_divisor].iter().any(|divisor| !(divisor.0 >= 1.0 && divisor.0.is_finite()))
         {

@@ -2,7 +2,7 @@
 
 use super::{in_short, say};
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, History};
+use crate::history::{self, History, calibration};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
@@ -68,7 +68,9 @@ pub fn words(
 ) -> Result<Option<String>> {
     let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
     let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
-    text(series, &verdict, width, threshold, model, retraced.as_ref()).map(Some)
+    let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
+    let since = drifting.map(|one| one.since);
+    text(series, &verdict, width, threshold, model, retraced.as_ref(), since).map(Some)
 }
 
 /// The arithmetic of a bucket, and what a counter stood at before it.
@@ -127,6 +129,7 @@ fn text(
     threshold: f64,
     model: Option<&Trained>,
     retraced: Option<&Retraced>,
+    drifting_since: Option<Time>,
 ) -> Result<String> {
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
@@ -178,6 +181,9 @@ fn text(
                 "model     {}, trained on {} buckets from {from} to {until}{borrowed}",
                 trained.provenance.method, trained.provenance.buckets
             )?;
+        }
+        if let Some(since) = drifting_since {
+            writeln!(out, "drifting  since {}: deviations are larger than the model promised", instant::format(since))?;
         }
     }
     write!(out, "verdict   {}", conclusion(verdict, threshold, model))?;

@@ -2,13 +2,15 @@
 
 use super::say;
 use crate::cli::EMBEDDED;
+use crate::history::{self, calibration};
 use crate::instant;
 use crate::models::{self, Models, Trained};
 use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use dataflows::Warming;
+use dataflows::{Time, Warming};
+use std::collections::BTreeMap;
 
 /// A rollback names so many series.
 const SHOWN: usize = 10;
@@ -21,6 +23,9 @@ pub struct ModelsArgs {
     /// Where models come from: embedded:PATH, redis://… or rediss://…
     #[arg(long, value_name = "URL", default_value = EMBEDDED, global = true)]
     models: String,
+    /// Where it is known which series drift: embedded:PATH or postgres://… [default: the embedded file of the models, if it holds a history]
+    #[arg(long, value_name = "URL", global = true)]
+    history: Option<String>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -55,7 +60,7 @@ enum Action {
 pub fn models(arguments: &ModelsArgs) -> Result<()> {
     let mut models = models::open(super::existing(&arguments.models)?)?;
     match &arguments.action {
-        Action::List => list(&mut *models),
+        Action::List => list(&mut *models, &drifting(arguments)?),
         Action::Rollback { series, .. } => rollback(&mut *models, series),
         Action::Show { series } => {
             let name: SeriesName = series.parse().map_err(|problem: String| anyhow!(problem))?;
@@ -67,7 +72,20 @@ pub fn models(arguments: &ModelsArgs) -> Result<()> {
     }
 }
 
-fn list(models: &mut dyn Models) -> Result<()> {
+/// Since when series drift, as far as there is a history to ask.
+fn drifting(arguments: &ModelsArgs) -> Result<BTreeMap<SeriesName, Time>> {
+    let drifting = match &arguments.history {
+        Some(url) => calibration::drifting(&mut *history::open(super::existing(url)?)?)?,
+        // Models may well be in a file of their own.
+        None if arguments.models.starts_with("embedded:") => {
+            history::open(&arguments.models).and_then(|mut history| calibration::drifting(&mut *history)).unwrap_or_default()
+        }
+        None => Vec::new(),
+    };
+    Ok(drifting.into_iter().map(|one| (one.name, one.since)).collect())
+}
+
+fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>) -> Result<()> {
     let generation = models.generation()?;
     let (mut trained, unusable) = models.load()?;
     // Newest first, so that of two versions of a series the one in force is kept.
@@ -80,8 +98,9 @@ fn list(models: &mut dyn Models) -> Result<()> {
             continue;
         }
         let (until, fill) = (instant::format(one.model.trained_until), 100.0 * one.provenance.fill);
+        let drift = drifting.get(&one.series).map_or_else(String::new, |since| format!("  drifting since {}", instant::format(*since)));
         say(&format!(
-            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %{}",
+            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %{}{drift}",
             one.series,
             one.provenance.method,
             number(one.model.level),

@@ -13,6 +13,7 @@ use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
 use crate::source::{Source, SourceError};
+use crate::train::Extent;
 use crate::{history, models, notify, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
@@ -21,6 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use timely::{CommunicationConfig, WorkerConfig};
+
+/// How often a run that trains looks whether there are series that drift, which are trained early.
+const DRIFTING: Duration = Duration::from_secs(10);
 
 /// How long the other processes of a run wait for the first to make the tables.
 const FIRST_PROCESS: Duration = Duration::from_secs(60);
@@ -254,28 +258,35 @@ fn sum_up(statistics: &Statistics, started: Instant) {
 
 /// Trains again and again until the run is over; a failure is a warning, since detection goes on with the last models.
 fn retrain(arguments: &RunArgs, every: Duration, statistics: &Statistics, over: &AtomicBool) {
-    let mut trained_at = Instant::now();
+    let (mut trained_at, mut looked_at) = (Instant::now(), Instant::now());
     while !over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(200));
-        if trained_at.elapsed() >= every {
+        let extent = if trained_at.elapsed() >= every {
             trained_at = Instant::now();
-            // Up to where buckets are complete; a model of times to come would score nothing now.
-            let Some(until) = statistics.horizon() else { continue };
-            match train_once(arguments, until, statistics) {
-                Ok(report) => tracing::info!("{}", report.to_string().lines().next().unwrap_or_default()),
-                Err(error) => tracing::warn!(%error, "training failed; detection goes on with the last models"),
-            }
+            Extent::All
+        } else if looked_at.elapsed() >= DRIFTING && statistics.drifting.load(Ordering::Relaxed) > 0 {
+            Extent::Drifting
+        } else {
+            continue;
+        };
+        looked_at = Instant::now();
+        // Up to where buckets are complete; a model of times to come would score nothing now.
+        let Some(until) = statistics.horizon() else { continue };
+        match train_once(arguments, until, extent, statistics) {
+            Ok(report) if report.total > 0 => tracing::info!("{}", report.to_string().lines().next().unwrap_or_default()),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "training failed; detection goes on with the last models"),
         }
     }
 }
 
-/// Trains on everything before `until`; those who ask `shown` see how far it is.
+/// Trains all or some series on everything before `until`; those who ask `shown` see how far it is.
 ///
 /// # Errors
 /// A store that cannot be reached.
-pub fn train_once(arguments: &RunArgs, until: dataflows::Time, shown: &Statistics) -> Result<train::Report> {
+pub fn train_once(arguments: &RunArgs, until: dataflows::Time, extent: Extent, shown: &Statistics) -> Result<train::Report> {
     let (mut history, mut models) = (history::open(&arguments.history)?, models::open(&arguments.models)?);
-    let request = arguments.detection.request(until, crate::instant::now())?;
+    let request = train::Request { extent, ..arguments.detection.request(until, crate::instant::now())? };
     let mut bar = train::command::progress_bar();
     let mut show = |progress: train::Progress| {
         bar(progress);

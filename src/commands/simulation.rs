@@ -9,7 +9,7 @@ use crate::kind::Kinds;
 use crate::run::{Job, Present, Statistics};
 use crate::source::Source;
 use crate::source::simulate::{self, Injection, Pace, Simulator};
-use crate::train::Request;
+use crate::train::{Extent, Request};
 use crate::{history, instant, models, run as runner};
 use anyhow::{Result, bail};
 use dataflows::Time;
@@ -51,7 +51,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     // One process trains, as only one reads models. A run may have ended between its backfill and the first complete push.
     let trains = arguments.workers.process == 0;
     if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
-        for line in train_once(arguments, simulator.start(), statistics)?.to_string().lines() {
+        for line in train_once(arguments, simulator.start(), Extent::All, statistics)?.to_string().lines() {
             tracing::info!("{line}");
         }
     }

@@ -4,6 +4,7 @@
 //! is there). Both run the same story of numbered migrations.
 
 mod anomaly;
+pub mod calibration;
 mod embedded;
 pub mod incident;
 pub mod label;
@@ -21,7 +22,7 @@ pub mod view;
 mod wide;
 
 use crate::series::SeriesName;
-use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict};
+use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict, Watch};
 use incident::{EntityPlacement, NamedIncident};
 pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,8 @@ pub struct Batch {
     pub subscriptions: Vec<outbox::Subscription>,
     /// The states of series that a restart goes on from.
     pub tracks: BTreeMap<SeriesId, Track>,
+    /// How the promises of models were kept on a day, by its beginning, as far as buckets of it can change no more.
+    pub calibration: BTreeMap<(Time, SeriesId), Watch>,
     /// Raw events, empty with `--no-raw`.
     pub raw: Vec<RawEvent>,
     /// Refused records.

@@ -37,6 +37,8 @@ pub struct Committer<'a> {
     /// The silences that hold, and when they were last looked at.
     silences: (Vec<Silence>, Instant),
     minute: MinuteCounter,
+    /// Series that drift, as far as it is stored.
+    drifting: HashSet<SeriesId>,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -65,6 +67,9 @@ impl<'a> Committer<'a> {
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
         let open = stored.iter().filter(|anomaly| anomaly.status == "open");
         let restored_anomalies = open.map(|anomaly| (anomaly.name.id(), anomaly.start)).collect();
+        let tracked = restored.tracked.iter().filter(|one| one.track.as_ref().is_some_and(|track| track.watch.drifting_since.is_some()));
+        let drifting: HashSet<SeriesId> = tracked.map(|one| one.name.id()).collect();
+        statistics.drifting.store(drifting.len() as u64, Ordering::Relaxed);
         Ok(Self {
             job,
             history,
@@ -77,6 +82,7 @@ impl<'a> Committer<'a> {
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
             silences: (restored.silences.clone(), Instant::now()),
             minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
+            drifting,
             statistics,
             observer,
             stop,
@@ -105,6 +111,7 @@ impl<'a> Committer<'a> {
         self.statistics.health.note(Part::History, 0, None);
         self.statistics.commit_seconds.add(took);
         self.announce(&batch);
+        self.count_drifting(&batch);
         self.minute.count(&batch, took);
         self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
@@ -156,6 +163,18 @@ impl<'a> Committer<'a> {
         let _ = self.history.rest();
     }
 
+    /// Counts the series that drift.
+    fn count_drifting(&mut self, batch: &Batch) {
+        for (series, track) in &batch.tracks {
+            if track.watch.drifting_since.is_some() {
+                self.drifting.insert(*series)
+            } else {
+                self.drifting.remove(series)
+            };
+        }
+        self.statistics.drifting.store(self.drifting.len() as u64, Ordering::Relaxed);
+    }
+
     /// Waits, or returns early when the run is to stop.
     fn sleep(&self, wait: Duration) {
         let until = Instant::now() + wait;
@@ -181,7 +200,10 @@ impl<'a> Committer<'a> {
                 Output::Provisional(provisional, sign) => {
                     provisionals.insert((provisional.series(), provisional.start), (provisional, sign));
                 }
-                Output::Track(series, track) => _ = batch.tracks.insert(series, *track),
+                Output::Settled(series, settled) => {
+                    batch.calibration.extend(settled.days.into_iter().map(|day| ((day.tally.day, series), day)));
+                    batch.tracks.insert(series, settled.track);
+                }
                 Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
                 Output::Entity(name) => {
                     batch.placements.extend(self.place(&name));

@@ -1,7 +1,7 @@
 //! What the workers send to the one that commits.
 
 use crate::history::{DeadLetter, Outcome, Progress, Stay};
-use dataflows::{EntityId, Episode, Incident, MetricId, Placement, Provisional, SeriesId, Time, Track, Verdict};
+use dataflows::{EntityId, Episode, Incident, MetricId, Placement, Provisional, SeriesId, Settled, Time, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// One piece of an epoch, on its way to worker 0.
@@ -15,8 +15,8 @@ pub enum Output {
     Incident(Box<Incident>, isize),
     /// An open bucket that looks anomalous (+1) or no longer does (-1).
     Provisional(Provisional, isize),
-    /// The state of a series that a restart goes on from.
-    Track(SeriesId, Box<Track>),
+    /// The state of a series that a restart goes on from, and how its model's promise was kept.
+    Settled(SeriesId, Box<Settled>),
     /// The common watermark.
     Horizon(Time),
     /// The name behind an identity, at or before its first use.
@@ -42,7 +42,7 @@ impl Output {
     pub fn bytes(&self) -> usize {
         let behind = match self {
             Self::Verdict(..) | Self::Episode(..) | Self::Provisional(..) | Self::Horizon(_) => 0,
-            Self::Track(_, track) => size_of_val(&**track) + size_of_val(&*track.calibration),
+            Self::Settled(_, settled) => size_of_val(&**settled) + size_of_val(&*settled.track.calibration) + size_of_val(&*settled.days),
             Self::Incident(incident, _) => size_of_val(&**incident) + size_of_val(&*incident.episodes),
             Self::Entity(name) => {
                 let labels = name.labels.iter().map(|label| size_of_val(label) + label.0.len() + label.1.len());

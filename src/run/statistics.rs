@@ -68,6 +68,8 @@ pub struct Statistics {
     pub behind: Counter,
     /// The generation of the models in use.
     pub generation: AtomicU64,
+    /// The series whose deviations are larger than their models promised, as far as it is committed.
+    pub drifting: AtomicU64,
     /// What is away.
     pub health: Health,
     /// Records refused, by reason, as far as they were counted by their partitions.
@@ -95,6 +97,7 @@ impl Default for Statistics {
             commit_seconds: Histogram::default(),
             behind: Counter::default(),
             generation: AtomicU64::new(0),
+            drifting: AtomicU64::new(0),
             health: Health::default(),
             refused: Mutex::default(),
             activity: Mutex::default(),

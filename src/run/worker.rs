@@ -130,7 +130,7 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
         let episodes = scored.episodes.inner.map(|(episode, _, sign)| Output::Episode(episode, sign));
         let incidents = incidents.inner.map(|(incident, _, sign)| Output::Incident(Box::new(incident), sign));
         // Every worker sees the same watermark; one telling of it is enough.
-        let tracks = scored.tracks.map(|(series, track)| Output::Track(series, Box::new(track)));
+        let tracks = scored.tracks.map(|(series, settled)| Output::Settled(series, Box::new(settled)));
         let horizons = sampled.horizons.flat_map(move |horizon| first.then_some(Output::Horizon(horizon.low)));
         let said = scope.concatenate([verdicts, provisionals, tracks, episodes, incidents, horizons, scope.input_from(&mut outputs)]);
         let (durable_stream, queue) = collect_epochs(said);

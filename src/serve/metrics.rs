@@ -90,6 +90,11 @@ fn text(site: &Site) -> String {
         ("model_generation", "gauge", "The generation of the models in use."),
         &alone(statistics.generation.load(Ordering::Relaxed) as f64),
     );
+    family(
+        &mut out,
+        ("drifting_series", "gauge", "Series whose deviations have become larger than their models promised."),
+        &alone(statistics.drifting.load(Ordering::Relaxed) as f64),
+    );
     let away = statistics.health.away();
     let parts: Vec<_> = [Part::Source, Part::History, Part::Models]
         .into_iter()

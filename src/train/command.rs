@@ -1,6 +1,6 @@
 //! `tidewatch train`: once, or every so often until it is told to stop.
 
-use super::{Calendars, MethodArgs, Progress, Report, Request, TrainError, train};
+use super::{Calendars, Extent, MethodArgs, Progress, Report, Request, TrainError, train};
 use crate::history::{History, HistoryError};
 use crate::{instant, models};
 use anyhow::Context;
@@ -15,6 +15,9 @@ const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// How often a waiting trainer looks whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a waiting trainer looks whether series drift, which are trained early.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Opens a history by its URL.
 pub type OpenHistory<'a> = &'a dyn Fn(&str) -> Result<Box<dyn History>, HistoryError>;
@@ -77,17 +80,17 @@ impl Args {
 /// with growing waits in a repeated one: a store that is away may come back.
 pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &AtomicBool) -> anyhow::Result<()> {
     let Some(every) = args.every else {
-        return writeln!(out, "{}", once(args, open_history)?).context("the report could not be printed");
+        return writeln!(out, "{}", once(args, Extent::All, open_history)?).context("the report could not be printed");
     };
     args.request(instant::now())?;
     let mut backoff = BACKOFF_MIN;
     while !stop.load(Ordering::Relaxed) {
         let started = Instant::now();
-        match once(args, open_history) {
+        match once(args, Extent::All, open_history) {
             Ok(report) => {
                 backoff = BACKOFF_MIN;
                 writeln!(out, "{report}").context("the report could not be printed")?;
-                wait(every.saturating_sub(started.elapsed()), stop);
+                attend(args, open_history, out, started + every, stop)?;
             }
             Err(error) => {
                 tracing::warn!(error = %error, retry_seconds = backoff.as_secs(), "training failed");
@@ -99,9 +102,24 @@ pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &A
     Ok(())
 }
 
+/// Waits for the next training, and trains what drifts meanwhile.
+fn attend(args: &Args, open_history: OpenHistory, out: &mut dyn Write, until: Instant, stop: &AtomicBool) -> anyhow::Result<()> {
+    loop {
+        wait(LOOK_INTERVAL.min(until.saturating_duration_since(Instant::now())), stop);
+        if Instant::now() >= until || stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match once(args, Extent::Drifting, open_history) {
+            Ok(report) if report.total > 0 => writeln!(out, "{report}").context("the report could not be printed")?,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "whether series drift could not be looked at"),
+        }
+    }
+}
+
 /// One run. Both stores are opened anew, so that the last run's broken connection is not this one's.
-fn once(args: &Args, open_history: OpenHistory) -> Result<Report, TrainError> {
-    let request = args.request(instant::now())?;
+fn once(args: &Args, extent: Extent, open_history: OpenHistory) -> Result<Report, TrainError> {
+    let request = Request { extent, ..args.request(instant::now())? };
     let mut history = open_history(&args.history)?;
     let mut models = models::open(&args.models)?;
     train(history.as_mut(), models.as_mut(), &request, &mut progress_bar())

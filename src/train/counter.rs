@@ -64,6 +64,7 @@ mod tests {
             values,
             anomalous,
             not_finite: false,
+            broken_at: None,
             input_hash: 0,
             calendar: Arc::default(),
         }

@@ -26,6 +26,8 @@ pub(super) struct Grid {
     pub(super) anomalous: Vec<bool>,
     /// Whether some mean was not a finite number (it is a gap in `values`).
     pub(super) not_finite: bool,
+    /// When the promise of an earlier model was found broken, if it was.
+    pub(super) broken_at: Option<Time>,
     /// FNV-1a of the rows: start, bits of the mean, flag.
     pub(super) input_hash: u64,
 }
@@ -141,6 +143,7 @@ fn grid(part: &DataFrame, request: &Request, input_hash: u64) -> PolarsResult<Gr
         values: means.iter().map(finite).collect(),
         anomalous,
         not_finite: means.iter().flatten().any(|mean| !mean.is_finite()),
+        broken_at: None,
         input_hash,
     })
 }

@@ -12,6 +12,7 @@ mod outlook;
 mod parts;
 mod peers;
 mod profile;
+mod promise;
 mod report;
 mod request;
 mod robust;
@@ -26,21 +27,25 @@ pub use civil::Calendars;
 pub use method::{MethodArgs, MethodName, Methods};
 pub use parts::take_apart;
 pub use report::{Count, Report};
-pub use request::{Request, Skipped};
+pub use request::{Extent, Request, Skipped};
 
+use crate::history::calibration::{self, Drifting};
 use crate::history::{History, HistoryError, Series, TrainingRow, label};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::{Calendar, Method, MetricType, SeriesId};
+use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
 use grid::Grid;
 use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
 const GROUP_SERIES: usize = 250;
+
+/// A series that drifts is trained early, but not again within an hour of event time: scales need buckets.
+const EARLY: Time = 3_600_000;
 
 /// Why training failed as a whole. Nothing was pushed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,8 @@ pub struct Progress {
 /// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
 /// that is skipped keeps the model it has; one that has none yet, and too few buckets for one, is said to be warming. The result depends on neither the
 /// number of threads nor the order of rows and series.
+///
+/// Of a series whose model's promise was broken within the window, what came since counts for more: see The verdict in the README.
 pub fn train(
     history: &mut dyn History,
     models: &mut dyn Models,
@@ -88,12 +95,23 @@ pub fn train(
     if let Some(defect) = request.defect() {
         return Err(TrainError::Request(defect));
     }
-    let series = history.series()?;
+    let breaks = calibration::breaks(history, request.from(), request.until())?;
+    let drifting = calibration::drifting(history)?;
+    let mut series = history.series()?;
     let almanac = request.calendars.almanac(request.from(), request.until());
+    let unknown_labels = request.calendars.unknown_labels(&series);
+    if request.extent == Extent::Drifting {
+        let due = due(&drifting, models, request)?;
+        series.retain(|series| due.contains(&series.name));
+    }
     let mut report = Report::new(series.len());
-    report.unknown_labels = request.calendars.unknown_labels(&series);
-    let member =
-        |series: Series| Member { calendar: Arc::clone(almanac.of(&series.labels)), name: series.name, metric_type: MetricType::default() };
+    (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
+    let member = |series: Series| Member {
+        calendar: Arc::clone(almanac.of(&series.labels)),
+        broken_at: breaks.get(&series.name.id()).copied(),
+        metric_type: MetricType::default(),
+        name: series.name,
+    };
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
     // What is summed over series is summed in the order of their names, whatever that of history.
     members.sort_by(|one, other| one.name.cmp(&other.name));
@@ -120,6 +138,18 @@ struct Member {
     calendar: Arc<Calendar>,
     /// As its own history looks, once that is known.
     metric_type: MetricType,
+    /// When the promise of its models was broken last.
+    broken_at: Option<Time>,
+}
+
+/// The series that drift under a model that is not of the last hour.
+fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeSet<SeriesName>, TrainError> {
+    let mut due = BTreeSet::new();
+    for one in drifting {
+        let is_recent = models.get(&one.name)?.is_some_and(|trained| trained.model.trained_until > request.until() - EARLY);
+        due.extend((!is_recent).then(|| one.name.clone()));
+    }
+    Ok(due)
 }
 
 /// What became of a series.
@@ -183,10 +213,12 @@ fn fit_group(history: &mut dyn History, group: &[Member], request: &Request, pee
     let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
     let mut rows = history.training_rows(&ids, request.from(), request.until())?;
     label::teach(history, request.from(), request.until(), &mut rows)?;
-    let calendars: HashMap<SeriesId, &Arc<Calendar>> = ids.iter().copied().zip(group.iter().map(|member| &member.calendar)).collect();
+    let members: HashMap<SeriesId, &Member> = ids.iter().copied().zip(group).collect();
     let mut grids: HashMap<SeriesId, Grid> = grid::regular(&rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     for (series, grid) in &mut grids {
-        grid.calendar = calendars.get(series).map_or_else(Arc::default, |calendar| Arc::clone(calendar));
+        if let Some(member) = members.get(series) {
+            (grid.calendar, grid.broken_at) = (Arc::clone(&member.calendar), member.broken_at);
+        }
     }
     let outcome = |member: &Member| match grids.get(&member.name.id()) {
         Some(grid) => outcome(&member.name, grid, request, peers.and_then(|peers| peers.shape(&member.name, member.metric_type)).as_ref()),

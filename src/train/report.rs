@@ -30,6 +30,8 @@ pub struct Report {
     pub unknown_labels: Vec<String>,
     /// The generation of the push; `None` where nothing was pushed because no series could be trained.
     pub generation: Option<u64>,
+    /// Series that drifted when it began.
+    pub drifting: Vec<SeriesName>,
     /// Wall time of the whole run: reading, fitting, pushing.
     pub seconds: f64,
 }
@@ -67,6 +69,13 @@ impl fmt::Display for Report {
         match self.generation {
             Some(generation) => write!(f, ", generation {generation}")?,
             None => write!(f, ", nothing pushed")?,
+        }
+        if !self.drifting.is_empty() {
+            let named: Vec<String> = self.drifting.iter().take(EXAMPLES_MAX).map(ToString::to_string).collect();
+            write!(f, "; {} series drifting: {}", self.drifting.len(), named.join(", "))?;
+            if self.drifting.len() > EXAMPLES_MAX {
+                write!(f, " and {} more", self.drifting.len() - EXAMPLES_MAX)?;
+            }
         }
         for label in &self.unknown_labels {
             write!(f, "\nno series has the label {label}, which has a time zone of its own")?;

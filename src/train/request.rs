@@ -7,6 +7,16 @@ use std::fmt;
 
 const DAY: Time = 86_400_000;
 
+/// Which series are to be trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All that history knows.
+    #[default]
+    All,
+    /// Those that drift, and were not trained within the last hour of event time.
+    Drifting,
+}
+
 /// What is to be trained, and on what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -18,6 +28,8 @@ pub struct Request {
     pub bucket_width: Time,
     /// Buckets in one season; 288 five-minute buckets are a day.
     pub period: usize,
+    /// Which series.
+    pub extent: Extent,
     /// How the models are to score.
     pub methods: Methods,
     /// The types of metrics that are known; of the others, history decides series by series.
@@ -41,6 +53,7 @@ impl Request {
             window: 14 * DAY,
             bucket_width: 300_000,
             period: 288,
+            extent: Extent::All,
             methods: Methods::default(),
             metric_types: BTreeMap::new(),
             calendars: Calendars::default(),

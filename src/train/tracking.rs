@@ -4,6 +4,7 @@ use super::counter::{growth, metric_type};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::peers::{Shape, amplitude, own_share};
+use super::promise::{self, BUCKETS_MIN};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
@@ -14,9 +15,6 @@ use serde_json::json;
 use std::sync::Arc;
 
 const DAY: Time = 86_400_000;
-
-/// Half a period is needed, and no fewer buckets than these: below, a scale is a guess.
-const BUCKETS_MIN: usize = 100;
 
 /// A deviation of less than this share of the range of ordinary days (their 1 % to their 99 %) is never a whole sigma: integer steps, series that
 /// hardly move. Without it, false alarms grow tenfold on some sets; from 0.03 to 0.07 the sets say the same, and the least finds the most.
@@ -164,6 +162,26 @@ impl History {
         (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
     }
 
+    /// The first bucket that the scales are taken from.
+    fn scales_from(&self, recent: Option<Time>) -> usize {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a day
+        let settled = (self.values.len() / SETTLING_SHARE).min(self.day as usize);
+        let at = |recent: Time| self.starts.partition_point(|start| *start < recent);
+        // A series of which little was heard since has nothing newer to be measured by.
+        recent.map(at).filter(|from| self.values.len() - from >= promise::BUCKETS_MIN / 2).unwrap_or(settled).max(settled)
+    }
+
+    /// Whether the buckets from `from` on are nearer to the model's profile than to none.
+    fn bears_out(&self, model: &Model, from: usize) -> bool {
+        let above = self.starts.iter().zip(&self.values).skip(from).map(|(start, value)| value - model.seasonal_at(*start));
+        let left = |values: &[f64]| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a quarter of a day
+            let trend = centred_medians(values, (self.day as usize / 4).max(2));
+            mad(&values.iter().zip(trend).map(|(value, trend)| value - trend).collect::<Vec<_>>())
+        };
+        left(&above.collect::<Vec<_>>()) <= left(&self.values[from..])
+    }
+
     /// The least scale that means something.
     fn floor(&self) -> f64 {
         let quantile = |share: f64| interpolated_quantile(&self.values, share).unwrap_or(0.0);
@@ -197,7 +215,11 @@ impl Fit for SeasonalLevel {
 
     fn fit(&self, metric: &str, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         let metric_type = request.metric_types.get(metric).copied().unwrap_or_else(|| metric_type(grid));
-        let model = model(grid, metric_type, request, shape).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+        let recent = grid.broken_at.map(|at| promise::recent_from(at, request));
+        let cut = recent.and_then(|recent| promise::cut(grid, recent));
+        let grid = cut.as_ref().unwrap_or(grid);
+        let model =
+            model(grid, metric_type, request, shape, recent).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
         let profile = match &model.seasonal {
             Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
             Seasonal::Daily(_) => "daily",
@@ -208,18 +230,23 @@ impl Fit for SeasonalLevel {
             let share = 1.0 - own_share(grid.values.len(), grid.period);
             parameters["borrowed"] = format!("{share:.2} of {} peers", shape.series).into();
         }
+        if let Some(recent) = recent {
+            parameters["scales_from"] = crate::instant::format(recent).into();
+        }
         Ok(Fitted { model, kept: grid.observed(), parameters })
     }
 }
 
-/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty.
-fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<&Shape>) -> Option<Model> {
+/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty. `recent`: the scales are those
+/// of the buckets from there on, and the profile is left out if these speak against it, since the series was another before.
+fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<&Shape>, recent: Option<Time>) -> Option<Model> {
     let history = match metric_type {
         MetricType::Gauge => History::of(grid, &grid.values),
         MetricType::Counter => History::of(grid, &growth(grid)),
     };
     let floor = history.floor();
     let seasonal = shape.map_or_else(|| history.seasonal(floor), |shape| history.borrowed(shape, floor));
+    let from = history.scales_from(recent);
     let mut model = Model {
         bucket_width: grid.width,
         trained_from: grid.start,
@@ -231,17 +258,18 @@ fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<
         method: Method::StlZscore,
         metric_type,
     };
+    if recent.is_some() && !history.bears_out(&model, from) {
+        model.seasonal = Seasonal::Daily(vec![0.0; history.period]);
+    }
     let above: Vec<f64> = history.starts.iter().zip(&history.values).map(|(start, value)| value - model.seasonal_at(*start)).collect();
     let (first, start) = (*above.first()?, *history.starts.first()?);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of half a day
     let half_day = (history.day as usize / 2).clamp(1, above.len());
     let slow = median(&mut above[..half_day].to_vec())?;
     let fresh = Track::fresh(start, grid.width, slow, first);
-    let mut tracker = scales(&history, &above, slow, floor, fresh);
-    for (start, value) in history.starts.iter().zip(&history.values) {
-        let reading = tracker.primed.read(&tracker, *start, *value, model.seasonal_at(*start));
-        tracker.primed = tracker.primed.after(&reading, &tracker, grid.width);
-    }
+    let mut tracker = scales(&history, &above, slow, floor, fresh, from);
+    let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.seasonal_at(*start)));
+    promise::prime(&mut tracker, &buckets.collect::<Vec<_>>(), from, grid.width);
     tracker.primed.model = model.trained_until;
     let last = grid.values.iter().rposition(|value| value.is_finite())?;
     if metric_type == MetricType::Counter {
@@ -253,16 +281,15 @@ fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<
 }
 
 /// The scales, from a run of the two levels over the history; that of the slow level is found in two rounds, since it clips by itself.
-fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track) -> Tracker {
+fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track, from: usize) -> Tracker {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // buckets of a day
     let day = history.day as usize;
-    let skip = (above.len() / SETTLING_SHARE).min(day);
     let detrended: Vec<f64> = above.iter().zip(centred_medians(above, day)).map(|(value, trend)| value - trend).collect();
-    let mut slow_scale = mad(&detrended).max(floor);
+    let mut slow_scale = mad(&detrended[from..]).max(floor);
     let (mut residuals, mut jumps) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         (residuals, jumps) = levels(above, slow, slow_scale);
-        slow_scale = mad(&residuals[skip..]).max(floor);
+        slow_scale = mad(&residuals[from..]).max(floor);
     }
     let mut drift = 0.0;
     let drifts = residuals.iter().map(|residual| {
@@ -272,8 +299,8 @@ fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track
     let drifts: Vec<f64> = drifts.collect();
     Tracker {
         slow_scale,
-        fast_scale: mad(&jumps[skip..]).max(floor),
-        drift_scale: mad(&drifts[skip..]).max(DRIFT_SCALE_MIN),
+        fast_scale: mad(&jumps[from..]).max(floor),
+        drift_scale: mad(&drifts[from..]).max(DRIFT_SCALE_MIN),
         stuck_after: history.stuck_after(),
         rare_spike: rare_spike((history.n() / TRUST_BUCKETS).min(1.0)),
         primed,

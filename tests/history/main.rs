@@ -1,5 +1,6 @@
 //! History seen from outside: the same facts hold of SQLite and of a real PostgreSQL.
 
+mod calibration;
 mod claim;
 mod incidents;
 mod labels;

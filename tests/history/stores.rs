@@ -9,7 +9,7 @@ use tidewatch::history::{History, open};
 /// The URL of a server where databases may be created.
 const SERVER: &str = "TIDEWATCH_TEST_POSTGRES";
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "series",
     "buckets",
     "anomalies",
@@ -17,6 +17,7 @@ const TABLES: [&str; 11] = [
     "application_metrics",
     "sources",
     "progress",
+    "calibration",
     "dead_letters",
     "census",
     "outcomes",

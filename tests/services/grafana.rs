@@ -164,7 +164,7 @@ fn every_query_of_grafana_answers_on_a_server_that_a_simulation_has_filled() {
 /// A panel over the minutes of commits, on a dashboard whose range is simulated, is asked for around now.
 fn wall_clock_or_event_time(panel: &Value, choice: &Choice, now: i64) -> Choice {
     let sql = text(&panel["targets"][0]["rawSql"]);
-    let by_event_time = sql.contains("FROM buckets");
+    let by_event_time = sql.contains("FROM buckets") || sql.contains("FROM calibration");
     let range = match (sql.contains("FROM commits") || sql.contains("FROM dead_letters"), by_event_time) {
         (true, _) => (now - 3600, now + 60),
         (false, true) => (START - 3600, START + HOURS * 3600),

@@ -267,7 +267,7 @@ fn a_silence_reaches_an_episode_that_is_older_than_the_lateness_in_a_run_that_wa
     pipe.flush().unwrap();
     assert!(run.says(" watching "));
     assert!(place.comes_to_hold("SELECT count(*) FROM incidents WHERE entity_id = 'srv-03' AND status = 'closed' AND NOT settled"));
-    assert!(place.comes_to_hold("SELECT count(*) FROM buckets WHERE bucket_start >= 1768793400000"));
+    assert!(place.comes_to_hold("SELECT count(*) FROM buckets WHERE bucket_start >= 1768792800000"));
     assert!(place.comes_to_hold("SELECT count(*) FROM episodes WHERE status = 'open' AND opened < 1768787000000"));
     place.run("silence add --entity srv-0[35] --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();
     place.run("silence add --entity srv-0? --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();

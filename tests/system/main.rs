@@ -10,6 +10,7 @@ mod deployment;
 mod digests;
 mod direction;
 mod disk;
+mod drift;
 mod failures;
 mod files;
 mod grafana;

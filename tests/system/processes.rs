@@ -107,7 +107,7 @@ fn an_error_in_one_process_ends_the_run_in_all() {
 #[test]
 fn two_processes_that_are_killed_in_turn_come_to_the_same() {
     let place = Place::new();
-    let line = format!("{LOG} --speed 1800 --commit-interval 50ms");
+    let line = format!("{LOG} --speed 600 --commit-interval 50ms");
     hostfile(&place);
     let mut both = [start(&place, &line, 0), start(&place, &line, 1)];
     let (mut story, mut left_alone) = (Vec::new(), 0);

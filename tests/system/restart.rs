@@ -76,6 +76,18 @@ pub fn assert_accounted_for(place: &Place, story: &[String]) {
     assert_eq!(raw, 38 * (3 * 288 + 1440), "each event is stored once; {story:#?}");
     let (open, told) = ("SELECT count(*) FROM anomalies WHERE status = 'open'", "SELECT count(*) FROM buckets WHERE state = 'anomalous'");
     assert_eq!(place.count(open), place.count(told), "{story:#?}");
+    assert_calibrated(place, story);
+}
+
+/// What is counted by the day is what the verdicts say that are settled.
+pub fn assert_calibrated(place: &Place, story: &[String]) {
+    let differing = "SELECT count(*) FROM (
+            SELECT series_id, bucket_start / 86400000 * 86400000 AS day, count(*) AS scored, sum(abs(z_score) > 3) AS alarms
+            FROM buckets JOIN tracks USING (series_id) WHERE bucket_start <= last_start AND state IN ('normal', 'anomalous') GROUP BY 1, 2) AS told
+        FULL JOIN calibration USING (series_id, day)
+        WHERE told.scored IS NOT calibration.scored OR told.alarms IS NOT calibration.alarms";
+    assert_eq!(place.count(differing), 0, "{story:#?}");
+    assert!(place.count("SELECT count(*) FROM calibration WHERE scored > 0") > 0, "nothing is counted; {story:#?}");
 }
 
 #[test]

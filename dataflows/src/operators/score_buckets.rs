@@ -6,7 +6,7 @@ use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
 use crate::policy::Policy;
 use crate::provisional::{Open, Provisional};
-use crate::scorer::Scorer;
+use crate::scorer::{Scorer, Settled};
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, Verdict};
@@ -51,8 +51,8 @@ pub struct ScoreBuckets<'scope> {
     pub episodes: VecCollection<'scope, Epoch, Episode>,
     /// Anomalies as they look now: 1 for one that appears, -1 for one that no longer does. The end of a bucket says nothing here.
     pub provisionals: StreamVec<'scope, Epoch, (Provisional, isize)>,
-    /// States of series that can change no more, now and then: what a restart goes on from.
-    pub tracks: StreamVec<'scope, Epoch, (SeriesId, Track)>,
+    /// What series have come to that can change no more, now and then: what a restart goes on from, and how promises were kept.
+    pub tracks: StreamVec<'scope, Epoch, (SeriesId, Settled)>,
 }
 
 /// What arrived for one epoch.
@@ -88,7 +88,7 @@ pub fn score_buckets<'scope>(
     let mut verdicts_out = OutputBuilder::<_, Updates<Verdict>>::from(verdicts_out);
     let mut episodes_out = OutputBuilder::<_, Updates<Episode>>::from(episodes_out);
     let mut provisionals_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Provisional, isize)>>>::from(provisionals_out);
-    let mut tracks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(SeriesId, Track)>>>::from(tracks_out);
+    let mut tracks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(SeriesId, Settled)>>>::from(tracks_out);
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut scorer = Scorer::new(policy);
@@ -112,7 +112,7 @@ pub fn score_buckets<'scope>(
                     &mut |verdict, sign| verdicts.give((verdict, epoch, sign)),
                     &mut |episode, sign| episodes.give((episode, epoch, sign)),
                     &mut |provisional, sign| provisionals.give((provisional, sign)),
-                    &mut |series, track| tracks.give((series, track)),
+                    &mut |series, settled| tracks.give((series, settled)),
                 );
             }
         }
@@ -127,7 +127,7 @@ fn score(
     verdict: &mut dyn FnMut(Verdict, isize),
     episode: &mut dyn FnMut(Episode, isize),
     provisional: &mut dyn FnMut(Provisional, isize),
-    track: &mut dyn FnMut(SeriesId, Track),
+    track: &mut dyn FnMut(SeriesId, Settled),
 ) {
     // A stored state is folded on under the models, which therefore go first.
     data.facts.sort_by_key(|(_, fact)| matches!(fact, Fact::Tracked(..)));

@@ -3,7 +3,7 @@
 use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label, metric};
-use crate::history::{Batch, FENCED, anomaly, incident, outbox, row, track};
+use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -27,6 +27,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<
         .into_iter()
         .chain(incident::statements(batch))
         .chain(track::statements(batch))
+        .chain(calibration::statements(batch))
         .chain(outbox::statements(batch));
     execute(&transaction, &statements.collect::<Vec<_>>())?;
     write_raw(&transaction, batch)?;

@@ -126,6 +126,18 @@ impl Rows {
         }
     }
 
+    /// Whatever a statement could take as a parameter.
+    pub fn value(&mut self, value: &Value) {
+        match value {
+            Value::Integer(Some(value)) => self.integer(*value),
+            Value::Number(Some(value)) => self.number(Some(*value)),
+            Value::Time(Some(time)) => self.time(*time),
+            Value::Text(Some(text)) => self.text(text),
+            Value::Flag(Some(flag)) => self.field(&[u8::from(*flag)]),
+            _ => self.null(),
+        }
+    }
+
     /// A JSONB.
     pub fn json(&mut self, json: &str) {
         self.length(json.len() + 1);

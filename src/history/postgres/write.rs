@@ -4,7 +4,7 @@ use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, ledger, read};
 use crate::history::statement::Statement;
 use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{Batch, FENCED, anomaly, incident, outbox, row, track};
+use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
@@ -21,7 +21,8 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_application_metrics (LIKE application_metrics) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_dead_letters (LIKE dead_letters) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_series (LIKE series) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE IF NOT EXISTS staged_tracks (LIKE tracks) ON COMMIT DELETE ROWS;";
+    CREATE TEMP TABLE IF NOT EXISTS staged_tracks (LIKE tracks) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS staged_calibration (LIKE calibration) ON COMMIT DELETE ROWS;";
 
 /// Far beyond what a statement of a commit takes.
 const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
@@ -52,10 +53,15 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     write_series(&mut commit, batch)?;
     write_anomalies(&mut commit, batch)?;
     write_buckets(&mut commit, batch)?;
-    let statements: Vec<Statement> =
-        anomaly::sweep(batch).into_iter().chain(incident::statements(batch)).chain(outbox::statements(batch)).collect();
+    let statements: Vec<Statement> = anomaly::sweep(batch)
+        .into_iter()
+        .chain(incident::statements(batch))
+        .chain(calibration::sweep(batch))
+        .chain(outbox::statements(batch))
+        .collect();
     execute(&mut commit, &statements)?;
     write_tracks(&mut commit, batch)?;
+    write_calibration(&mut commit, batch)?;
     for wide in &WIDES {
         write_raw(&mut commit, wide, batch)?;
     }
@@ -184,6 +190,18 @@ fn write_tracks(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
         rows.text(&track::document(state));
     }
     commit.upsert("tracks", track::COLUMNS, rows, track::ON_CONFLICT)
+}
+
+fn write_calibration(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
+    if batch.calibration.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Rows::new(15);
+    for ((_, series), watch) in &batch.calibration {
+        rows.row();
+        calibration::values(*series, watch).iter().for_each(|value| rows.value(value));
+    }
+    commit.upsert("calibration", calibration::COLUMNS, rows, calibration::ON_CONFLICT)
 }
 
 /// The stored anomalies of the batch's buckets.
