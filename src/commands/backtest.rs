@@ -10,7 +10,7 @@ use crate::history::{self, History};
 use crate::instant;
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
-use crate::models::{Models, Trained};
+use crate::models::{self, Models, Trained};
 use crate::quality::Labels;
 use crate::run::Statistics;
 use crate::series::SeriesName;
@@ -56,6 +56,9 @@ pub struct BacktestArgs {
     /// Keeps the buckets and verdicts there, for `digest` and others: embedded:PATH or postgres://… [default: nowhere]
     #[arg(long, value_name = "URL")]
     history: Option<String>,
+    /// Keeps the models there, for `explain`: embedded:PATH, redis://… or rediss://… [default: nowhere]
+    #[arg(long, value_name = "URL")]
+    models: Option<String>,
     #[command(flatten)]
     detection: DetectionArgs,
     #[command(flatten)]
@@ -122,6 +125,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if open(kept)?.sources()?.contains(&input.source().identity()) {
         bail!("history '{}' holds this input already: name another place for the verdicts of this backtest", crate::secret::redacted(kept));
     }
+    let mut store = arguments.models.as_deref().map(models::open).transpose()?;
     let pass = |place: &str, models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
         let mut history = open(place)?;
         aggregate(arguments, &input, kinds.clone(), &mut *history, models, (what, total), &stop)?;
@@ -130,6 +134,9 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let mut before = pass(NOWHERE, None, "aggregating")?;
     let trained = fit(arguments, &mut *before)?;
     drop(before);
+    if let Some(store) = &mut store {
+        store.push(&trained)?;
+    }
     let mut scored = pass(kept, Some(Box::new(Memory::new(trained))), "scoring")?;
     warn_of_refusals(arguments, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);

@@ -116,6 +116,10 @@ fn a_table_is_read_run_after_run_and_backtested() {
     let verdicts = std::fs::read_to_string(place.path("baseline.csv")).unwrap();
     let flags: Vec<&str> = verdicts.lines().skip(1).map(|line| line.split(',').nth(6).unwrap()).collect();
     assert!(flags[8..20].iter().all(|flag| *flag == "true") && flags[..8].iter().all(|flag| *flag == "false"), "{flags:?}");
+    let kept = "--history embedded:kept.db --models embedded:kept.db";
+    place.run(&format!("backtest table.csv --train-until 2026-01-09T00:00:00Z --out kept.csv {kept}")).well();
+    let text = place.run(&format!("explain web-1 cpu 2026-01-09T00:40:00Z {kept}")).well().stdout;
+    assert!(text.contains("in short") && text.contains("times its usual step") && text.contains("= level "), "{text}");
     let first = place.run("run --source file:table.csv").well();
     assert_eq!(place.run("run --source file:table.csv").well().digest(), first.digest());
     place.write("empty.csv", "");
