@@ -61,9 +61,9 @@ mod tests {
     #[test]
     fn both_stores_tell_the_same_story() {
         let story = |runner: refinery::Runner| -> Vec<String> {
-            let mut names: Vec<_> = runner.get_migrations().iter().map(ToString::to_string).collect();
-            names.sort();
-            names
+            let mut migrations: Vec<_> = runner.get_migrations().iter().map(|one| (one.version(), one.to_string())).collect();
+            migrations.sort();
+            migrations.into_iter().map(|(_, name)| name).collect()
         };
         assert_eq!(story(for_postgres()), story(for_embedded()));
         assert_eq!(story(for_embedded())[0], "V1__tables");
