@@ -145,5 +145,5 @@ fn the_live_way_and_a_backtest_find_the_same_anomalies_in_real_series() {
         );
         total += found.len();
     }
-    assert!(total > 100, "the comparison must compare something: {total} anomalies");
+    assert!(total > 50, "the comparison must compare something: {total} anomalies");
 }

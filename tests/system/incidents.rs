@@ -254,7 +254,8 @@ fn trainings_and_a_restart_take_no_incident_away() {
 // Failed: what was older than the verdicts in the graph, and yet not settled, was silenced in history only; a restart said otherwise.
 #[test]
 fn a_silence_reaches_an_episode_that_is_older_than_the_lateness_in_a_run_that_watches() {
-    let place = trained();
+    // By a method whose every bucket of a shift is evidence, whatever it has learnt meanwhile.
+    let place = trained_by("stl_zscore");
     // Over for an hour and a half when the silence comes, beside one that goes on.
     let shift = |host: usize, minute: i64| match host {
         3 if (100..130).contains(&minute) => 30.0,
@@ -267,8 +268,7 @@ fn a_silence_reaches_an_episode_that_is_older_than_the_lateness_in_a_run_that_wa
     pipe.flush().unwrap();
     assert!(run.says(" watching "));
     assert!(place.comes_to_hold("SELECT count(*) FROM incidents WHERE entity_id = 'srv-03' AND status = 'closed' AND NOT settled"));
-    assert!(place.comes_to_hold("SELECT count(*) FROM buckets WHERE bucket_start >= 1768792800000"));
-    assert!(place.comes_to_hold("SELECT count(*) FROM episodes WHERE status = 'open' AND opened < 1768787000000"));
+    assert!(place.comes_to_hold("SELECT count(*) FROM episodes WHERE status = 'open' AND anomalous > 20"));
     place.run("silence add --entity srv-0[35] --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();
     place.run("silence add --entity srv-0? --from 2026-01-19T01:00:00Z --to 2026-01-19T02:20:00Z").well();
     let withdrawn = "SELECT count(*) FROM incidents WHERE entity_id = 'srv-03' AND status = 'withdrawn'";
