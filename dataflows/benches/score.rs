@@ -8,6 +8,7 @@ use dataflows::model::{Method, MetricType, Model, Seasonal};
 use dataflows::scorer::Scorer;
 use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, Policy, Time, Track, Tracker};
 use std::hint::black_box;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,6 +91,7 @@ fn main() {
     for (name, method) in [("seasonal_level", follows()), ("stl_zscore", Method::StlZscore)] {
         let alone = best(&|| arithmetic(&model(method.clone()), 1_000 * buckets));
         let whole = best(&|| scorer(&method, series, buckets));
-        println!("{name:<15}  arithmetic {alone:8.1} ns a bucket   scorer, {series} series {whole:8.1} ns a bucket");
+        let line = format!("{name:<15}  arithmetic {alone:8.1} ns a bucket   scorer, {series} series {whole:8.1} ns a bucket");
+        let _ = writeln!(std::io::stdout(), "{line}");
     }
 }

@@ -191,7 +191,7 @@ impl Model {
 
     /// The state as it goes on under this model.
     fn follow(&self, track: Option<&Track>, tracker: &Tracker) -> Track {
-        Track::follow(track, self.trained_until, tracker, |start| self.seasonal_at(start))
+        Track::follow(track, self.trained_until, tracker, self.metric_type, |start| self.seasonal_at(start))
     }
 
     /// What makes this model unusable, if anything: an empty profile, a sigma that is not positive, a number that is not finite.

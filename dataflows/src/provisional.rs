@@ -87,6 +87,10 @@ impl Provisional {
         let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
         let of = |value: f64, widened: &dyn Fn(f64) -> f64| {
             let final_score = score(value)?;
+            // What the whole bucket would not be flagged for is nothing to tell of a part of it.
+            if !limits.are_passed(value, final_score.expected.0, final_score.z_score.0) {
+                return None;
+            }
             let (expected, sigma) = (final_score.expected.0, widened(final_score.sigma.0));
             let z_score = (value - expected) / sigma;
             limits.are_passed(value, expected, z_score).then(|| Self {

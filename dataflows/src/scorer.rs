@@ -10,6 +10,7 @@ use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::model::{MetricType, Model};
+use crate::number::Number;
 use crate::policy::{Limits, Policy};
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
@@ -53,8 +54,10 @@ struct Entry {
 /// What an earlier run said of a bucket, as far as it took a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Known {
-    /// It scored the bucket so.
-    Scored(Score),
+    /// It scored the bucket, which had this mean, so.
+    Scored(Number, Score),
+    /// It said that the counter began anew.
+    Reset,
     /// It said that the series is warming.
     Warming,
 }
@@ -221,7 +224,10 @@ pub fn judge(
     };
     let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
     let by_memory = || match known {
-        Some(Known::Scored(score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
+        // To the bit where nothing has changed: sigma may itself come from z.
+        Some(Known::Scored(mean, score)) if *mean == aggregate.mean => Some((Some(*score), track.cloned())),
+        Some(Known::Scored(_, score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
+        Some(Known::Reset) => Some((None, track.cloned())),
         Some(Known::Warming) | None => None,
     };
     let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
@@ -311,7 +317,8 @@ impl Scorer {
         let is_replaced =
             |known: &Model| is_warming(known) == is_warming(&model) && (is_warming(known) || known.trained_until == model.trained_until);
         let before = entry.models.iter().filter(|known| is_warming(known) && is_warming(&model)).map(|known| known.trained_until).min();
-        if before.is_some_and(|before| before <= model.trained_until) {
+        // After a training of some series, all of them are read again.
+        if before.is_some_and(|before| before <= model.trained_until) || entry.models.contains(&model) {
             return;
         }
         entry.models.retain(|known| !is_replaced(known));
@@ -397,7 +404,8 @@ impl Scorer {
     /// Takes what an earlier run scored a bucket with that may still change.
     pub fn recall(&mut self, verdict: &Verdict) {
         let known = match (verdict.score, verdict.state) {
-            (Some(score), _) => Some(Known::Scored(score)),
+            (Some(score), _) => verdict.bucket.aggregate.map(|aggregate| Known::Scored(aggregate.mean, score)),
+            (None, State::Unscored(Unscored::Reset)) => Some(Known::Reset),
             (None, State::Unscored(Unscored::Warming)) => Some(Known::Warming),
             _ => None,
         };

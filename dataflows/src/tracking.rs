@@ -9,6 +9,7 @@
 
 use crate::Time;
 use crate::calibration::Watch;
+use crate::model::MetricType;
 use crate::number::Number;
 use crate::peaks::Peaks;
 use crate::verdict::Score;
@@ -221,11 +222,13 @@ impl Track {
 
     /// How the state goes on under another model, whose profile says `seasonal` of the last bucket. Where training has seen as much as the state, it
     /// knows better; otherwise the levels move by what the profiles differ, and only the peaks are the new model's.
-    pub fn follow(track: Option<&Self>, model: Time, tracker: &Tracker, seasonal: impl Fn(Time) -> f64) -> Self {
+    /// Levels of a counter's growth say nothing of a gauge, nor the other way round.
+    pub fn follow(track: Option<&Self>, model: Time, tracker: &Tracker, metric_type: MetricType, seasonal: impl Fn(Time) -> f64) -> Self {
         let primed = &tracker.primed;
+        let is_alike = |track: &Self| track.counted.is_some() == (metric_type == MetricType::Counter);
         match track {
             Some(track) if track.model == model => track.clone(),
-            Some(track) if track.last_start > primed.last_start => {
+            Some(track) if track.last_start > primed.last_start && is_alike(track) => {
                 let now = seasonal(track.last_start);
                 let moved = track.last_seasonal - now;
                 Self {

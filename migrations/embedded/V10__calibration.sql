@@ -18,3 +18,5 @@ CREATE TABLE calibration (
     broken_at                INTEGER,          -- when a promise was found broken last
     PRIMARY KEY (day, series_id)
 ) WITHOUT ROWID;
+-- For what came last of a series.
+CREATE INDEX calibration_by_series ON calibration (series_id, day);

@@ -18,3 +18,5 @@ CREATE TABLE calibration (
     broken_at                TIMESTAMPTZ,               -- when a promise was found broken last
     PRIMARY KEY (day, series_id)
 ) WITH (fillfactor = 50);
+-- For what came last of a series.
+CREATE INDEX calibration_by_series ON calibration (series_id, day);

@@ -58,6 +58,8 @@ pub struct TuneArgs {
     #[command(flatten)]
     method: train::MethodArgs,
     #[command(flatten)]
+    calendars: train::Calendars,
+    #[command(flatten)]
     policy: PolicyArgs,
 }
 
@@ -136,6 +138,7 @@ fn fit(arguments: &TuneArgs, history: &mut dyn History, until: Time) -> Result<H
         window: milliseconds(arguments.window),
         methods: arguments.method.methods(),
         metric_types: arguments.method.metric_types(),
+        calendars: arguments.calendars.clone(),
         ..train::Request::new(until, until)
     };
     let mut models = Memory::new(Vec::new());

@@ -4,7 +4,7 @@ use super::statement::{Columns, Shape, Statement, Value};
 use super::{History, HistoryError, TrainingRow, row};
 use crate::instant;
 use dataflows::{IncidentId, SeriesId, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The words there are.
 pub const LABELS: [&str; 2] = ["useful", "not_useful"];
@@ -55,13 +55,16 @@ struct Lesson {
 /// # Errors
 /// A history that cannot be read.
 pub fn teach(history: &mut dyn History, from: Time, until: Time, rows: &mut Vec<TrainingRow>) -> Result<(), HistoryError> {
-    let lessons = lessons(history, from, until)?;
+    let mut lessons: HashMap<SeriesId, Vec<Lesson>> = HashMap::new();
+    for lesson in self::lessons(history, from, until)? {
+        lessons.entry(lesson.series).or_default().push(lesson);
+    }
     if lessons.is_empty() {
         return Ok(());
     }
     let of = |row: &TrainingRow, useful: bool| {
-        let covers = |lesson: &Lesson| lesson.series == row.series && lesson.opened <= row.start && row.start <= lesson.last;
-        lessons.iter().any(|lesson| lesson.useful == useful && covers(lesson))
+        let covers = |lesson: &Lesson| lesson.opened <= row.start && row.start <= lesson.last;
+        lessons.get(&row.series).is_some_and(|own| own.iter().any(|lesson| lesson.useful == useful && covers(lesson)))
     };
     rows.retain(|row| !of(row, true));
     rows.iter_mut().filter(|row| row.anomalous && of(row, false)).for_each(|row| row.anomalous = false);

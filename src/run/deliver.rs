@@ -178,6 +178,11 @@ impl Delivery {
         }
         let before = self.part.last_delivered(history, row.incident.id)?;
         let ends = Change::named(&row.change).is_some_and(Change::ends);
+        // What is over for this receiver is not over once more: that it began again was held back.
+        let is_over = row.change == Change::Closed.as_str() && before.as_ref().is_some_and(|before| before.incident.status != "open");
+        if is_over {
+            return Ok(Decision::End(State::Overtaken, None));
+        }
         if before.is_none() && (ends || self.part.is_to_be_withdrawn(history, row.incident.id)?) {
             return Ok(Decision::End(State::Overtaken, None));
         }

@@ -292,7 +292,8 @@ impl Restored {
         let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
         let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
         let mut scored = Vec::new();
-        let took_a_model = |verdict: &Verdict| verdict.score.is_some() || verdict.state == State::Unscored(Unscored::Warming);
+        let took_a_model =
+            |verdict: &Verdict| verdict.score.is_some() || matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
         history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
         Ok(Self { position, scored, unsettled, tracked, placements: incident::placements(history, &source)?, silences })
     }

@@ -165,6 +165,8 @@ fn answer(questions: &Receiver<Question>, mut stores: Stores) {
         let outcome = work(&mut stores);
         match (&outcome, key) {
             (Ok(value), Some(key)) => {
+                // They may be large: what is too old to be given again is not kept.
+                answers.retain(|_, (at, _)| at.elapsed() < FRESH);
                 if answers.len() >= ANSWERS_MAX {
                     answers.clear();
                 }

@@ -1,8 +1,9 @@
 //! What Prometheus scrapes, in its text format: a few lines, whose labels are words of ours alone.
 
 use super::Site;
+use super::pulse::Beat;
 use crate::instant;
-use crate::run::{BOUNDS, Part, Stage, Statistics};
+use crate::run::{BOUNDS, Part, Statistics};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -96,15 +97,15 @@ fn text(site: &Site) -> String {
         &alone(statistics.drifting.load(Ordering::Relaxed) as f64),
     );
     let away = statistics.health.away();
-    let parts: Vec<_> = [Part::Source, Part::History, Part::Models]
+    let parts: Vec<_> = [Part::Source, Part::History, Part::Models, Part::Alerts]
         .into_iter()
         .map(|part| (by("part", part.as_str()), if away.iter().any(|absence| absence.what == part) { 0.0 } else { 1.0 }))
         .collect();
     family(&mut out, ("up", "gauge", "Whether a part can be reached."), &parts);
-    let ready = statistics.health.stage() == Stage::Watching && away.is_empty();
+    let ready = Beat::of(statistics, &site.rates).ready;
     family(
         &mut out,
-        ("ready", "gauge", "Whether the run watches and nothing is away, as /readyz says."),
+        ("ready", "gauge", "Whether the run watches and nothing that it needs is away, as /readyz says."),
         &alone(f64::from(u8::from(ready))),
     );
     out

@@ -19,14 +19,20 @@ const BUCKETS_MIN: usize = 100;
 pub(super) fn metric_type(grid: &Grid) -> MetricType {
     let values: Vec<f64> = grid.values.iter().copied().filter(|value| value.is_finite()).collect();
     let (mut grown, mut resets) = (0_usize, 0_usize);
-    for pair in values.windows(2) {
-        if pair[1] >= pair[0] {
-            grown += usize::from(pair[1] > pair[0]);
-        } else if pair[1] >= 0.0 && pair[1] < RESET_SHARE * pair[0] {
+    let is_reset = |before: f64, after: f64| after >= 0.0 && after < RESET_SHARE * before;
+    let mut place = 1;
+    while let (Some(before), Some(now)) = (values.get(place - 1), values.get(place)) {
+        if now >= before {
+            grown += usize::from(now > before);
+        } else if is_reset(*before, *now) {
             resets += 1;
+        } else if *now >= 0.0 && values.get(place + 1).is_some_and(|next| next < now && is_reset(*before, *next)) {
+            // Late in its bucket: the mean of that one is still high, and the next one is low.
+            (resets, place) = (resets + 1, place + 1);
         } else {
             return MetricType::Gauge;
         }
+        place += 1;
     }
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let share = |part: usize| part as f64 / values.len().max(1) as f64;
@@ -78,6 +84,8 @@ mod tests {
     fn what_only_grows_but_for_resets_is_a_counter() {
         assert_eq!(of(|i| (i % 700) as f64 * 3.0), MetricType::Counter);
         assert_eq!(of(|i| (i / 5) as f64), MetricType::Counter);
+        // Failed once: what began anew late in a bucket left a mean of seven tenths.
+        assert_eq!(of(|i| if i == 1400 { 0.7 * 1399.0 } else { (i % 1401) as f64 }), MetricType::Counter);
         for (what, value) in [
             ("constant", (|_| 5.0) as fn(usize) -> f64),
             ("wave", |i| (i as f64 / 40.0).sin()),

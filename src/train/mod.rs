@@ -142,12 +142,16 @@ struct Member {
     broken_at: Option<Time>,
 }
 
-/// The series that drift under a model that is not of the last hour.
+/// The series that drift under a model of their own that is not of the last hour.
 fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeSet<SeriesName>, TrainError> {
     let mut due = BTreeSet::new();
     for one in drifting {
-        let is_recent = models.get(&one.name)?.is_some_and(|trained| trained.model.trained_until > request.until() - EARLY);
-        due.extend((!is_recent).then(|| one.name.clone()));
+        // One that borrows waits for a training that knows its peers.
+        let waits = |trained: &Trained| {
+            trained.model.trained_until > request.until() - EARLY || trained.provenance.parameters.contains_key("borrowed")
+        };
+        let is_due = !models.get(&one.name)?.is_some_and(|trained| waits(&trained));
+        due.extend(is_due.then(|| one.name.clone()));
     }
     Ok(due)
 }

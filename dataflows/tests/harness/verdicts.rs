@@ -115,7 +115,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                 let primed = start_of(tracker);
                 let before = match state {
                     Some(state) if followed == model.trained_until => state,
-                    Some(mut state) if state[6] > primed[6] => {
+                    Some(mut state) if state[6] > primed[6] && state[45].is_nan() == (model.metric_type == MetricType::Gauge) => {
                         // What training has not seen goes on; the levels move by what the profiles differ at the last bucket.
                         let now = model.seasonal_at(state[6] as Time);
                         let moved = state[5] - now;

@@ -114,10 +114,13 @@ export async function drawCurve(place, answer, keepView = answer.series, focus =
   if (band) band.textContent = `expected ± ${number(answer.threshold)} sigma${answer.model?.method === "stl_zscore" ? "" : ", as is usual about then"}${extremes.length ? "; grey: least to most of the hour" : ""}`;
   if (place.querySelector(".empty")) place.replaceChildren();
   const view = kept(place, keepView, focus);
-  const shown = layout({ uirevision: keepView, xaxis: { range: view.x }, yaxis: { ...(view.y ?? extent(answer) ? { range: view.y ?? extent(answer) } : {}), title: { text: answer.metric, font: { size: 11 } } } });
+  const shown = layout({ uirevision: keepView, xaxis: { range: view.x }, yaxis: { ...(view.y ?? extent(answer) ? { range: view.y ?? extent(answer) } : {}), title: { text: plain(answer.metric), font: { size: 11 } } } });
   await plotly.react(place, traces, shown, config);
   return plotly;
 }
+
+/** A stranger's text for Plotly, which would take tags in it for its own. */
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 /** A colour as rgba, which is what Plotly reads. */
 function shade(hex, alpha) {

@@ -160,7 +160,7 @@ function notice(beat) {
     said.push(make("div", { class: "notice" }, "No models yet, so nothing is scored: buckets are stored as unscored until ", make("code", {}, "tidewatch train"), " has run."));
   }
   for (const away of beat.away) {
-    const [name, effect] = { source: ["The source", "nothing is lost; reading goes on when it is back"], history: ["History", "nothing is lost; detection waits"], models: ["The model store", "detection goes on with the last models"] }[away.what];
+    const [name, effect] = { source: ["The source", "nothing is lost; reading goes on when it is back"], history: ["History", "nothing is lost; detection waits"], models: ["The model store", "detection goes on with the last models"], alerts: ["A receiver of alerts", "nothing is lost; its alerts wait"] }[away.what] ?? [away.what, "see the log"];
     said.push(make("div", { class: "notice ill", role: "alert" }, make("strong", {}, `${name} is away`), ` since ${time(away.since)}: ${effect}. `, make("small", {}, away.reason)));
   }
   return said;
