@@ -21,7 +21,7 @@ fn key(message: &Message) -> String {
 #[test]
 fn a_standby_sends_nothing_until_it_takes_over_and_then_what_was_left() {
     let Some(services) = services() else { return };
-    let database = Database::create(&services.postgres, "alerts");
+    let database = Database::create(&services.postgres, "told");
     let folder = tempfile::tempdir().unwrap();
     let models = format!("embedded:{}", folder.path().join("models.db").display());
     let server = Server::http();
