@@ -6,188 +6,24 @@
 //! function of the verdicts of its series; neither of a clock or of the order of arrival.
 
 use crate::Time;
-use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
+use crate::followed::{Entry, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
+use crate::judge::{Known, in_force, judge, track_after};
 use crate::model::{MetricType, Model};
-use crate::number::Number;
-use crate::policy::{Limits, Policy};
+use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
 use crate::tracking::Track;
-use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::verdict::{Bucket, State, Unscored, Verdict};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
-/// The state of a series that can change no more is handed out once it is so many buckets ahead of what was handed out last, or follows another model.
-/// A restart folds the buckets in between again: an hour of them, for a twelfth of the writing.
-const TRACK_BUCKETS: u32 = 12;
-
-/// So far back from the first bucket that may change, buckets may not be part of the state that was handed out last: [`TRACK_BUCKETS`], those that end
-/// with the log, and as many again for good measure.
-pub const UNTRACKED_BUCKETS: u32 = 2 * TRACK_BUCKETS;
 /// A name is kept for so long after its entity was last heard of, in milliseconds: a week. It is a few bytes, and a silence goes by it.
 const NAME_KEPT: Time = 7 * 86_400_000;
-
-/// What a series has come to, as far as it can change no more.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settled {
-    /// What the method remembers: what a restart goes on from.
-    pub track: Track,
-    /// How the model's promise was kept by the end of each day since the last time, the day under way included.
-    pub days: Vec<Watch>,
-}
-
-/// A verdict that may change, and what the series is remembered by after it.
-struct Entry {
-    verdict: Verdict,
-    /// What the method remembers.
-    track: Option<Track>,
-    after: Fold,
-    closed: Option<Box<Episode>>,
-}
-
-/// What an earlier run said of a bucket, as far as it took a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Known {
-    /// It scored the bucket, which had this mean, so.
-    Scored(Number, Score),
-    /// It said that the counter began anew.
-    Reset,
-    /// It said that the series is warming.
-    Warming,
-}
-
-#[derive(Default)]
-struct Series {
-    /// Newest training first; behind them, where that is known, that the series is warming.
-    models: Vec<Arc<Model>>,
-    /// What is remembered of the buckets before the first entry.
-    base: Fold,
-    /// The same, by the method.
-    base_track: Option<Track>,
-    /// Days that are over and were not handed out yet, as they ended.
-    days: Vec<Watch>,
-    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
-    handed_out: Option<(Time, Time, Option<Time>)>,
-    entries: BTreeMap<Time, Entry>,
-    /// Verdicts from here on do not know of a bucket before them that has changed.
-    stale: Option<Time>,
-    /// Closed episodes older than the first entry, that were not retired yet.
-    done: Vec<Episode>,
-    /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
-    scored: BTreeMap<Time, Known>,
-    /// What was said of this series, and not taken back.
-    said: Vec<Episode>,
-    /// What was said of the open bucket that is flagged.
-    provisional: Option<Box<Provisional>>,
-}
-
-impl Series {
-    fn last_fold(&self) -> &Fold {
-        self.entries.last_key_value().map_or(&self.base, |(_, entry)| &entry.after)
-    }
-
-    /// What the method remembers of the buckets before `start`.
-    fn track_before(&self, start: Time) -> Option<&Track> {
-        self.entries.range(..start).next_back().map_or(self.base_track.as_ref(), |(_, entry)| entry.track.as_ref())
-    }
-
-    /// Judges the buckets from `from` on again, and says what is different.
-    fn judge_again(
-        &mut self,
-        from: Time,
-        silenced: &dyn Fn(&Bucket) -> bool,
-        policy: &Policy,
-        say: &mut dyn FnMut(Verdict, isize),
-    ) -> Option<Time> {
-        let mut track = self.track_before(from).cloned();
-        let mut first = None;
-        for (start, entry) in self.entries.range_mut(from..) {
-            let bucket = entry.verdict.bucket;
-            let (revised, after) = judge(bucket, &self.models, track.as_ref(), self.scored.get(start), silenced(&bucket), policy);
-            if revised != entry.verdict {
-                say(entry.verdict, -1);
-                say(revised, 1);
-                entry.verdict = revised;
-                first = first.or(Some(*start));
-            }
-            entry.track.clone_from(&after);
-            track = after;
-        }
-        first
-    }
-
-    fn is_stale_from(&mut self, start: Time) {
-        self.stale = Some(self.stale.map_or(start, |known| known.min(start)));
-    }
-
-    /// Folds the verdicts from `from` on again.
-    fn refold(&mut self, from: Time, policy: &Policy) {
-        let mut fold = self.entries.range(..from).next_back().map_or(&self.base, |(_, entry)| &entry.after).clone();
-        for (_, entry) in self.entries.range_mut(from..) {
-            entry.closed = fold.step(&entry.verdict, policy);
-            entry.after = fold.clone();
-        }
-    }
-
-    /// Lets go of verdicts on buckets before `settled`.
-    fn settle(&mut self, settled: Time) {
-        while let Some(entry) = self.entries.first_entry().filter(|entry| *entry.key() < settled) {
-            let entry = entry.remove();
-            self.base = entry.after;
-            self.settle_track(entry.track);
-            self.done.extend(entry.closed.map(|closed| *closed));
-        }
-        while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
-            self.scored.pop_first();
-        }
-    }
-
-    /// Moves the state on that can change no more, and keeps the count of a day that is over.
-    fn settle_track(&mut self, after: Option<Track>) {
-        if let (Some(before), Some(after)) = (&self.base_track, &after)
-            && before.watch.tally.day != after.watch.tally.day
-            && before.watch.tally.scored > 0
-        {
-            self.days.push(before.watch.clone());
-        }
-        self.base_track = after;
-    }
-
-    /// The state to be handed out, if that is due: what a restart could not fold on from is not late by then. That a series begins or ends to drift is
-    /// said at once.
-    fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Settled> {
-        let track = self.base_track.as_ref()?;
-        let drifting = track.watch.drifting_since;
-        let due = match self.handed_out {
-            Some((last, model, since)) => {
-                let is_news = track.model != model || drifting != since || settled - last >= policy.buckets(TRACK_BUCKETS);
-                track.last_start > last && is_news
-            }
-            None => true,
-        };
-        due.then(|| {
-            self.handed_out = Some((track.last_start, track.model, drifting));
-            let mut days = std::mem::take(&mut self.days);
-            days.extend((track.watch.tally.scored > 0).then(|| track.watch.clone()));
-            Settled { track: track.clone(), days }
-        })
-    }
-
-    /// Says how the episodes differ from what was said last.
-    fn tell(&mut self, say: &mut dyn FnMut(Episode, isize)) {
-        let closed = self.entries.values().filter_map(|entry| entry.closed.as_deref());
-        let now: Vec<Episode> = self.done.iter().chain(closed).chain(self.last_fold().open()).copied().collect();
-        self.said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
-        now.iter().filter(|episode| !self.said.contains(episode)).for_each(|episode| say(*episode, 1));
-        self.said = now;
-    }
-}
 
 /// The verdicts of one worker.
 pub struct Scorer {
@@ -204,85 +40,6 @@ pub struct Scorer {
     settled: Time,
     /// How far event time had come when what is no longer heard of was last let go.
     swept: Time,
-}
-
-/// The verdict on a bucket under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
-/// run scored it with, which counts where no model does; `silenced`: a silence covers it.
-///
-/// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
-pub fn judge(
-    bucket: Bucket,
-    models: &[Arc<Model>],
-    track: Option<&Track>,
-    known: Option<&Known>,
-    silenced: bool,
-    policy: &Policy,
-) -> (Verdict, Option<Track>) {
-    let Some(aggregate) = bucket.aggregate else {
-        let state = if silenced { State::Silenced } else { State::Missing };
-        return (Verdict { bucket, score: None, state }, track.cloned());
-    };
-    let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
-    let by_memory = || match known {
-        // To the bit where nothing has changed: sigma may itself come from z.
-        Some(Known::Scored(mean, score)) if *mean == aggregate.mean => Some((Some(*score), track.cloned())),
-        Some(Known::Scored(_, score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
-        Some(Known::Reset) => Some((None, track.cloned())),
-        Some(Known::Warming) | None => None,
-    };
-    let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
-    let (score, after) = match by_model.or_else(by_memory) {
-        Some((Some(score), after)) => (score, after),
-        Some((None, after)) => return (unscored(Unscored::Reset), after),
-        None => {
-            let is_warming = known == Some(&Known::Warming) || is_warming(models, bucket.start);
-            let why = if is_warming { Unscored::Warming } else { Unscored::NoModel };
-            return (unscored(why), track.cloned());
-        }
-    };
-    let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
-    let after = if state == State::Silenced { track.cloned() } else { after };
-    (Verdict { bucket, score: Some(score), state }, after)
-}
-
-/// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.
-pub fn judge_by(verdict: &Verdict, policy: &Policy) -> Verdict {
-    match (verdict.state, verdict.score, verdict.bucket.aggregate) {
-        (State::Normal | State::Anomalous, Some(score), Some(aggregate)) => {
-            Verdict { state: state_of(aggregate.mean.0, &score, false, policy.limits(verdict.bucket.metric)), ..*verdict }
-        }
-        _ => *verdict,
-    }
-}
-
-/// What is said of a bucket that has a score.
-fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State {
-    match limits.are_passed(mean, score.expected.0, score.z_score.0) {
-        true if silenced => State::Silenced,
-        true => State::Anomalous,
-        false => State::Normal,
-    }
-}
-
-/// The state after a bucket whose verdict is settled.
-pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
-    let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
-    match (verdict.state, verdict.bucket.aggregate, model) {
-        (State::Normal | State::Anomalous | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
-            model.score(track.as_ref(), start, aggregate.mean.0).1
-        }
-        _ => track,
-    }
-}
-
-/// The newest model whose training ended before a bucket.
-fn in_force(models: &[Arc<Model>], start: Time) -> Option<&Arc<Model>> {
-    models.iter().find(|model| model.trained_until <= start && model.as_warming().is_none())
-}
-
-/// Whether a bucket without a model in force is of a series that is too young for one.
-fn is_warming(models: &[Arc<Model>], start: Time) -> bool {
-    models.iter().any(|model| model.trained_until <= start && model.as_warming().is_some())
 }
 
 /// Whether any of these silences covers a bucket of an entity of this name.
@@ -569,6 +326,7 @@ mod tests {
     use crate::number::Number;
     use crate::verdict::Aggregate;
     use crate::{EntityId, MetricId};
+    use std::collections::BTreeMap;
 
     const MINUTE: Time = 60_000;
 

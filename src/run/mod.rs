@@ -37,7 +37,7 @@ use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
-use dataflows::scorer::UNTRACKED_BUCKETS;
+use dataflows::followed::UNTRACKED_BUCKETS;
 use dataflows::{Incident, Policy, Provisional, Silence, State, Time, Timing, Unscored, Verdict};
 use deliver::Deliveries;
 use feed::Feed;

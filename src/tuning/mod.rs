@@ -1,6 +1,6 @@
 //! What other policies would have made of history: it is scored once, and judged by each of a grid of them.
 //!
-//! A verdict's score does not depend on thresholds, so that one pass by [`dataflows::scorer::judge`] serves all of them; what opens an episode is
+//! A verdict's score does not depend on thresholds, so that one pass by [`dataflows::judge::judge`] serves all of them; what opens an episode is
 //! found by folding its verdicts through [`dataflows::episode::Fold`], as a run does.
 
 mod budget;

@@ -4,7 +4,7 @@ use super::grid::Candidate;
 use crate::quality::Stretch;
 use crate::series::SeriesName;
 use dataflows::episode::Fold;
-use dataflows::scorer::{judge, judge_by};
+use dataflows::judge::{judge, judge_by};
 use dataflows::{Bucket, Limits, Model, Policy, Silence, State, Time, Verdict};
 use std::sync::Arc;
 

@@ -2,11 +2,12 @@
 
 use super::{Arrivals, Epoch, Horizon, Pending, smallest};
 use crate::episode::{Episode, EpisodeId};
+use crate::followed::Settled;
 use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
 use crate::policy::Policy;
 use crate::provisional::{Open, Provisional};
-use crate::scorer::{Scorer, Settled};
+use crate::scorer::Scorer;
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, Verdict};

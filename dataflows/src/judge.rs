@@ -1,0 +1,101 @@
+//! The verdict on one bucket: what its model, the state before it, silences and limits make of it.
+//!
+//! **Invariant.** Nothing here remembers anything: the same arguments give the same verdict.
+
+use crate::Time;
+use crate::model::Model;
+use crate::number::Number;
+use crate::policy::{Limits, Policy};
+use crate::tracking::Track;
+use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
+use std::sync::Arc;
+
+/// What an earlier run said of a bucket, as far as it took a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known {
+    /// It scored the bucket, which had this mean, so.
+    Scored(Number, Score),
+    /// It said that the counter began anew.
+    Reset,
+    /// It said that the series is warming.
+    Warming,
+}
+
+/// The verdict on a bucket under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
+/// run scored it with, which counts where no model does; `silenced`: a silence covers it.
+///
+/// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
+pub fn judge(
+    bucket: Bucket,
+    models: &[Arc<Model>],
+    track: Option<&Track>,
+    known: Option<&Known>,
+    silenced: bool,
+    policy: &Policy,
+) -> (Verdict, Option<Track>) {
+    let Some(aggregate) = bucket.aggregate else {
+        let state = if silenced { State::Silenced } else { State::Missing };
+        return (Verdict { bucket, score: None, state }, track.cloned());
+    };
+    let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
+    let by_memory = || match known {
+        // To the bit where nothing has changed: sigma may itself come from z.
+        Some(Known::Scored(mean, score)) if *mean == aggregate.mean => Some((Some(*score), track.cloned())),
+        Some(Known::Scored(_, score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
+        Some(Known::Reset) => Some((None, track.cloned())),
+        Some(Known::Warming) | None => None,
+    };
+    let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
+    let (score, after) = match by_model.or_else(by_memory) {
+        Some((Some(score), after)) => (score, after),
+        Some((None, after)) => return (unscored(Unscored::Reset), after),
+        None => {
+            let is_warming = known == Some(&Known::Warming) || is_warming(models, bucket.start);
+            let why = if is_warming { Unscored::Warming } else { Unscored::NoModel };
+            return (unscored(why), track.cloned());
+        }
+    };
+    let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
+    let after = if state == State::Silenced { track.cloned() } else { after };
+    (Verdict { bucket, score: Some(score), state }, after)
+}
+
+/// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.
+pub fn judge_by(verdict: &Verdict, policy: &Policy) -> Verdict {
+    match (verdict.state, verdict.score, verdict.bucket.aggregate) {
+        (State::Normal | State::Anomalous, Some(score), Some(aggregate)) => {
+            Verdict { state: state_of(aggregate.mean.0, &score, false, policy.limits(verdict.bucket.metric)), ..*verdict }
+        }
+        _ => *verdict,
+    }
+}
+
+/// What is said of a bucket that has a score.
+fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State {
+    match limits.are_passed(mean, score.expected.0, score.z_score.0) {
+        true if silenced => State::Silenced,
+        true => State::Anomalous,
+        false => State::Normal,
+    }
+}
+
+/// The state after a bucket whose verdict is settled.
+pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
+    let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
+    match (verdict.state, verdict.bucket.aggregate, model) {
+        (State::Normal | State::Anomalous | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
+            model.score(track.as_ref(), start, aggregate.mean.0).1
+        }
+        _ => track,
+    }
+}
+
+/// The newest model whose training ended before a bucket.
+pub(crate) fn in_force(models: &[Arc<Model>], start: Time) -> Option<&Arc<Model>> {
+    models.iter().find(|model| model.trained_until <= start && model.as_warming().is_none())
+}
+
+/// Whether a bucket without a model in force is of a series that is too young for one.
+pub(crate) fn is_warming(models: &[Arc<Model>], start: Time) -> bool {
+    models.iter().any(|model| model.trained_until <= start && model.as_warming().is_some())
+}
