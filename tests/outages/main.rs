@@ -58,7 +58,7 @@ fn written(producer: Child) -> i64 {
 
 /// Models of three simulated days, in a Redis database.
 fn train(services: &Services) -> String {
-    let models = redis_database(&services.redis, 9);
+    let models = redis_database(&services.redis);
     let topic = format!("kafka://{}/before-{}", services.kafka, std::process::id());
     let before = ["--start", "2026-01-19T00:00:00Z", "--for", "0s", "--speed", "max", "--backfill", "3d", "--preset", "dev", "--seed", "7"];
     tidewatch(&[&["generate", "--to", &topic], before.as_slice()].concat());

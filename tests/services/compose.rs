@@ -28,7 +28,7 @@ impl Stand {
         std::fs::write(folder.path().join("history"), format!("{}\n", url.password().unwrap_or_default())).unwrap();
         let history = format!("{}@{}:{}{}", url.username(), url.host_str().unwrap(), url.port().unwrap(), url.path());
         let kafka = format!("kafka://{}/compose-{}", services.kafka, std::process::id());
-        Self { kafka, history, models: redis_database(&services.redis, 8), folder }
+        Self { kafka, history, models: redis_database(&services.redis), folder }
     }
 
     /// A text of the file, with hosts, topic and folders of the test.

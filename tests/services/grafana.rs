@@ -131,7 +131,7 @@ fn alone(database: &Database, kind: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_query_of_grafana_answers_on_a_server_that_a_simulation_has_filled() {
     let Some(services) = services() else { return };
-    let database = fill(&services.postgres, "dashboards", &redis_database(&services.redis, 10));
+    let database = fill(&services.postgres, "dashboards", &redis_database(&services.redis));
     let mut reader = Reader::open(&database);
     let now = chrono::Utc::now().timestamp();
     let singles = [alone(&database, "server"), alone(&database, "application")];
@@ -176,7 +176,7 @@ fn wall_clock_or_event_time(panel: &Value, choice: &Choice, now: i64) -> Choice 
 #[test]
 fn every_alert_has_one_number_and_the_labels_that_it_speaks_of() {
     let Some(services) = services() else { return };
-    let database = fill(&services.postgres, "alerts", &redis_database(&services.redis, 9));
+    let database = fill(&services.postgres, "alerts", &redis_database(&services.redis));
     let mut reader = Reader::open(&database);
     for rule in rules() {
         let name = text(&rule["uid"]);

@@ -24,7 +24,7 @@ const RECORDS: [(Option<&[u8]>, &str); 9] = [
 fn hostile_records_of_a_broker_are_dead_letters_with_their_offsets() {
     let Some(services) = services() else { return };
     let database = Database::create(&services.postgres, "hostile");
-    let (history_url, models_url) = (database.url(), redis_database(&services.redis, 11));
+    let (history_url, models_url) = (database.url(), redis_database(&services.redis));
     let topic = format!("hostile-{}", std::process::id());
     let address = format!("kafka://{}/{topic}", services.kafka);
     let pinned =

@@ -10,7 +10,7 @@ const KILLS: u64 = 20;
 fn twenty_kills_change_nothing() {
     let Some(services) = services() else { return };
     let (calm, shaken) = (Database::create(&services.postgres, "calm"), Database::create(&services.postgres, "shaken"));
-    let models = redis_database(&services.redis, 7);
+    let models = redis_database(&services.redis);
     let address = log_of(&services, "kills", "2h", "3d");
     let run = |history: &str| {
         let flags =

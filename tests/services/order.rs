@@ -60,7 +60,7 @@ fn partitions_that_are_produced_in_another_order_give_the_same_digest() {
         produce(&services.kafka, &name("up"), all([0, 1, 2, 3]).into_iter().flatten()),
         produce(&services.kafka, &name("down"), all([3, 2, 1, 0]).into_iter().flatten()),
     ];
-    let models = redis_database(&services.redis, 1);
+    let models = redis_database(&services.redis);
     let training = Database::create(&services.postgres, "order_training");
     let run = |address: &str, database: &Database, workers: &str| {
         let flags = ["run", "--source", address, "--history", &database.url(), "--models", &models, "--until-end", "-w", workers];

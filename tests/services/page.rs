@@ -53,7 +53,7 @@ fn count(value: &Value) -> usize {
 fn the_page_reads_and_writes_a_history_in_postgresql() {
     let Some(services) = services() else { return };
     let database = Database::create(&services.postgres, "page");
-    let (history, models) = (database.url(), redis_database(&services.redis, 11));
+    let (history, models) = (database.url(), redis_database(&services.redis));
     let line = "run --source simulate:chaos --seed 7 --start 2026-01-19T00:00:00Z --backfill 3d --interval 30s --speed 120 --listen 127.0.0.1:0 --no-raw";
     let stores = ["--history", &history, "--models", &models];
     let mut run = Process::start(line.split(' ').chain(stores).map(Into::into).collect());

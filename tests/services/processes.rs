@@ -29,7 +29,7 @@ fn jitter(most: u64) -> u64 {
 fn twenty_kills_of_two_processes_change_nothing() {
     let Some(services) = services() else { return };
     let (alone, shaken) = (Database::create(&services.postgres, "alone"), Database::create(&services.postgres, "shaken_two"));
-    let models = redis_database(&services.redis, 6);
+    let models = redis_database(&services.redis);
     let address = log_of(&services, "two", "2h", "3d");
     let folder = tempfile::tempdir().unwrap();
     let hosts = hostfile(folder.path());
@@ -96,17 +96,11 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(services: &'a Services, name: &'static str, number: u8) -> Self {
+    fn new(services: &'a Services, name: &'static str) -> Self {
         let address = format!("kafka://{}/{name}-{}", services.kafka, std::process::id());
         // Asking for the topic makes it.
         KafkaLog::open(&address).unwrap();
-        Self {
-            database: Database::create(&services.postgres, name),
-            services,
-            name,
-            address,
-            models: redis_database(&services.redis, number),
-        }
+        Self { database: Database::create(&services.postgres, name), services, name, address, models: redis_database(&services.redis) }
     }
 
     /// A producer that goes on for as long as the test does: two minutes a second.
@@ -180,7 +174,7 @@ impl<'a> Watch<'a> {
 #[test]
 fn a_standby_commits_within_ten_seconds_of_a_kill() {
     let Some(services) = services() else { return };
-    let watch = Watch::new(&services, "standby", 5);
+    let watch = Watch::new(&services, "standby");
     let producer = watch.producer();
     let mut first = watch.process(&[]);
     watch.wait_for_progress(&mut [&mut first]);
@@ -198,7 +192,7 @@ fn a_standby_commits_within_ten_seconds_of_a_kill() {
 #[test]
 fn of_two_processes_one_goes_on_when_the_session_that_held_the_lock_is_ended() {
     let Some(services) = services() else { return };
-    let watch = Watch::new(&services, "session", 4);
+    let watch = Watch::new(&services, "session");
     let producer = watch.producer();
     let mut first = watch.process(&[]);
     watch.wait_for_progress(&mut [&mut first]);
@@ -222,7 +216,7 @@ fn of_two_processes_one_goes_on_when_the_session_that_held_the_lock_is_ended() {
 #[test]
 fn a_frozen_process_is_taken_over_and_stores_nothing_when_it_goes_on() {
     let Some(services) = services() else { return };
-    let watch = Watch::new(&services, "frozen", 3);
+    let watch = Watch::new(&services, "frozen");
     let producer = watch.producer();
     let mut first = watch.process(&[]);
     watch.wait_for_progress(&mut [&mut first]);
@@ -252,7 +246,7 @@ fn a_frozen_process_is_taken_over_and_stores_nothing_when_it_goes_on() {
 #[test]
 fn a_second_pair_takes_over_when_one_process_of_the_first_is_killed() {
     let Some(services) = services() else { return };
-    let watch = Watch::new(&services, "pairs", 2);
+    let watch = Watch::new(&services, "pairs");
     let producer = watch.producer();
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let pair = |number: usize| {

@@ -9,7 +9,7 @@ use tidewatch::history;
 fn a_model_of_the_dev_preset_is_readable_in_redis_and_live_equals_file() {
     let Some(services) = services() else { return };
     let database = Database::create(&services.postgres, "dev");
-    let (history_url, models_url) = (database.url(), redis_database(&services.redis, 14));
+    let (history_url, models_url) = (database.url(), redis_database(&services.redis));
     let address = format!("kafka://{}/dev-{}", services.kafka, std::process::id());
     let folder = tempfile::tempdir().unwrap();
     let file = format!("file:{}", folder.path().join("dev.jsonl").display());

@@ -4,6 +4,7 @@ use dataflows::Verdict;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidewatch::history;
@@ -93,9 +94,15 @@ impl Drop for Database {
     }
 }
 
-/// A numbered, emptied database of the Redis server.
-pub fn redis_database(server: &str, number: u8) -> String {
-    let url = format!("{}/{number}", server.trim_end_matches('/'));
+/// The number of a Redis database that nobody else of this program uses.
+pub fn redis_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An emptied database of the Redis server, of the one who asks alone. `scripts/services` makes enough of them.
+pub fn redis_database(server: &str) -> String {
+    let url = format!("{}/{}", server.trim_end_matches('/'), redis_number());
     let mut connection = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
     redis::cmd("FLUSHDB").exec(&mut connection).unwrap();
     url

@@ -1,6 +1,6 @@
 //! Whom the clients believe, and who is believed: each service with TLS, and passwords that are kept beside the URL and shown nowhere.
 
-use crate::support::{Database, Services, services, variable};
+use crate::support::{Database, Services, redis_number, services, variable};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -157,7 +157,7 @@ fn passwords_of_files_and_variables_open_every_service_and_are_shown_nowhere() {
     std::fs::write(folder.path().join("x.jsonl"), "{\"server_id\":\"a\",\"timestamp\":1768780800,\"cpu\":1}\n").unwrap();
 
     let history = database.url().replace("tidewatch:tidewatch@", &format!("{role}@"));
-    let models = format!("{}/6?sslrootcert={certificates}/ca.pem", redis.replace("://", &format!("://{role}@")));
+    let models = format!("{}/{}?sslrootcert={certificates}/ca.pem", redis.replace("://", &format!("://{role}@")), redis_number());
     let source = format!("file:{}", folder.path().join("x.jsonl").display());
     let run = |history: &str, models: &str, variables: &[(&str, &str)]| {
         let outcome = tidewatch(&["run", "--source", &source, "--history", history, "--models", models], variables);
