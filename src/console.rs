@@ -199,6 +199,7 @@ fn withdrawn_line(series: &SeriesName, before: Option<&Verdict>, verdict: &Verdi
     let mean = |verdict: &Verdict| verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
     let why = match verdict.state {
         State::Silenced => "a silence covers it".to_string(),
+        State::Accompanying => "another metric of the entity is further from what is expected of it".to_string(),
         _ if before.is_some_and(|before| before.bucket == verdict.bucket) => format!("another model: {}", verdict.state.as_str()),
         state => format!("late samples moved the mean to {}: {}", mean(verdict), state.as_str()),
     };

@@ -1,7 +1,7 @@
 //! The flags that say what is an anomaly, an episode and an incident.
 
-use clap::Args;
-use dataflows::{EpisodePolicy, IncidentPolicy, Limits, MetricId, Policy, Timing};
+use clap::{Args, ValueEnum};
+use dataflows::{AnomaliesPer, EpisodePolicy, IncidentPolicy, Limits, MetricId, Policy, Timing};
 use std::collections::BTreeMap;
 
 /// What makes an anomaly, an episode and an incident.
@@ -16,6 +16,9 @@ pub struct PolicyArgs {
     /// A smaller deviation is no anomaly, however rare: of one metric or all, in its unit or as a share of what is expected, such as cpu_usage_percent=2,1%
     #[arg(long, value_name = "[METRIC=]VALUE[%],…", value_parser = minimum, value_delimiter = ',')]
     pub minimum_deviation: Vec<Minimum>,
+    /// Where several metrics of an entity are anomalous in one bucket, the one furthest past its threshold speaks for the entity, or each for itself
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Entity)]
+    pub anomalies_per: Per,
     /// An episode opens once K of the last N buckets were anomalous or missing, or at a critical one
     #[arg(long, value_name = "K/N", value_parser = some_of, default_value = "2/3")]
     pub open_after: (u32, u32),
@@ -25,6 +28,15 @@ pub struct PolicyArgs {
     /// Where this share of a rack, a zone or a kind is hit at one moment, it is one incident
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.33", allow_negative_numbers = true)]
     pub incident_share: f64,
+}
+
+/// Of what there is one anomaly in a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Per {
+    /// One for an entity: the other metrics accompany it
+    Entity,
+    /// One for each metric
+    Series,
 }
 
 /// The least deviation that counts.
@@ -82,6 +94,10 @@ impl PolicyArgs {
             lateness: timing.lateness,
             limits,
             by_metric,
+            anomalies_per: match self.anomalies_per {
+                Per::Entity => AnomaliesPer::Entity,
+                Per::Series => AnomaliesPer::Series,
+            },
             episode: EpisodePolicy { evidence_min, window, calm_min: self.close_after, ..EpisodePolicy::default() },
             incident: IncidentPolicy { share: self.incident_share, ..IncidentPolicy::default() },
         }

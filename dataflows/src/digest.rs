@@ -58,6 +58,7 @@ fn row_hash(verdict: &Verdict) -> u128 {
         State::Missing => 3,
         State::Unscored(Unscored::NoModel) => 4,
         State::Silenced => 5,
+        State::Accompanying => 8,
         State::Unscored(Unscored::Warming) => 6,
         State::Unscored(Unscored::Reset) => 7,
     };

@@ -85,7 +85,7 @@ impl Evidence {
         let start = verdict.bucket.start;
         match (verdict.state, verdict.score, verdict.bucket.aggregate) {
             (State::Missing, ..) => Some(Self { start, severity: Severity::High, peak: None }),
-            (State::Anomalous, Some(score), Some(aggregate)) => {
+            (State::Anomalous | State::Accompanying, Some(score), Some(aggregate)) => {
                 let severity = Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold);
                 Some(Self { start, severity, peak: Some(Peak { start, mean: aggregate.mean, score }) })
             }

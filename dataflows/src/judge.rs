@@ -21,7 +21,7 @@ pub enum Known {
     Warming,
 }
 
-/// The verdict on a bucket under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
+/// The verdict on a bucket, of its series alone, under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
 /// run scored it with, which counts where no model does; `silenced`: a silence covers it.
 ///
 /// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
@@ -63,7 +63,7 @@ pub fn judge(
 /// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.
 pub fn judge_by(verdict: &Verdict, policy: &Policy) -> Verdict {
     match (verdict.state, verdict.score, verdict.bucket.aggregate) {
-        (State::Normal | State::Anomalous, Some(score), Some(aggregate)) => {
+        (State::Normal | State::Anomalous | State::Accompanying, Some(score), Some(aggregate)) => {
             Verdict { state: state_of(aggregate.mean.0, &score, false, policy.limits(verdict.bucket.metric)), ..*verdict }
         }
         _ => *verdict,
@@ -83,7 +83,7 @@ fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State 
 pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
     let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
     match (verdict.state, verdict.bucket.aggregate, model) {
-        (State::Normal | State::Anomalous | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
+        (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
             model.score(track.as_ref(), start, aggregate.mean.0).1
         }
         _ => track,

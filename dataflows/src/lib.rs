@@ -24,6 +24,7 @@ pub mod accumulator;
 pub mod buckets;
 pub mod calendar;
 pub mod calibration;
+pub mod chorus;
 pub mod clock;
 pub mod digest;
 pub mod episode;
@@ -61,7 +62,7 @@ pub use judge::track_after;
 pub use model::{Method, MetricType, Model, Seasonal, Warming};
 pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
-pub use policy::{EpisodePolicy, IncidentPolicy, Limits, Policy};
+pub use policy::{AnomaliesPer, EpisodePolicy, IncidentPolicy, Limits, Policy};
 pub use provisional::{Open, Provisional};
 
 pub use silence::Silence;

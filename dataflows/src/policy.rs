@@ -68,6 +68,16 @@ impl Default for IncidentPolicy {
     }
 }
 
+/// Of what there is one anomaly in a bucket, where several metrics are out of the ordinary at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnomaliesPer {
+    /// The metric that is furthest past its threshold speaks for its entity; the others are [`crate::State::Accompanying`].
+    #[default]
+    Entity,
+    /// Each metric speaks for itself.
+    Series,
+}
+
 /// Everything that a verdict and what follows from it depend on, besides the log and the models.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -79,6 +89,8 @@ pub struct Policy {
     pub limits: Limits,
     /// For single metrics.
     pub by_metric: BTreeMap<MetricId, Limits>,
+    /// Of what there is one anomaly in a bucket.
+    pub anomalies_per: AnomaliesPer,
     /// When an episode opens and closes.
     pub episode: EpisodePolicy,
     /// Which episodes belong together.
@@ -94,6 +106,12 @@ impl Policy {
     /// How long a verdict may change after the start of the series' latest bucket, in milliseconds.
     pub fn retention(&self) -> Time {
         self.bucket_width + self.lateness
+    }
+
+    /// The first bucket that may still change once the common watermark is `horizon`: the same that a restart goes on from.
+    pub fn settled(&self, horizon: Time) -> Time {
+        let width = self.bucket_width.max(1);
+        horizon.saturating_sub(self.retention()).div_euclid(width).saturating_add(1).saturating_mul(width)
     }
 
     /// So many buckets, in milliseconds.

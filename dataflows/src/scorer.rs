@@ -240,9 +240,7 @@ impl Scorer {
     /// Hands out states, once per bucket of event time.
     fn hand_out(&mut self, horizon: Time, say: &mut dyn FnMut(SeriesId, Settled)) {
         let Self { policy, series, settled, .. } = self;
-        let width = policy.bucket_width.max(1);
-        // The first bucket that is not settled: the same that a restart goes on from.
-        let boundary = horizon.saturating_sub(policy.retention()).div_euclid(width).saturating_add(1).saturating_mul(width);
+        let boundary = policy.settled(horizon);
         if boundary <= *settled {
             return;
         }

@@ -58,6 +58,8 @@ pub enum State {
     Normal,
     /// `|z|` is past the threshold.
     Anomalous,
+    /// So it is, and another metric of the same entity is further past its own in the same bucket: the anomaly is said of that one.
+    Accompanying,
     /// The series was silent while its peers went on.
     Missing,
     /// It would be anomalous or missing, and that was to be expected: an operator's silence covers it.
@@ -72,6 +74,7 @@ impl State {
         match self {
             Self::Normal => "normal",
             Self::Anomalous => "anomalous",
+            Self::Accompanying => "accompanying",
             Self::Missing => "missing",
             Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
@@ -82,13 +85,14 @@ impl State {
 
     /// Whether the bucket is out of the ordinary, expected by an operator or not.
     pub fn is_deviant(self) -> bool {
-        matches!(self, Self::Anomalous | Self::Silenced)
+        matches!(self, Self::Anomalous | Self::Accompanying | Self::Silenced)
     }
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let unscored = [Unscored::NoModel, Unscored::Reset, Unscored::Warming].map(Self::Unscored);
-        [Self::Normal, Self::Anomalous, Self::Missing, Self::Silenced].into_iter().chain(unscored).find(|state| state.as_str() == text)
+        let scored = [Self::Normal, Self::Anomalous, Self::Accompanying, Self::Missing, Self::Silenced];
+        scored.into_iter().chain(unscored).find(|state| state.as_str() == text)
     }
 }
 

@@ -3,7 +3,7 @@
 //! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
 //! looks at its own bucket and a model whose training had ended.
 
-use super::measure::{measure, write_report};
+use super::measure::{measure, spoken, write_report};
 use super::run::run_quietly;
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
 use crate::history::{self, History};
@@ -20,7 +20,7 @@ use crate::source::table::{COLUMNS, Table};
 use crate::{telemetry, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use dataflows::{SeriesId, Severity, State, Time, Verdict, anomaly_score};
+use dataflows::{Policy, SeriesId, Severity, State, Time, Verdict, anomaly_score};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -29,8 +29,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What follows the four columns of the input.
-const SCORES: &str = "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score";
+/// What follows the four columns of the input. `z_score` is what counts, `own_z_score` that of the series alone: they differ where the bucket accompanies one
+/// of another metric of its entity.
+const SCORES: &str = "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score,own_z_score";
 
 /// What to run over.
 #[derive(Clone, Debug, Args)]
@@ -239,6 +240,7 @@ type Verdicts = HashMap<(SeriesId, Time), Verdict>;
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
 fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
+    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let width = milliseconds(arguments.detection.bucket);
     let mut writer = csv::Writer::from_writer(out);
     table.rows(&mut |[timestamp, entity, metric, value]| {
@@ -246,7 +248,7 @@ fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mu
         let series = SeriesId::named("server", entity.trim(), metric.trim());
         let verdict = verdicts.get(&(series, time.div_euclid(width) * width));
         let mut fields = vec![timestamp.to_owned(), entity.to_owned(), metric.to_owned(), value.to_owned()];
-        fields.extend(scores(verdict, arguments.detection.policy.threshold));
+        fields.extend(scores(verdict, &policy));
         writer.write_record(&fields).map_err(std::io::Error::other)
     })?;
     writer.flush()?;
@@ -256,6 +258,7 @@ fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mu
 /// One row per series and bucket from `--train-until` on, by time; the value is the bucket's mean.
 fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
+    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let names: HashMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
     let mut rows: BTreeMap<(Time, &SeriesName), &Verdict> = BTreeMap::new();
     for ((series, start), verdict) in verdicts {
@@ -265,7 +268,7 @@ fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Ver
     for ((start, name), verdict) in rows {
         let value = verdict.bucket.aggregate.map_or_else(String::new, |aggregate| aggregate.mean.0.to_string());
         let mut fields = vec![instant::format(start), name.entity_id.clone(), name.metric.clone(), value];
-        fields.extend(scores(Some(verdict), arguments.detection.policy.threshold));
+        fields.extend(scores(Some(verdict), &policy));
         writer.write_record(&fields)?;
     }
     writer.flush()?;
@@ -273,11 +276,13 @@ fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Ver
 }
 
 /// The fields of [`SCORES`]; empty where there is no score.
-fn scores(verdict: Option<&Verdict>, threshold: f64) -> Vec<String> {
+fn scores(verdict: Option<&Verdict>, policy: &Policy) -> Vec<String> {
     let score = verdict.and_then(|verdict| verdict.score);
     let anomalous = verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
     let text = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
-    let z_score = score.map(|score| score.z_score.0);
+    let z_score = verdict.and_then(|verdict| spoken(verdict, policy));
+    let severity =
+        |verdict: &Verdict| Some(Severity::of(verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str());
     vec![
         text(score.map(|score| score.expected.0)),
         text(z_score),
@@ -286,7 +291,8 @@ fn scores(verdict: Option<&Verdict>, threshold: f64) -> Vec<String> {
         text(verdict.and_then(|verdict| verdict.bucket.aggregate).map(|aggregate| aggregate.mean.0)),
         text(score.map(|score| score.sigma.0)),
         verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str()).into(),
-        z_score.filter(|_| anomalous).map_or_else(String::new, |z| Severity::of(z, threshold).as_str().into()),
+        verdict.filter(|_| anomalous).and_then(severity).unwrap_or_default().into(),
         text(z_score.map(anomaly_score)),
+        text(score.map(|score| score.z_score.0)),
     ]
 }

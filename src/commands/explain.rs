@@ -2,7 +2,7 @@
 
 use super::{in_short, say};
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, History, calibration};
+use crate::history::{self, Anomaly, History, calibration};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
@@ -70,7 +70,16 @@ pub fn words(
     let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
     let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
     let since = drifting.map(|one| one.since);
-    text(series, &verdict, width, threshold, model, retraced.as_ref(), since).map(Some)
+    let told = text(series, &verdict, width, threshold, model, retraced.as_ref(), since)?;
+    Ok(Some(if verdict.state == State::Accompanying { told + &leader(history, series, start)? } else { told }))
+}
+
+/// Which metric speaks for the entity in a bucket that accompanies it.
+fn leader(history: &mut dyn History, series: &SeriesName, start: Time) -> Result<String> {
+    let of_entity = |one: &&Anomaly| (&one.name.entity_type, &one.name.entity_id) == (&series.entity_type, &series.entity_id);
+    let anomalies = history.anomalies(start, start + 1)?;
+    let leader = anomalies.iter().filter(of_entity).find(|one| one.status == "open");
+    Ok(leader.map_or_else(String::new, |leader| format!(": {}, z_score {:+.2}", leader.name.metric, leader.z_score)))
 }
 
 /// The arithmetic of a bucket, and what a counter stood at before it.
@@ -276,6 +285,9 @@ fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> Str
         (State::Anomalous, Some(score)) => {
             let severity = Severity::of(score.z_score.0, threshold);
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
+        }
+        (State::Accompanying, _) => {
+            "accompanying: past its threshold, and another metric of its entity is further past its own in this bucket, which speaks for both".into()
         }
         (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
         (State::Unscored(Unscored::Reset), _) => {

@@ -198,6 +198,7 @@ fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
     let (state, score) = (verdict.state, verdict.score);
     match (state, score, verdict.bucket.aggregate) {
         (State::Silenced, ..) => "a silence covers the bucket".to_string(),
+        (State::Accompanying, ..) => "another metric of the entity is further from what is expected of it, and speaks for both".to_string(),
         (State::Missing, ..) => "the bucket has no samples any more".to_string(),
         (State::Unscored(Unscored::NoModel | Unscored::Warming), ..) => "no model scores the bucket any more".to_string(),
         (State::Unscored(Unscored::Reset), ..) => "the counter began anew in the bucket".to_string(),

@@ -86,7 +86,7 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
 /// The series that a silence covers, by their numbers, as far as there is something to be taken back.
 fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<Vec<i64>, HistoryError> {
     let sql = "SELECT series.series_id, series.entity_id, series.metric FROM series JOIN buckets ON buckets.series_id = series.series_id
-        WHERE bucket_start >= $1 AND bucket_start < $2 AND state IN ('anomalous', 'missing')
+        WHERE bucket_start >= $1 AND bucket_start < $2 AND state IN ('anomalous', 'accompanying', 'missing')
         GROUP BY series.series_id, series.entity_id, series.metric ORDER BY series.series_id";
     let values = vec![Value::time(silence.from), Value::time(silence.until)];
     let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text])?;
@@ -115,7 +115,7 @@ fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [State
         },
         Statement {
             sql: "UPDATE buckets SET state = 'silenced'
-                WHERE series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'missing')",
+                WHERE series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'accompanying', 'missing')",
             values: with(&[]),
         },
         Statement {

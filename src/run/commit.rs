@@ -328,6 +328,7 @@ impl<'a> Committer<'a> {
             count.withdrawn.add(u64::from(is_anomalous(change.old) && !is_anomalous(change.new)));
             match change.new.map(|verdict| verdict.state) {
                 Some(State::Anomalous) => count.anomalies.add(1),
+                Some(State::Accompanying) => count.accompanying.add(1),
                 Some(State::Missing) => count.missing.add(1),
                 Some(State::Unscored(_)) => count.unscored.add(1),
                 Some(State::Silenced) => count.silenced.add(1),

@@ -52,6 +52,8 @@ pub struct Statistics {
     pub normal: Counter,
     /// Anomalies committed.
     pub anomalies: Counter,
+    /// Deviations that another metric of their entity speaks for.
+    pub accompanying: Counter,
     /// Buckets of series that fell silent.
     pub missing: Counter,
     /// Buckets without a model.
@@ -89,6 +91,7 @@ impl Default for Statistics {
             revisions: Counter::default(),
             normal: Counter::default(),
             anomalies: Counter::default(),
+            accompanying: Counter::default(),
             missing: Counter::default(),
             unscored: Counter::default(),
             silenced: Counter::default(),

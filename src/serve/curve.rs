@@ -119,7 +119,7 @@ fn together(verdicts: &[Verdict], step: Time, parts: &Parts, usual: &Usual) -> V
     let known: Vec<[f64; 2]> = verdicts.iter().filter_map(|verdict| parts.get(&verdict.bucket.start).copied()).collect();
     let part = |i: usize| (!known.is_empty()).then(|| known.iter().map(|parts| parts[i]).sum::<f64>() / known.len() as f64);
     let is = |state: Standing| verdicts.iter().any(|verdict| verdict.state == state);
-    let state = [Standing::Anomalous, Standing::Missing, Standing::Silenced].into_iter().find(|state| is(*state));
+    let state = [Standing::Anomalous, Standing::Accompanying, Standing::Missing, Standing::Silenced].into_iter().find(|state| is(*state));
     json!({
         "timestamp": verdicts.first().map(|verdict| instant::format(hour(verdict, step) * step)),
         "state": state.or(verdicts.last().map(|verdict| verdict.state)).map(Standing::as_str), "count": count,

@@ -34,6 +34,7 @@ fn verdicts(statistics: &Statistics) -> Vec<(String, f64)> {
     let states = [
         ("normal", &statistics.normal),
         ("anomalous", &statistics.anomalies),
+        ("accompanying", &statistics.accompanying),
         ("missing", &statistics.missing),
         ("silenced", &statistics.silenced),
         ("unscored", &statistics.unscored),

@@ -1,16 +1,17 @@
 //! Buckets become verdicts, verdicts become episodes.
 
 use super::{Arrivals, Epoch, Horizon, Pending, smallest};
+use crate::chorus::{Chorus, Part};
 use crate::episode::{Episode, EpisodeId};
 use crate::followed::Settled;
 use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
-use crate::policy::Policy;
+use crate::policy::{AnomaliesPer, Policy};
 use crate::provisional::{Open, Provisional};
 use crate::scorer::Scorer;
 use crate::silence::Silence;
 use crate::tracking::Track;
-use crate::verdict::{Bucket, Verdict};
+use crate::verdict::{Bucket, State, Verdict};
 use differential_dataflow::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -65,6 +66,13 @@ struct Input {
     facts: Vec<(u64, Fact)>,
 }
 
+/// Who speaks for an entity, where several of its metrics have something to say.
+#[derive(Default)]
+struct Choruses {
+    verdicts: Chorus<Verdict>,
+    provisionals: Chorus<Provisional>,
+}
+
 /// Scores buckets against the newest model whose training ended before them.
 ///
 /// `buckets`, `opens` and `horizons` are where their entity is owned already. `facts` go to the worker that their number leads to: that of the entity for all
@@ -92,7 +100,8 @@ pub fn score_buckets<'scope>(
     let mut tracks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(SeriesId, Settled)>>>::from(tracks_out);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut scorer = Scorer::new(policy);
+        let mut scorer = Scorer::new(policy.clone());
+        let mut choruses = Choruses::default();
         let mut pending: Pending<Input> = Pending::new();
         move |frontiers| {
             buckets.for_each(|message, data| pending.at(&message, OUTPUTS).buckets.append(data));
@@ -107,18 +116,57 @@ pub fn score_buckets<'scope>(
                 let mut episodes = episodes.session_with_builder(&capabilities[1]);
                 let mut provisionals = provisionals.session(&capabilities[2]);
                 let mut tracks = tracks.session(&capabilities[3]);
-                score(
-                    &mut scorer,
-                    data,
-                    &mut |verdict, sign| verdicts.give((verdict, epoch, sign)),
-                    &mut |episode, sign| episodes.give((episode, epoch, sign)),
-                    &mut |provisional, sign| provisionals.give((provisional, sign)),
-                    &mut |series, settled| tracks.give((series, settled)),
-                );
+                let verdict = &mut |verdict, sign| verdicts.give((verdict, epoch, sign));
+                let episode = &mut |episode, sign| episodes.give((episode, epoch, sign));
+                let provisional = &mut |provisional, sign| provisionals.give((provisional, sign));
+                let track = &mut |series, settled| tracks.give((series, settled));
+                match policy.anomalies_per {
+                    AnomaliesPer::Series => score(&mut scorer, data, verdict, episode, provisional, track),
+                    AnomaliesPer::Entity => score_together(&mut scorer, &mut choruses, &policy, data, verdict, episode, provisional, track),
+                }
             }
         }
     });
     ScoreBuckets { verdicts: verdicts.as_collection(), episodes: episodes.as_collection(), provisionals, tracks }
+}
+
+/// One epoch, in which of the metrics of an entity one speaks for all.
+#[allow(clippy::too_many_arguments)] // four outputs
+fn score_together(
+    scorer: &mut Scorer,
+    Choruses { verdicts, provisionals }: &mut Choruses,
+    policy: &Policy,
+    data: Input,
+    verdict: &mut dyn FnMut(Verdict, isize),
+    episode: &mut dyn FnMut(Episode, isize),
+    provisional: &mut dyn FnMut(Provisional, isize),
+    track: &mut dyn FnMut(SeriesId, Settled),
+) {
+    let horizon = data.horizons.iter().map(|horizon| horizon.reached).max();
+    let mut tell = |voice: Verdict, part: Part, sign| verdict(part.of(voice), sign);
+    // One that accompanies another is not told of before it is final.
+    let mut foretell = |voice: Provisional, part, sign| {
+        if part == Part::Leads {
+            provisional(voice, sign);
+        }
+    };
+    score(
+        scorer,
+        data,
+        &mut |said: Verdict, sign| match said.state {
+            State::Anomalous => verdicts.take(said, sign, policy, &mut tell),
+            _ => tell(said, Part::Leads, sign),
+        },
+        episode,
+        &mut |said, sign| provisionals.take(said, sign, policy, &mut foretell),
+        track,
+    );
+    verdicts.finish(&mut tell);
+    provisionals.finish(&mut foretell);
+    if let Some(horizon) = horizon {
+        verdicts.forget(policy.settled(horizon));
+        provisionals.forget(policy.settled(horizon));
+    }
 }
 
 /// One epoch.

@@ -12,7 +12,21 @@ pub fn relation(verdicts: BTreeMap<(SeriesId, Time), Verdict>, placements: &[Pla
     verdicts.iter().for_each(|((series, _), verdict)| by_series.entry(*series).or_default().push(*verdict));
     let episodes: BTreeSet<Episode> = by_series.values().flat_map(|verdicts| episodes(verdicts, heard, policy)).collect();
     let incidents = incidents(&episodes, placements, policy);
-    Relation { verdicts, episodes, incidents }
+    Relation { verdicts: spoken(verdicts), episodes, incidents }
+}
+
+/// Of the anomalous verdicts on one entity in one bucket the loudest stays, the first metric of several; to all others it is evidence of something else.
+fn spoken(mut verdicts: BTreeMap<(SeriesId, Time), Verdict>) -> BTreeMap<(SeriesId, Time), Verdict> {
+    let all: Vec<Verdict> = verdicts.values().filter(|one| one.state == State::Anomalous).copied().collect();
+    for verdict in verdicts.values_mut().filter(|one| one.state == State::Anomalous) {
+        let (bucket, loud) = (verdict.bucket, |one: &Verdict| one.score.unwrap().z_score.0.abs());
+        let is_louder = |one: &Verdict| loud(one) > loud(verdict) || (loud(one) == loud(verdict) && one.bucket.metric < bucket.metric);
+        let beside = all.iter().filter(|one| (one.bucket.entity, one.bucket.start) == (bucket.entity, bucket.start));
+        if beside.into_iter().any(is_louder) {
+            verdict.state = State::Accompanying;
+        }
+    }
+    verdicts
 }
 
 fn is_evidence(verdict: &Verdict) -> bool {
@@ -75,6 +89,7 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
             State::Anomalous | State::Missing => calm = 0,
             State::Normal if loud => calm = 0,
             State::Normal | State::Silenced => calm += 1,
+            State::Accompanying => unreachable!("series are judged one by one here"),
         }
         if calm == policy.episode.calm_min {
             return (n + 1, n + 1, Stage::Closed);

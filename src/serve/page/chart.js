@@ -49,7 +49,13 @@ function marks(answer) {
     groups.push([severity, of, colour(severity)]);
   }
   groups.push(["withdrawn", answer.anomalies.filter((one) => one.status === "withdrawn" && one.actual_value !== null), colour("faint")]);
-  return groups.filter(([, of]) => of.length).map(([name, of, shade]) => ({
+  const beside = answer.points.filter((point) => point.state === "accompanying");
+  const quiet = beside.length ? [{
+    name: "accompanying", type: "scatter", mode: "markers", x: beside.map((point) => point.timestamp), y: beside.map((point) => point.mean),
+    text: beside.map((point) => `z ${number(point.z_score)}: another metric of the entity speaks for it`), hovertemplate: "%{y:.4~g} %{text}<extra></extra>",
+    marker: { color: colour("faint"), size: 7, symbol: "circle-open", line: { width: 2, color: colour("faint") } },
+  }] : [];
+  return quiet.concat(groups.filter(([, of]) => of.length).map(([name, of, shade]) => ({
     name, type: "scatter", mode: "markers", x: of.map((one) => one.timestamp), y: of.map((one) => one.actual_value),
     text: of.map((one) => `${one.severity}, z ${number(one.z_score)}${one.status === "provisional" ? ", provisional" : ""}${one.revision > 1 ? `, revision ${one.revision}` : ""}${one.withdrawn_reason ? `: ${one.withdrawn_reason}` : ""}`),
     hovertemplate: "%{y:.4~g} %{text}<extra></extra>",
@@ -57,7 +63,7 @@ function marks(answer) {
       color: shade, opacity: 1, size: of.map((one) => (one.revision > 1 ? 11 : 9)), line: { width: 2, color: shade },
       symbol: of.map((one) => (one.status === "withdrawn" ? "x-thin" : one.status === "provisional" ? "circle-open" : one.revision > 1 ? "diamond" : "circle")),
     },
-  }));
+  })));
 }
 
 /** The values to make room for: what was seen and expected, and as much of the band as does not dwarf them. Sigma may be very large for a while. */
