@@ -12,7 +12,7 @@ use crate::source::simulate::{self, Injection, Pace, Simulator};
 use crate::train::{Extent, Request};
 use crate::{history, instant, models, run as runner};
 use anyhow::{Result, bail};
-use dataflows::Time;
+use dataflows::{SeriesId, State, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,8 +142,19 @@ fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
     let anomalies: Vec<Anomaly> = history.anomalies(start, end)?.into_iter().filter(|anomaly| anomaly.status == "open").collect();
     let truth = simulator.truth(start - INJECTION_MAX, end);
     let strong: Vec<&Injection> = truth.iter().filter(|one| one.start >= start && one.sigmas >= SIGMAS).collect();
-    let found =
-        strong.iter().filter(|one| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric)).count();
+    // What another metric of the entity speaks for has been found as well.
+    let mut accompanying: BTreeMap<SeriesId, BTreeSet<Time>> = BTreeMap::new();
+    history.verdicts(start, end, &mut |verdict| {
+        if verdict.state == State::Accompanying {
+            accompanying.entry(verdict.bucket.series()).or_default().insert(verdict.bucket.start);
+        }
+    })?;
+    let accompanies = |one: &Injection| {
+        let starts = accompanying.get(&SeriesId::named(&one.entity_type, &one.entity_id, &one.metric));
+        starts.is_some_and(|starts| starts.range(one.start - width + 1..one.end + width).next().is_some())
+    };
+    let speaks = |one: &Injection| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric);
+    let found = strong.iter().filter(|one| speaks(one) || accompanies(one)).count();
     let invented: Vec<&Anomaly> = anomalies.iter().filter(|anomaly| !truth.iter().any(|one| is_of(anomaly, one, width))).collect();
     let series = history.series()?.len();
     #[allow(clippy::cast_precision_loss)] // a rate for people

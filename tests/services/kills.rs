@@ -44,7 +44,7 @@ fn twenty_kills_change_nothing() {
     // What is counted by the day is what the verdicts say that are settled.
     let differing = "SELECT count(*) FROM (
             SELECT series_id, date_trunc('day', bucket_start, 'UTC') AS day, count(*) AS scored, count(*) FILTER (WHERE abs(z_score) > 3) AS alarms
-            FROM buckets JOIN tracks USING (series_id) WHERE bucket_start <= last_start AND state IN ('normal', 'anomalous') GROUP BY 1, 2) AS told
+            FROM buckets JOIN tracks USING (series_id) WHERE bucket_start <= last_start AND state IN ('normal', 'anomalous', 'accompanying') GROUP BY 1, 2) AS told
         FULL JOIN calibration USING (series_id, day)
         WHERE (told.scored, told.alarms) IS DISTINCT FROM (calibration.scored, calibration.alarms)";
     assert!(shaken.number("SELECT count(*) FROM calibration WHERE scored > 0") > 100);

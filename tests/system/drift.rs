@@ -73,7 +73,7 @@ fn drifting(place: &Place) -> Vec<String> {
 /// The squares of what the verdicts deviate, in scales of the one model that they were made with.
 fn squares(place: &Place, entity: &str, sigma: f64) -> i64 {
     let sql = "SELECT mean, expected FROM buckets JOIN series USING (series_id) JOIN tracks USING (series_id)
-        WHERE entity_id = ?1 AND bucket_start <= last_start AND state IN ('normal', 'anomalous')";
+        WHERE entity_id = ?1 AND bucket_start <= last_start AND state IN ('normal', 'anomalous', 'accompanying')";
     let database = place.database();
     let mut select = database.prepare(sql).unwrap();
     let square = |row: &rusqlite::Row<'_>| {

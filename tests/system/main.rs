@@ -1,5 +1,6 @@
 //! Tidewatch seen from outside: the binary, its command line, its files, and the shape of its sources.
 
+mod accompanying;
 mod alerts;
 mod command_line;
 mod compose;

@@ -1,0 +1,71 @@
+//! A host in trouble is one anomaly and one incident, however many of its metrics jump.
+
+use crate::support::Place;
+use std::fmt::Write as _;
+
+/// 2026-01-19T00:00:00Z, in seconds since 1970: three days before it train.
+const START: i64 = 1_768_780_800;
+const DAY: i64 = 86_400;
+const METRICS: [&str; 3] = ["cpu", "load", "memory"];
+
+/// When the first server goes wrong: the load jumps furthest for its noise.
+const WRONG: std::ops::Range<i64> = START + 7200..START + 8100;
+
+/// Every five minutes of five days, of two servers; noise of half a unit that never repeats.
+fn table() -> String {
+    let mut text = String::from("timestamp,entity,metric,value\n");
+    for time in (START - 3 * DAY..START + DAY / 2).step_by(300) {
+        for (server, name) in ["srv-1", "srv-2"].into_iter().enumerate() {
+            for (place, metric) in METRICS.into_iter().enumerate() {
+                let seed = (time / 300) as f64 * 12.9898 + (3 * server + place) as f64 * 78.233;
+                let jump = if server == 0 && WRONG.contains(&time) { [12.0, 30.0, 18.0][place] } else { 0.0 };
+                let value = 50.0 + (seed.sin() * 43_758.545).fract() / 2.0 + jump;
+                let _ = writeln!(text, "{},{name},{metric},{value:.4}", tidewatch::instant::format(time * 1000));
+            }
+        }
+    }
+    text
+}
+
+/// The rows of a backtest at the moment at which it goes wrong: metric, z_score, is_anomaly, state and own_z_score.
+fn rows(place: &Place) -> Vec<(String, f64, bool, String, f64)> {
+    let mut reader = csv::Reader::from_path(place.path("out.csv")).unwrap();
+    let columns: Vec<String> = reader.headers().unwrap().iter().map(str::to_string).collect();
+    let at = tidewatch::instant::format(WRONG.start * 1000);
+    let field = |row: &csv::StringRecord, name: &str| row[columns.iter().position(|column| column == name).unwrap()].to_string();
+    let rows = reader.records().map(Result::unwrap).filter(|row| field(row, "timestamp") == at && field(row, "entity") == "srv-1");
+    let number = |row: &csv::StringRecord, name: &str| field(row, name).parse::<f64>().unwrap();
+    let told = rows.map(|row| {
+        let flagged = field(&row, "is_anomaly") == "true";
+        (field(&row, "metric"), number(&row, "z_score"), flagged, field(&row, "state"), number(&row, "own_z_score"))
+    });
+    told.collect()
+}
+
+#[test]
+fn of_three_metrics_that_jump_together_the_worst_speaks_and_the_incident_names_all() {
+    let place = Place::new();
+    place.write("metrics.csv", table());
+    let backtest =
+        "backtest metrics.csv --train-until 2026-01-19T00:00:00Z --out out.csv --history embedded:past.db --models embedded:past.db";
+    place.run(backtest).well();
+    let told = rows(&place);
+    let flagged: Vec<&str> = told.iter().filter(|row| row.2).map(|row| row.0.as_str()).collect();
+    assert_eq!(flagged, ["load"], "{told:?}");
+    for (metric, z_score, flagged, state, own) in &told {
+        assert_eq!((state.as_str(), *z_score == *own), if *flagged { ("anomalous", true) } else { ("accompanying", false) }, "{metric}");
+        assert!(*own > 3.0 && *z_score <= if *flagged { *own } else { 3.0 }, "{metric}: {z_score} of {own}");
+    }
+    // Nothing is forgotten: each of them is evidence, and there is one incident of all three.
+    let database = rusqlite::Connection::open(place.path("past.db")).unwrap();
+    let metrics: String = database.query_row("SELECT metrics FROM incidents WHERE status <> 'withdrawn'", [], |row| row.get(0)).unwrap();
+    assert!(METRICS.iter().all(|metric| metrics.contains(metric)), "{metrics}");
+    let words = place.run("explain srv-1 memory 2026-01-19T02:00:00Z --history embedded:past.db --models embedded:past.db").well().stdout;
+    assert!(words.contains("verdict   accompanying: ") && words.contains("speaks for both: load, z_score +"), "{words}");
+
+    let place = Place::new();
+    place.write("metrics.csv", table());
+    place.run(&format!("{backtest} --anomalies-per series")).well();
+    let told = rows(&place);
+    assert!(told.len() == 3 && told.iter().all(|row| row.2 && row.3 == "anomalous" && row.1 == row.4), "{told:?}");
+}
