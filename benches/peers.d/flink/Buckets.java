@@ -1,0 +1,261 @@
+/** The work of all peers on Flink's DataStream: one source, one keyed window of event time, one file, in one JVM with its cluster inside. */
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.BufferedWriter;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Paths;
+import java.time.Duration;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.functions.AggregateFunction;
+import org.apache.flink.api.common.functions.OpenContext;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.connector.sink2.Sink;
+import org.apache.flink.api.connector.sink2.SinkWriter;
+import org.apache.flink.api.connector.sink2.WriterInitContext;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.connector.file.src.FileSource;
+import org.apache.flink.connector.file.src.reader.SimpleStreamFormat;
+import org.apache.flink.core.fs.FSDataInputStream;
+import org.apache.flink.core.fs.Path;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.functions.windowing.ProcessWindowFunction;
+import org.apache.flink.streaming.api.windowing.assigners.TumblingEventTimeWindows;
+import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
+import org.apache.flink.util.Collector;
+
+public final class Buckets {
+    private static final List<String> METRICS = List.of(
+            "cpu_usage_percent", "memory_usage_percent", "cpu_temperature_celsius", "power_consumption_watts", "network_rx_mbps", "network_tx_mbps");
+    private static final Duration BUCKET = Duration.ofMinutes(5);
+    private static final Duration DISORDER = Duration.ofMinutes(2);
+    private static final int PHASES = 288;
+
+    public static void main(String[] arguments) throws Exception {
+        String events = arguments[0], models = arguments[1], out = arguments[2];
+        StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, new Configuration());
+        environment.getConfig().enableObjectReuse();
+        WatermarkStrategy<Event> watermarks =
+                WatermarkStrategy.<Event>forBoundedOutOfOrderness(DISORDER).withTimestampAssigner((event, ignored) -> event.time);
+        TypeInformation<Bucket> open = Types.GENERIC(Bucket.class);
+        environment
+                .fromSource(FileSource.forRecordStreamFormat(new JsonLines(), new Path(new File(events).toURI())).build(), watermarks, "events")
+                .keyBy(event -> event.server)
+                .window(TumblingEventTimeWindows.of(BUCKET))
+                .aggregate(new Fold(), new Score(models), open, open, Types.STRING)
+                .sinkTo(new Lines(out + ".csv"));
+        environment.execute();
+    }
+
+    /** One event: a POJO by Flink's rules, so that it is written without reflection from one operator to the next. */
+    public static class Event {
+        public String server;
+        public long time;
+        public double cpuUsage, memoryUsage, cpuTemperature, power, received, sent;
+    }
+
+    /** JSON lines, parsed token by token from the stream: no line becomes a string first. */
+    public static class JsonLines extends SimpleStreamFormat<Event> {
+        private static final JsonFactory FACTORY = new JsonFactory();
+
+        @Override
+        public Reader<Event> createReader(Configuration configuration, FSDataInputStream stream) throws IOException {
+            JsonParser parser = FACTORY.createParser(stream);
+            Clock clock = new Clock();
+            return new Reader<>() {
+                @Override
+                public Event read() throws IOException {
+                    return parser.nextToken() == null ? null : event(parser, clock);
+                }
+
+                @Override
+                public void close() throws IOException {
+                    parser.close();
+                }
+            };
+        }
+
+        @Override
+        public TypeInformation<Event> getProducedType() {
+            return Types.POJO(Event.class);
+        }
+
+        private static Event event(JsonParser parser, Clock clock) throws IOException {
+            Event event = new Event();
+            while (parser.nextToken() == JsonToken.FIELD_NAME) {
+                // Names are interned by the parser, and a switch over strings compares hashes that are cached.
+                String name = parser.currentName();
+                parser.nextToken();
+                switch (name) {
+                    case "timestamp" -> event.time = clock.milliseconds(parser.getText());
+                    case "server_id" -> event.server = parser.getText();
+                    case "cpu_usage_percent" -> event.cpuUsage = parser.getDoubleValue();
+                    case "memory_usage_percent" -> event.memoryUsage = parser.getDoubleValue();
+                    case "cpu_temperature_celsius" -> event.cpuTemperature = parser.getDoubleValue();
+                    case "power_consumption_watts" -> event.power = parser.getDoubleValue();
+                    case "network_rx_mbps" -> event.received = parser.getDoubleValue();
+                    case "network_tx_mbps" -> event.sent = parser.getDoubleValue();
+                    default -> { }
+                }
+            }
+            return event;
+        }
+    }
+
+    /** Times as text, of which the day is the same for long. */
+    private static final class Clock {
+        private String day = "";
+        private long midnight;
+
+        long milliseconds(String text) {
+            if (!text.startsWith(day) || day.isEmpty()) {
+                day = text.substring(0, 10);
+                midnight = LocalDate.parse(day).atStartOfDay().toEpochSecond(ZoneOffset.UTC);
+            }
+            return 1_000 * (midnight + 3_600 * number(text, 11) + 60 * number(text, 14) + number(text, 17));
+        }
+
+        private static long number(String text, int at) {
+            return 10 * (text.charAt(at) - '0') + text.charAt(at + 1) - '0';
+        }
+    }
+
+    /** What is kept of an open bucket of a server: of each metric sum, squares, least and largest. */
+    public static class Bucket {
+        long count;
+        final double[] sums = new double[6], squares = new double[6], minima = new double[6], maxima = new double[6];
+
+        void add(int metric, double value) {
+            sums[metric] += value;
+            squares[metric] += value * value;
+            minima[metric] = count == 0 ? value : Math.min(minima[metric], value);
+            maxima[metric] = count == 0 ? value : Math.max(maxima[metric], value);
+        }
+    }
+
+    /** An event into its bucket. */
+    public static class Fold implements AggregateFunction<Event, Bucket, Bucket> {
+        @Override
+        public Bucket createAccumulator() {
+            return new Bucket();
+        }
+
+        @Override
+        public Bucket add(Event event, Bucket bucket) {
+            bucket.add(0, event.cpuUsage);
+            bucket.add(1, event.memoryUsage);
+            bucket.add(2, event.cpuTemperature);
+            bucket.add(3, event.power);
+            bucket.add(4, event.received);
+            bucket.add(5, event.sent);
+            bucket.count++;
+            return bucket;
+        }
+
+        @Override
+        public Bucket getResult(Bucket bucket) {
+            return bucket;
+        }
+
+        @Override
+        public Bucket merge(Bucket one, Bucket other) {
+            throw new UnsupportedOperationException("tumbling windows do not merge");
+        }
+    }
+
+    /** A complete bucket into its rows. */
+    public static class Score extends ProcessWindowFunction<Bucket, String, String, TimeWindow> {
+        private final String folder;
+        private transient Map<String, double[][]> expected, sigma;
+
+        Score(String folder) {
+            this.folder = folder;
+        }
+
+        @Override
+        public void open(OpenContext context) throws IOException {
+            JsonNode models = new ObjectMapper().readTree(new File(folder, "models.json"));
+            expected = new HashMap<>();
+            sigma = new HashMap<>();
+            models.get("expected").properties().forEach(entry -> {
+                JsonNode profiles = entry.getValue();
+                double[][] numbers = new double[profiles.size()][];
+                for (int metric = 0; metric < numbers.length; metric++) {
+                    numbers[metric] = numbers(profiles.get(metric));
+                }
+                expected.put(entry.getKey(), numbers);
+            });
+            models.get("sigma").properties().forEach(entry -> sigma.put(entry.getKey(), new double[][] {numbers(entry.getValue())}));
+        }
+
+        private static double[] numbers(JsonNode array) {
+            double[] numbers = new double[array.size()];
+            for (int i = 0; i < numbers.length; i++) {
+                numbers[i] = array.get(i).doubleValue();
+            }
+            return numbers;
+        }
+
+        @Override
+        public void process(String server, Context context, Iterable<Bucket> buckets, Collector<String> rows) {
+            Bucket bucket = buckets.iterator().next();
+            long start = context.window().getStart() / 1_000;
+            int phase = (int) (start / BUCKET.toSeconds() % PHASES);
+            double n = bucket.count;
+            double[][] around = expected.get(server);
+            double[] scale = sigma.get(server)[0];
+            StringBuilder text = new StringBuilder(800);
+            for (int metric = 0; metric < METRICS.size(); metric++) {
+                double mean = bucket.sums[metric] / n;
+                double spread = Math.max(bucket.squares[metric] - bucket.sums[metric] * mean, 0);
+                text.append(server).append(',').append(METRICS.get(metric)).append(',').append(start).append(',').append(bucket.count);
+                text.append(',').append(mean).append(',').append(bucket.minima[metric]).append(',').append(bucket.maxima[metric]);
+                text.append(',').append(n > 1 ? Math.sqrt(spread / (n - 1)) : 0);
+                text.append(',').append((mean - around[metric][phase]) / scale[metric]).append('\n');
+            }
+            rows.collect(text.toString());
+        }
+    }
+
+    /** One file of rows. */
+    public static class Lines implements Sink<String> {
+        private final String path;
+
+        Lines(String path) {
+            this.path = path;
+        }
+
+        @Override
+        public SinkWriter<String> createWriter(WriterInitContext context) throws IOException {
+            BufferedWriter writer = Files.newBufferedWriter(Paths.get(path));
+            writer.write("server_id,metric,bucket_start,count,mean,min,max,stddev,z_score\n");
+            return new SinkWriter<>() {
+                @Override
+                public void write(String row, Context ignored) throws IOException {
+                    writer.write(row);
+                }
+
+                @Override
+                public void flush(boolean endOfInput) throws IOException {
+                    writer.flush();
+                }
+
+                @Override
+                public void close() throws IOException {
+                    writer.close();
+                }
+            };
+        }
+    }
+}
