@@ -1,4 +1,4 @@
-"""Starts Flink's DataStream, hand-written in Java (flink/Buckets.java), and becomes it."""
+"""Flink's DataStream, hand-written in Java: see flink/Buckets.java."""
 
 # /// script
 # dependencies = []
@@ -12,11 +12,6 @@
 # build = "flink/build"
 # ///
 
-import os
-import sys
+import java
 
-# What Flink's own start scripts open to reflection, as far as this job needs it.
-OPEN = ["java.base/java.lang", "java.base/java.util", "java.base/java.time", "java.base/java.util.concurrent"]
-JAVA = ["java", "-Xmx2g", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", *(f"--add-opens={one}=ALL-UNNAMED" for one in OPEN)]
-
-os.execvp("java", [*JAVA, "-cp", os.environ["PEER_BUILT"], "Buckets", *sys.argv[1:]])
+java.become("Buckets")

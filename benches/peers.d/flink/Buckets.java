@@ -3,27 +3,16 @@
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonToken;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.BufferedWriter;
 import java.io.File;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Paths;
 import java.time.Duration;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
-import java.util.HashMap;
-import java.util.List;
-import java.util.Map;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.AggregateFunction;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
-import org.apache.flink.api.connector.sink2.Sink;
-import org.apache.flink.api.connector.sink2.SinkWriter;
-import org.apache.flink.api.connector.sink2.WriterInitContext;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.connector.file.src.FileSource;
 import org.apache.flink.connector.file.src.reader.SimpleStreamFormat;
@@ -36,11 +25,8 @@ import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
 import org.apache.flink.util.Collector;
 
 public final class Buckets {
-    private static final List<String> METRICS = List.of(
-            "cpu_usage_percent", "memory_usage_percent", "cpu_temperature_celsius", "power_consumption_watts", "network_rx_mbps", "network_tx_mbps");
     private static final Duration BUCKET = Duration.ofMinutes(5);
     private static final Duration DISORDER = Duration.ofMinutes(2);
-    private static final int PHASES = 288;
 
     public static void main(String[] arguments) throws Exception {
         String events = arguments[0], models = arguments[1], out = arguments[2];
@@ -54,7 +40,7 @@ public final class Buckets {
                 .keyBy(event -> event.server)
                 .window(TumblingEventTimeWindows.of(BUCKET))
                 .aggregate(new Fold(), new Score(models), open, open, Types.STRING)
-                .sinkTo(new Lines(out + ".csv"));
+                .sinkTo(new RowsFile(out + ".csv"));
         environment.execute();
     }
 
@@ -177,7 +163,7 @@ public final class Buckets {
     /** A complete bucket into its rows. */
     public static class Score extends ProcessWindowFunction<Bucket, String, String, TimeWindow> {
         private final String folder;
-        private transient Map<String, double[][]> expected, sigma;
+        private transient Rows rows;
 
         Score(String folder) {
             this.folder = folder;
@@ -185,77 +171,20 @@ public final class Buckets {
 
         @Override
         public void open(OpenContext context) throws IOException {
-            JsonNode models = new ObjectMapper().readTree(new File(folder, "models.json"));
-            expected = new HashMap<>();
-            sigma = new HashMap<>();
-            models.get("expected").properties().forEach(entry -> {
-                JsonNode profiles = entry.getValue();
-                double[][] numbers = new double[profiles.size()][];
-                for (int metric = 0; metric < numbers.length; metric++) {
-                    numbers[metric] = numbers(profiles.get(metric));
-                }
-                expected.put(entry.getKey(), numbers);
-            });
-            models.get("sigma").properties().forEach(entry -> sigma.put(entry.getKey(), new double[][] {numbers(entry.getValue())}));
-        }
-
-        private static double[] numbers(JsonNode array) {
-            double[] numbers = new double[array.size()];
-            for (int i = 0; i < numbers.length; i++) {
-                numbers[i] = array.get(i).doubleValue();
-            }
-            return numbers;
+            rows = new Rows(folder);
         }
 
         @Override
-        public void process(String server, Context context, Iterable<Bucket> buckets, Collector<String> rows) {
+        public void process(String server, Context context, Iterable<Bucket> buckets, Collector<String> collected) {
             Bucket bucket = buckets.iterator().next();
-            long start = context.window().getStart() / 1_000;
-            int phase = (int) (start / BUCKET.toSeconds() % PHASES);
             double n = bucket.count;
-            double[][] around = expected.get(server);
-            double[] scale = sigma.get(server)[0];
-            StringBuilder text = new StringBuilder(800);
-            for (int metric = 0; metric < METRICS.size(); metric++) {
+            rows.begin(server, context.window().getStart() / 1_000, bucket.count);
+            for (int metric = 0; metric < Rows.METRICS.size(); metric++) {
                 double mean = bucket.sums[metric] / n;
                 double spread = Math.max(bucket.squares[metric] - bucket.sums[metric] * mean, 0);
-                text.append(server).append(',').append(METRICS.get(metric)).append(',').append(start).append(',').append(bucket.count);
-                text.append(',').append(mean).append(',').append(bucket.minima[metric]).append(',').append(bucket.maxima[metric]);
-                text.append(',').append(n > 1 ? Math.sqrt(spread / (n - 1)) : 0);
-                text.append(',').append((mean - around[metric][phase]) / scale[metric]).append('\n');
+                rows.add(metric, mean, bucket.minima[metric], bucket.maxima[metric], n > 1 ? Math.sqrt(spread / (n - 1)) : 0);
             }
-            rows.collect(text.toString());
-        }
-    }
-
-    /** One file of rows. */
-    public static class Lines implements Sink<String> {
-        private final String path;
-
-        Lines(String path) {
-            this.path = path;
-        }
-
-        @Override
-        public SinkWriter<String> createWriter(WriterInitContext context) throws IOException {
-            BufferedWriter writer = Files.newBufferedWriter(Paths.get(path));
-            writer.write("server_id,metric,bucket_start,count,mean,min,max,stddev,z_score\n");
-            return new SinkWriter<>() {
-                @Override
-                public void write(String row, Context ignored) throws IOException {
-                    writer.write(row);
-                }
-
-                @Override
-                public void flush(boolean endOfInput) throws IOException {
-                    writer.flush();
-                }
-
-                @Override
-                public void close() throws IOException {
-                    writer.close();
-                }
-            };
+            collected.collect(rows.text());
         }
     }
 }
