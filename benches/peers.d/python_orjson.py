@@ -13,53 +13,39 @@
 import math
 import sys
 from datetime import datetime
-from operator import itemgetter, mul
 
 import orjson
+from rows import BUCKET_SECONDS, DISORDER_SECONDS, HEADER, Rows
 
-BUCKET_SECONDS = 300
-DISORDER_SECONDS = 120
-PHASES = 288
+
+def seconds(minute):
+    """Seconds since the epoch at which a minute such as 2026-01-19T00:00 begins."""
+    return int(datetime.fromisoformat(minute + ":00+00:00").timestamp())
 
 
 def main():
     events, models, out = sys.argv[1:]
-    with open(f"{models}/models.json", "rb") as file:
-        model = orjson.loads(file.read())
-    metrics = model["metrics"]
-    values = itemgetter(*metrics)
-    starts = {}
+    rows = Rows(models)
+    values = rows.values
+    starts, buckets = {}, {}
     complete_until, latest, late = 0, "", 0
-    buckets = {}
 
     def close(until, file):
         for start in sorted(start for start in buckets if start + BUCKET_SECONDS <= until):
-            phase = start // BUCKET_SECONDS % PHASES
-            lines = []
-            for server, rows in buckets.pop(start).items():
-                n = len(rows)
-                around, scale = model["expected"][server], model["sigma"][server]
-                for metric, column in enumerate(zip(*rows)):
-                    total = sum(column)
-                    mean = total / n
-                    stddev = math.sqrt(max(sum(map(mul, column, column)) - total * mean, 0.0) / (n - 1)) if n > 1 else 0.0
-                    z_score = (mean - around[metric][phase]) / scale[metric]
-                    lines.append(f"{server},{metrics[metric]},{start},{n},{mean!r},{min(column)!r},{max(column)!r},{stddev!r},{z_score!r}\n")
-            file.writelines(lines)
+            file.writelines(rows.text(server, start, samples) for server, samples in buckets.pop(start).items())
 
     with open(events, "rb") as lines, open(f"{out}.csv", "w", buffering=1 << 20) as file:
-        file.write("server_id,metric,bucket_start,count,mean,min,max,stddev,z_score\n")
+        file.write(HEADER)
         for line in lines:
             event = orjson.loads(line)
-            time = event["timestamp"]
             # Text that is as long sorts as the times do; a minute is looked up rather than parsed, and the watermark moves by the minute.
-            minute = time[:16]
+            minute = event["timestamp"][:16]
             start = starts.get(minute)
             if start is None:
-                start = starts[minute] = int(datetime.fromisoformat(minute + ":00+00:00").timestamp()) // BUCKET_SECONDS * BUCKET_SECONDS
+                start = starts[minute] = seconds(minute) // BUCKET_SECONDS * BUCKET_SECONDS
             if minute > latest:
                 latest = minute
-                complete_until = int(datetime.fromisoformat(minute + ":00+00:00").timestamp()) - DISORDER_SECONDS
+                complete_until = seconds(minute) - DISORDER_SECONDS
                 close(complete_until, file)
             if start + BUCKET_SECONDS <= complete_until:
                 late += 1
@@ -68,11 +54,11 @@ def main():
             if of_bucket is None:
                 of_bucket = buckets[start] = {}
             server = event["server_id"]
-            rows = of_bucket.get(server)
-            if rows is None:
+            samples = of_bucket.get(server)
+            if samples is None:
                 of_bucket[server] = [values(event)]
             else:
-                rows.append(values(event))
+                samples.append(values(event))
         close(math.inf, file)
     print(f"late: {late}", file=sys.stderr)
 
