@@ -4,7 +4,7 @@
 # dependencies = ["bytewax==0.21.1", "orjson==3.13.0"]
 #
 # [tool.peer]
-# name = "Bytewax, own operator"
+# name = "own operator in Bytewax"
 # time = "event"
 # late = "dropped, counted"
 # setting = "one worker, batches of 10,000 lines"

@@ -4,7 +4,7 @@
 # dependencies = ["bytewax==0.21.1", "orjson==3.13.0"]
 #
 # [tool.peer]
-# name = "Bytewax, its windows"
+# name = "windows of Bytewax"
 # time = "event"
 # late = "kept apart"
 # setting = "one worker, batches of 10,000 lines"

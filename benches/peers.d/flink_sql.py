@@ -10,7 +10,6 @@
 # late = "dropped, counted"
 # setting = "parallelism 1, SerialGC"
 # build = "flink/build"
-# events_max = 1_000_000
 # ///
 
 import java

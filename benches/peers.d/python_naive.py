@@ -7,7 +7,7 @@ The models are in the Redis of TIDEWATCH_TEST_REDIS, which `scripts/services run
 # dependencies = ["redis==8.1.0"]
 #
 # [tool.peer]
-# name = "naive Python, a Redis GET per sample; redis-py"
+# name = "naive Python, a Redis GET per sample, redis-py"
 # time = "event"
 # late = "kept open to the end"
 # setting = "one thread"
