@@ -24,6 +24,7 @@ mod main_job;
 mod missing;
 mod namespaces;
 mod notebooks;
+mod peers;
 mod processes;
 mod provisional;
 #[path = "../receivers/mod.rs"]
