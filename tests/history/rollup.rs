@@ -18,6 +18,9 @@ type Hour = (i64, i64, Option<f64>, Option<f64>, Option<f64>, Option<f64>, i64, 
 /// Series, buckets, the largest |z|, anomalous and missing buckets.
 type Entity = (i64, i64, Option<f64>, i64, i64);
 
+/// Both roll-ups: hours by series, and by entity.
+type RollUps = (BTreeMap<(SeriesId, Time), Hour>, BTreeMap<(Time, String), Entity>);
+
 fn names() -> impl Iterator<Item = SeriesName> {
     ENTITIES.into_iter().flat_map(|entity| METRICS.map(|metric| SeriesName::new("server", entity, metric)))
 }
@@ -47,7 +50,7 @@ fn largest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
 }
 
 /// Both roll-ups, from the buckets as they are stored.
-fn by_hand(history: &mut dyn History) -> (BTreeMap<(SeriesId, Time), Hour>, BTreeMap<(Time, String), Entity>) {
+fn by_hand(history: &mut dyn History) -> RollUps {
     let mut verdicts = Vec::new();
     history.verdicts(Time::MIN, Time::MAX, &mut |verdict| verdicts.push(verdict)).unwrap();
     verdicts.sort();
@@ -80,7 +83,7 @@ fn by_hand(history: &mut dyn History) -> (BTreeMap<(SeriesId, Time), Hour>, BTre
 }
 
 /// The store's own. The mean may differ in its last bits, as the order of a sum does.
-fn stored(history: &mut dyn History) -> (BTreeMap<(SeriesId, Time), Hour>, BTreeMap<(Time, String), Entity>) {
+fn stored(history: &mut dyn History) -> RollUps {
     use Shape::{Integer, Number, Text, Time as T};
     let sql = "SELECT series_id, hour, buckets, CAST(count AS BIGINT), mean, min, max, z_score_max, CAST(anomalous AS BIGINT), CAST(missing AS BIGINT)
         FROM buckets_hourly";

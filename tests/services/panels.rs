@@ -67,7 +67,7 @@ fn filled() -> Option<(Reader, i64, Option<Database>)> {
         ["--seed", "7", "--start", "2026-01-19T00:00:00Z", "--backfill", "2d", "--for", "14d", "--interval", "5m", "--speed", "max"];
     let since = Instant::now();
     tidewatch(&[&["run", "--source", &format!("simulate:{preset}"), "--no-raw", "-w", "2"], &pinned[..], &stores[..]].concat());
-    println!(
+    eprintln!(
         "{preset}: two days to train on and fourteen to look at, simulated, scored and stored in {:.1} s",
         since.elapsed().as_secs_f64()
     );
@@ -119,10 +119,10 @@ fn how_long_the_panels_take() {
     }
     drop(database);
     taken.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
-    println!("{:>8}  {:<5}{:>6}  panel", "ms", "span", "step");
+    eprintln!("{:>8}  {:<5}{:>6}  panel", "ms", "span", "step");
     for Measured { milliseconds, span, step, place } in &taken {
-        println!("{milliseconds:>8.1}  {span:<5}{:>5}m  {place}", step / 60);
+        eprintln!("{milliseconds:>8.1}  {span:<5}{:>5}m  {place}", step / 60);
     }
     let slow = taken.iter().filter(|one| one.milliseconds > 200.0).count();
-    println!("{slow} of {} queries take more than 200 ms", taken.len());
+    eprintln!("{slow} of {} queries take more than 200 ms", taken.len());
 }
