@@ -8,6 +8,7 @@ mod ledger;
 mod measure;
 mod oracle;
 mod outbox;
+mod rollup;
 mod stores;
 mod trust;
 

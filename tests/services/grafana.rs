@@ -43,13 +43,36 @@ fn fill(server: &str, name: &str, models: &str) -> Database {
 }
 
 /// Grafana's connection: the role that the migrations made, which sees what it was given and nothing else.
-struct Reader(postgres::Client);
+pub struct Reader(postgres::Client);
 
 impl Reader {
     fn open(database: &Database) -> Self {
-        let mut client = postgres::Client::connect(&database.url(), postgres::NoTls).unwrap();
+        Self::connect(&database.url())
+    }
+
+    pub fn connect(url: &str) -> Self {
+        let mut client = postgres::Client::connect(url, postgres::NoTls).unwrap();
+        // What the role would begin with, had it a password to connect with.
+        let settings = "SELECT unnest(rolconfig) FROM pg_roles WHERE rolname = 'tidewatch_reader'";
+        for row in client.query(settings, &[]).unwrap() {
+            let setting: String = row.get(0);
+            let (name, value) = setting.split_once('=').unwrap();
+            client.batch_execute(&format!("SET {name} = '{value}'")).unwrap();
+        }
         client.batch_execute("SET ROLE tidewatch_reader; SET default_transaction_read_only = on").unwrap();
         Self(client)
+    }
+
+    /// The one number that a query gives.
+    pub fn number(&mut self, query: &str) -> i64 {
+        self.0.query_one(query, &[]).unwrap().get(0)
+    }
+
+    /// How long a query takes until its last row is here, as text, which is how Grafana asks for it.
+    pub fn milliseconds(&mut self, place: &str, query: &str) -> f64 {
+        let since = std::time::Instant::now();
+        self.0.simple_query(query).unwrap_or_else(|error| panic!("{place}: {error:?}\n{query}"));
+        since.elapsed().as_secs_f64() * 1e3
     }
 
     /// The names of the columns and the rows that a query gives.
@@ -71,7 +94,7 @@ impl Reader {
 }
 
 /// The values that a person sees behind a variable, in their order: each query may name those before it.
-fn all(board: &Value, reader: &mut Reader, choice: &mut Choice) {
+pub fn all(board: &Value, reader: &mut Reader, choice: &mut Choice) {
     for variable in list(&board["templating"]["list"]) {
         let (name, query) = (text(&variable["name"]), text(&variable["query"]));
         let mut values =
@@ -120,12 +143,13 @@ fn show(place: &str, panel: &Value, choice: &Choice, reader: &mut Reader) -> usi
 }
 
 /// What a person would look at alone: an entity of this kind and a metric of it with an incident, and where it stands.
-fn alone(database: &Database, kind: &str) -> BTreeMap<String, Vec<String>> {
+pub fn alone(reader: &mut Reader, kind: &str) -> BTreeMap<String, Vec<String>> {
     let among = format!(
-        "FROM placed_series JOIN episodes USING (series_id) WHERE entity_type = '{kind}' AND status <> 'withdrawn' ORDER BY anomalous DESC, series_id LIMIT 1"
+        "FROM placed_series LEFT JOIN episodes USING (series_id) WHERE entity_type = '{kind}' AND status IS DISTINCT FROM 'withdrawn'
+         ORDER BY anomalous DESC NULLS LAST, series_id LIMIT 1"
     );
     let names = [("zone", "zone"), ("rack", "rack"), ("entity", "entity_id"), ("metric", "metric")];
-    names.into_iter().map(|(name, column)| (name.to_owned(), vec![database.text(&format!("SELECT {column} {among}"))])).collect()
+    names.into_iter().map(|(name, column)| (name.to_owned(), reader.values(&format!("SELECT {column} {among}")))).collect()
 }
 
 #[test]
@@ -134,7 +158,7 @@ fn every_query_of_grafana_answers_on_a_server_that_a_simulation_has_filled() {
     let database = fill(&services.postgres, "dashboards", &redis_database(&services.redis));
     let mut reader = Reader::open(&database);
     let now = chrono::Utc::now().timestamp();
-    let singles = [alone(&database, "server"), alone(&database, "application")];
+    let singles = [alone(&mut reader, "server"), alone(&mut reader, "application")];
     for (name, board) in boards() {
         // What is counted by the wall clock is asked for around now, what is measured around the simulated time.
         let range = if name == "pipeline" { (now - 3600, now + 60) } else { (START - 3600, START + HOURS * 3600) };

@@ -10,6 +10,7 @@ mod kills;
 mod notebooks;
 mod order;
 mod page;
+mod panels;
 mod processes;
 mod real_series;
 #[path = "../receivers/mod.rs"]

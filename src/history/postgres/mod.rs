@@ -22,6 +22,10 @@ const MIGRATION_LOCK: i64 = 0x7469_6465_7761_7463;
 /// release 14 know no such limit; there a frozen process must be killed before another takes over.
 const SILENCE: &str = "5s";
 
+/// What is asked for here is a stretch of each series by its key. Compiling that takes longer than it saves (of the page's six hours of heat map 196 ms of
+/// 306), and where a page out of order counts four times one in order, a day of 2000 series is looked for in all that there is (3.2 s instead of 0.3 s).
+const PLANNING: &str = "SET jit = off; SET random_page_cost = 1.1";
+
 /// A server. A connection that broke is opened again by the next operation.
 pub(super) struct Postgres {
     address: Address,
@@ -109,7 +113,9 @@ impl Postgres {
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
             _ => {
-                Session { client: self.address.connect()?, statements: Statements::default(), staged: false, locked: false, watched: false }
+                let mut client = self.address.connect()?;
+                client.batch_execute(PLANNING).map_err(Refusal::Server)?;
+                Session { client, statements: Statements::default(), staged: false, locked: false, watched: false }
             }
         };
         Ok(self.session.insert(session))

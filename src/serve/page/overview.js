@@ -5,7 +5,7 @@ import { ask, badge, byId, choose, count, duration, empty, keep, make, number, o
 const EARLY_MAX = 8;
 /** Closed incidents shown below the open ones: the worst. */
 const CLOSED_MAX = 6;
-let beat = null, answer = null, heat = null, span = "6h";
+let beat = null, answer = null, heat = null, span = "6h", asked = false;
 const seen = new Set();
 const LATER = "Nothing can be said yet; what is going on stands above.";
 
@@ -27,8 +27,8 @@ function health() {
   const all = Object.values(states).reduce((sum, n) => sum + n, 0);
   const known = fleet && beat.generation, open = known && severities(fleet);
   put(byId("health"),
-    card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || "nothing is wrong" : "nothing is scored yet", open?.worst ? `told ${open.worst}` : null),
-    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? "no verdicts yet" : `of ${count(fleet.series)}; ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
+    card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || "nothing is wrong" : asked ? "nothing is scored yet" : "loading…", open?.worst ? `told ${open.worst}` : null),
+    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}; ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
     card("Records", `${count(beat.records_per_second)}/s`, refused.length ? refused.map(([reason, n]) => `${count(n)} ${reason.replaceAll("_", " ")}`).join(", ") : "none refused"),
     card("Watermark", lag === null ? "–" : lag < -5 ? "ahead" : duration(lag), lag === null ? "nothing committed yet" : lag < -5 ? `simulated time, ${duration(lag)} ahead` : `behind the clock; at ${time(beat.watermark)}`),
     card("Scored", all ? `${Math.round((100 * scored) / all)} %` : "–", beat.generation ? `models #${beat.generation}, until ${time(answer?.trained_until)}` : "no models yet"));
@@ -120,6 +120,7 @@ const loadHeat = async () => {
 };
 keep(async () => {
   try { answer = await ask("overview"); } catch (error) { if (error.status) answer = null; return; }
+  asked = true;
   health(); incidents(); early();
   if (answer?.fleet && !heat) againHeat();
 });
