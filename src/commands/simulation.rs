@@ -150,7 +150,7 @@ fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
         }
     })?;
     let accompanies = |one: &Injection| {
-        let starts = accompanying.get(&SeriesId::named(&one.entity_type, &one.entity_id, &one.metric));
+        let starts = accompanying.get(&SeriesId::named(one.entity_type, &one.entity_id, one.metric));
         starts.is_some_and(|starts| starts.range(one.start - width + 1..one.end + width).next().is_some())
     };
     let speaks = |one: &Injection| anomalies.iter().any(|anomaly| is_of(anomaly, one, width) && anomaly.name.metric == one.metric);
