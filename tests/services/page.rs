@@ -24,7 +24,9 @@ impl Server {
     fn change(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, answer) = self.ask(method, &format!("/api/v1/{path}"), body);
         assert_eq!(status, 200, "{method} {path}: {answer}");
-        serde_json::from_str(&answer).unwrap()
+        let answer = serde_json::from_str(&answer).unwrap();
+        assert_as_described(method, path.split('?').next().unwrap(), &answer);
+        answer
     }
 
     fn get(&self, path: &str) -> Value {
@@ -43,6 +45,22 @@ impl Server {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// An answer has the fields that its description promises, no others, and each of its type.
+fn assert_as_described(method: &str, path: &str, answer: &Value) {
+    let description: Value = serde_json::from_str(include_str!("../../src/serve/page/openapi.json")).unwrap();
+    let parts: Vec<&str> = path.split('/').collect();
+    let fits = |template: &str| {
+        let wanted: Vec<&str> = template.trim_start_matches("/api/v1/").split('/').collect();
+        wanted.len() == parts.len() && wanted.iter().zip(&parts).all(|(wanted, part)| wanted.starts_with('{') || wanted == part)
+    };
+    let (_, methods) = description["paths"].as_object().unwrap().iter().find(|(template, _)| fits(template)).unwrap();
+    let described = &methods[method.to_lowercase()]["responses"]["200"]["content"]["application/json"]["schema"];
+    let schema = json!({ "allOf": [described], "components": description["components"] });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> = validator.iter_errors(answer).map(|error| format!("{} at {}", error, error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{method} {path}: {wrong:?}");
 }
 
 fn count(value: &Value) -> usize {
