@@ -161,6 +161,7 @@ impl Buckets {
             }
         }
         let cell = interval.cells.entry(event.entity).or_default();
+        cell.parts.reserve_exact(if cell.parts.is_empty() { event.count as usize } else { 0 });
         cell.partition = Some(cell.partition.map_or(event.partition, |partition| partition.min(event.partition)));
         (cell.news, self.news) = (true, true);
         for (place, (metric, value)) in event.samples().enumerate() {

@@ -124,18 +124,21 @@ pub enum Report {
 pub struct Watermarks {
     partitions: std::collections::BTreeMap<u32, (Time, Activity)>,
     low: Time,
+    /// Whether something was reported since `low` was found.
+    news: bool,
 }
 
 impl Watermarks {
     /// No partition yet; the common watermark starts at `low` (`Time::MIN` on a first run).
     pub fn new(low: Time) -> Self {
-        Self { partitions: std::collections::BTreeMap::new(), low }
+        Self { partitions: std::collections::BTreeMap::new(), low, news: false }
     }
 
     /// Takes note of one partition.
     pub fn report(&mut self, partition: u32, watermark: Time, activity: Activity) {
         let entry = self.partitions.entry(partition).or_insert((watermark, activity));
         *entry = (entry.0.max(watermark), activity);
+        self.news = true;
     }
 
     /// The watermark of one partition; `Time::MIN` for one unheard of.
@@ -151,6 +154,9 @@ impl Watermarks {
     /// The common watermark: the smallest of the active partitions, `Time::MAX` once all have ended. It never goes back, and stays
     /// where it is while no partition is active.
     pub fn low(&mut self) -> Time {
+        if !std::mem::take(&mut self.news) {
+            return self.low;
+        }
         let active = self.partitions.values().filter(|entry| entry.1 == Activity::Active).map(|entry| entry.0).min();
         let ended = !self.partitions.is_empty() && self.partitions.values().all(|entry| entry.1 == Activity::Ended);
         self.low = self.low.max(active.unwrap_or(if ended { Time::MAX } else { Time::MIN }));

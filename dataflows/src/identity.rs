@@ -70,7 +70,7 @@ impl SeriesId {
 
 /// Entities are hashes already; hashing them again would cost more than the look-up.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashed(u64);
+pub struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -84,7 +84,8 @@ impl Hasher for Hashed {
     }
 }
 
-pub(crate) type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
+/// A map by identities, which are spread well enough.
+pub type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
 
 #[cfg(test)]
 mod tests {

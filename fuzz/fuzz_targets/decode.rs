@@ -7,6 +7,8 @@
 
 #[path = "../../src/source/decode.rs"]
 mod decode;
+#[path = "../../src/source/decoder.rs"]
+mod decoder;
 #[path = "../../src/source/fields.rs"]
 mod fields;
 #[path = "../../src/instant.rs"]
@@ -15,9 +17,18 @@ mod instant;
 mod kind;
 #[path = "../../src/limits.rs"]
 mod limits;
+#[path = "../../src/source/plain.rs"]
+mod plain;
 mod property;
 mod source {
-    pub(crate) use crate::{decode, fields};
+    pub(crate) use crate::{decode, decoder, fields};
 }
+#[path = "../../src/source/template.rs"]
+mod template;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::holds(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    property::holds(bytes);
+    // Either half may be what is learned, and the other what is read then.
+    let (learned, read) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0));
+    property::agrees(&[learned], read);
+});

@@ -6,6 +6,7 @@
 use crate::history::Stay;
 use crate::limits::Limits;
 use crate::source::decode::Refusal;
+use dataflows::identity::HashedMap;
 use dataflows::{EntityId, MetricId, Time, Timing};
 use std::collections::HashMap;
 
@@ -32,6 +33,8 @@ struct Member {
     series: Vec<Known>,
     /// A hash of the labels that were said last, the bucket in which, and the step in which the name was.
     said: Option<(u64, Time, Time)>,
+    /// The list of metrics, the labels and the step of a record after which another one like it changes nothing and says nothing.
+    usual: Option<(u64, u64, Time)>,
 }
 
 impl Member {
@@ -55,6 +58,10 @@ pub struct Arrival<'a> {
     pub entity: EntityId,
     /// What was measured, in the record's order.
     pub metrics: &'a [MetricId],
+    /// A number that no other list of metrics has.
+    pub form: u64,
+    /// A hash of its labels.
+    pub labels: u64,
     /// The record's place.
     pub offset: i64,
     /// Whether it was part of an earlier run's commit.
@@ -75,7 +82,7 @@ pub struct Census {
     limits: Limits,
     forget: Time,
     step: Time,
-    members: HashMap<EntityId, Member>,
+    members: HashedMap<EntityId, Member>,
     /// The number of all series of all members.
     series: usize,
     /// The step that event time is in.
@@ -94,7 +101,7 @@ impl Census {
             limits,
             forget: timing.forget,
             step: step(timing),
-            members: HashMap::new(),
+            members: HashedMap::default(),
             series: 0,
             now: Time::MIN,
             former: HashMap::new(),
@@ -112,6 +119,14 @@ impl Census {
             }
         }
         census
+    }
+
+    /// Whether a record is like one before it, so that it would be let in and nothing be said: nearly every record is.
+    pub fn is_usual(&self, arrival: &Arrival<'_>, latest: Time) -> bool {
+        let usual = Some((arrival.form, arrival.labels, self.now));
+        !arrival.replayed
+            && (self.now..self.now.saturating_add(self.step)).contains(&latest)
+            && self.members.get(&arrival.entity).is_some_and(|member| member.usual == usual)
     }
 
     /// Lets a record in or refuses it, when event time has come to `latest`. What changes is said, to be written down with the record's offset.
@@ -208,8 +223,9 @@ impl Census {
 
     /// Says the names that a record needs: each once in every step, those of an entity also when its labels change, but not twice in one `bucket`.
     /// One who left, and whose records are read again, is said each time.
-    pub fn announce(&mut self, arrival: &Arrival<'_>, labels: u64, bucket: Time, say: &mut dyn FnMut(Word)) {
+    pub fn announce(&mut self, arrival: &Arrival<'_>, bucket: Time, say: &mut dyn FnMut(Word)) {
         let Self { members, now, .. } = self;
+        let labels = arrival.labels;
         let mut member = members.get_mut(&arrival.entity);
         let said = member.as_ref().and_then(|member| member.said);
         if said.is_none_or(|(said, at, step)| step != *now || said != labels && at != bucket) {
@@ -221,6 +237,10 @@ impl Census {
             if known.is_none_or(|known| std::mem::replace(&mut known.said, *now) != *now) {
                 say(Word::Metric(hint));
             }
+        }
+        if let Some(member) = member.filter(|_| !arrival.replayed) {
+            let is_said = member.said.is_some_and(|(said, _, step)| (said, step) == (labels, *now));
+            member.usual = is_said.then_some((arrival.form, labels, *now));
         }
     }
 
@@ -265,7 +285,7 @@ mod tests {
         replayed: bool,
     ) -> &'static str {
         let metrics: Vec<MetricId> = metrics.iter().copied().map(MetricId).collect();
-        let arrival = Arrival { entity: EntityId(entity), metrics: &metrics, offset, replayed };
+        let arrival = Arrival { entity: EntityId(entity), metrics: &metrics, form: 0, labels: 0, offset, replayed };
         let mut say = |stay: Stay| {
             let key = |stay: &Stay| (stay.entity, stay.metric, stay.since);
             book.retain(|known| key(known) != key(&stay));
@@ -335,12 +355,18 @@ mod tests {
         let metrics = [MetricId(1), MetricId(2)];
         let mut words = |latest: Time, labels: u64| {
             arrive(&mut census, &mut book, 1, &[1, 2], latest, latest);
-            let arrival = Arrival { entity: EntityId(1), metrics: &metrics, offset: latest, replayed: false };
+            let arrival = Arrival { entity: EntityId(1), metrics: &metrics, form: 1, labels, offset: latest, replayed: false };
+            let is_usual = census.is_usual(&arrival, latest);
             let mut said = String::new();
-            census.announce(&arrival, labels, TIMING.start(latest), &mut |word| match word {
+            census.announce(&arrival, TIMING.start(latest), &mut |word| match word {
                 Word::Entity => said.push('E'),
                 Word::Metric(place) => said += &place.to_string(),
             });
+            assert!(!is_usual || said.is_empty(), "what is usual says nothing");
+            assert!(
+                census.is_usual(&arrival, latest) || matches!(latest, 2 | 12),
+                "and is usual from then on, but with labels that were not said"
+            );
             said
         };
         assert_eq!(

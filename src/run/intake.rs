@@ -9,7 +9,8 @@ use super::statistics::Statistics;
 use super::stretch::Stretch;
 use crate::history::{DeadLetter, EVENT};
 use crate::instant;
-use crate::source::decode::{Decoded, Refusal, decode};
+use crate::source::decode::{Decoded, Refusal};
+use crate::source::decoder::Decoder;
 use crate::source::{Partition, Record};
 use dataflows::{Admission, Event, Report, Time};
 
@@ -37,7 +38,7 @@ pub struct Intake<'a> {
 
 impl Intake<'_> {
     /// Takes the next record of a partition.
-    pub fn take(&mut self, stretch: &mut Stretch, record: &Record<'_>, outlets: &mut Outlets<'_>) {
+    pub fn take(&mut self, decoder: &mut Decoder, stretch: &mut Stretch, record: &Record<'_>, outlets: &mut Outlets<'_>) {
         let replayed = record.offset < stretch.committed;
         stretch.next_offset = record.next_offset;
         stretch.begin(record.offset);
@@ -45,8 +46,7 @@ impl Intake<'_> {
             stretch.records += 1;
             self.statistics.records.add(1);
         }
-        let outcome = decode(record.bytes, &self.job.kinds, &self.job.limits)
-            .and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
+        let outcome = decoder.decode(record.bytes).and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
         match outcome {
             _ if replayed => {}
             Ok(()) => stretch.count(EVENT),
@@ -92,8 +92,12 @@ impl Intake<'_> {
         stretch.mark(record.offset, before, timing.start(latest) > timing.start(before));
         // After the clock: time goes on for those who are forgotten, even where only strangers speak.
         let entity = entity_of(decoded, &job.kinds);
-        let arrival = Arrival { entity, metrics: self.metrics.of(decoded), offset: record.offset, replayed };
-        stretch.census.admit(&arrival, latest, &mut |stay| (outlets.output)(Output::Stay(Box::new(stay))))?;
+        let (metrics, form) = self.metrics.of(decoded);
+        let arrival = Arrival { entity, metrics, form, labels: labels_of(decoded), offset: record.offset, replayed };
+        let is_usual = stretch.census.is_usual(&arrival, latest);
+        if !is_usual {
+            stretch.census.admit(&arrival, latest, &mut |stay| (outlets.output)(Output::Stay(Box::new(stay))))?;
+        }
         if replayed && timing.is_settled(start, self.restored_horizon) {
             return Ok(());
         }
@@ -103,7 +107,9 @@ impl Intake<'_> {
         if stretch.alive.insert(start) {
             (outlets.report)(Report::Alive { partition: stretch.partition.id, start });
         }
-        announce(job, stretch, &arrival, decoded, outlets);
+        if !is_usual {
+            announce(job, stretch, &arrival, decoded, outlets);
+        }
         send(job, &stretch.partition, &arrival, decoded, outlets);
         Ok(())
     }
@@ -125,7 +131,7 @@ impl Intake<'_> {
 fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
     let Stretch { census, partition, clock, .. } = stretch;
     let (heard, bucket) = (census.now(), job.timing.start(clock.latest()));
-    census.announce(arrival, labels_of(decoded), bucket, &mut |word| {
+    census.announce(arrival, bucket, &mut |word| {
         (outlets.output)(match word {
             Word::Entity => {
                 Output::Entity(Box::new(name_of(arrival, decoded, &job.kinds, &partition.name, (job.timing.start(decoded.time), heard))))

@@ -45,31 +45,39 @@ pub fn name_of(arrival: &Arrival<'_>, decoded: &Decoded<'_>, kinds: &Kinds, part
     }
 }
 
-/// The identities of the metrics of a record, by position, since a producer keeps its order.
+/// The metrics of the records of one kind, as the last of them had them.
+#[derive(Default)]
+struct Form {
+    /// The decoder's number of it, where it has one.
+    decoded: Option<u64>,
+    names: Vec<String>,
+    ids: Vec<MetricId>,
+    number: u64,
+}
+
+/// The identities of the metrics of a record, by kind and position, since a producer keeps its order.
 #[derive(Default)]
 pub struct Metrics {
-    recent: Vec<(String, MetricId)>,
-    ids: Vec<MetricId>,
+    forms: Vec<Form>,
+    numbers: u64,
 }
 
 impl Metrics {
-    /// The identities of the metrics of an event, in its order.
-    pub fn of(&mut self, decoded: &Decoded<'_>) -> &[MetricId] {
-        self.ids.clear();
-        for (place, (name, _)) in decoded.metrics.iter().enumerate() {
-            match self.recent.get(place).filter(|recent| recent.0 == **name) {
-                Some((_, id)) => self.ids.push(*id),
-                None => {
-                    let id = MetricId::of(name);
-                    if self.recent.len() <= place {
-                        self.recent.resize(place + 1, (String::new(), MetricId(0)));
-                    }
-                    self.recent[place] = (name.to_string(), id);
-                    self.ids.push(id);
-                }
-            }
+    /// The identities of the metrics of an event in its order, and a number that no other list of this worker has.
+    pub fn of(&mut self, decoded: &Decoded<'_>) -> (&[MetricId], u64) {
+        if self.forms.len() <= decoded.kind {
+            self.forms.resize_with(decoded.kind + 1, Form::default);
         }
-        &self.ids
+        let form = &mut self.forms[decoded.kind];
+        let is_same = decoded.form.is_some() && form.decoded == decoded.form;
+        if !is_same && !decoded.metrics.iter().map(|metric| &*metric.0).eq(form.names.iter().map(String::as_str)) {
+            self.numbers += 1;
+            form.names = decoded.metrics.iter().map(|metric| metric.0.to_string()).collect();
+            form.ids = form.names.iter().map(|name| MetricId::of(name)).collect();
+            form.number = self.numbers;
+        }
+        form.decoded = decoded.form;
+        (&form.ids, form.number)
     }
 }
 

@@ -7,6 +7,7 @@ use super::output::Output;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
 use crate::history::Position;
+use crate::source::decoder::Decoder;
 use crate::source::{Partition, Poll, Reader, SourceError};
 use dataflows::{Activity, Event, Report, Time};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub struct Share<'a> {
     position: &'a Position,
     reader: Box<dyn Reader>,
     stretches: Vec<Stretch>,
+    decoder: Decoder,
     metrics: Metrics,
     restored_horizon: Time,
     front: &'a Front,
@@ -63,7 +65,8 @@ impl<'a> Share<'a> {
         let reader = job.source.open(&offsets)?;
         let stretches = mine.iter().map(|partition| Stretch::new(partition.clone(), position, job)).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
-        let share = Self { job, position, reader, stretches, metrics: Metrics::default(), restored_horizon, front, statistics };
+        let decoder = Decoder::new(job.kinds.clone(), job.limits);
+        let share = Self { job, position, reader, stretches, decoder, metrics: Metrics::default(), restored_horizon, front, statistics };
         share.stretches.iter().for_each(|stretch| share.show(stretch));
         Ok(share)
     }
@@ -113,7 +116,7 @@ impl<'a> Share<'a> {
     }
 
     fn read_one(&mut self, place: usize, horizon: Time, outlets: &mut Outlets<'_>) -> Result<usize, SourceError> {
-        let Self { job, reader, stretches, metrics, restored_horizon, statistics, .. } = self;
+        let Self { job, reader, stretches, decoder, metrics, restored_horizon, statistics, .. } = self;
         let stretch = &mut stretches[place];
         let id = stretch.partition.id;
         let mut intake = Intake { job, metrics, statistics, restored_horizon: *restored_horizon, horizon, now: Time::MIN };
@@ -121,7 +124,7 @@ impl<'a> Share<'a> {
         let (most, turns) = if stretch.is_restoring() { (1, TURN) } else { (TURN, 1) };
         let (mut poll, mut count) = (Poll::Waiting, 0);
         for _ in 0..turns {
-            poll = reader.poll(id, most, &mut |record| intake.take(stretch, &record, outlets))?;
+            poll = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets))?;
             count += if let Poll::Read(read) = poll { read } else { 0 };
             if !matches!(poll, Poll::Read(_)) || !stretch.is_restoring() {
                 break;

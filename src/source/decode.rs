@@ -23,9 +23,12 @@ pub struct Decoded<'a> {
     /// When it was measured, in milliseconds since the epoch.
     pub time: Time,
     /// The labels that are there, by name.
-    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub labels: Cow<'a, [(Cow<'a, str>, Cow<'a, str>)]>,
     /// The metrics in the record's order, at least one, finite and below [`VALUE_LIMIT`].
-    pub metrics: Vec<(Cow<'a, str>, f64)>,
+    pub metrics: Cow<'a, [(Cow<'a, str>, f64)]>,
+    /// What the names of the metrics were read by: two records of one decoder with the same number have the same names in the same order. `None`: nothing is
+    /// known of them.
+    pub form: Option<u64>,
 }
 
 /// Why a record is no event.
@@ -114,7 +117,7 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
     if labels.len() > limits.labels_max {
         return Err(Refusal::new("too_many_labels", format!("more than {} labels", limits.labels_max)));
     }
-    Ok(Decoded { kind: place, entity_id, time, labels, metrics })
+    Ok(Decoded { kind: place, entity_id, time, labels: labels.into(), metrics: metrics.into(), form: None })
 }
 
 fn entity_of<'a>(value: Value<'a>, kind: &Kind, limits: &Limits) -> Result<Cow<'a, str>, Refusal> {
@@ -161,7 +164,11 @@ fn check_metric(name: &str, value: f64, limits: &Limits) -> Result<(), Refusal> 
     }
 }
 
-fn time_of(value: &Value<'_>, kind: &Kind) -> Result<Time, Refusal> {
+/// The time that a value says.
+///
+/// # Errors
+/// `bad_time`.
+pub(super) fn time_of(value: &Value<'_>, kind: &Kind) -> Result<Time, Refusal> {
     let time = match value {
         Value::Text(text) => instant::parse(text),
         Value::Number(number) if *number >= 0.0 => {

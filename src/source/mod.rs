@@ -4,11 +4,14 @@
 //! `kafka://HOST:PORT,…/TOPIC,…`. Every implementation is a log: the same partition read again from the same offset gives the same records.
 
 pub mod decode;
+pub mod decoder;
 mod fields;
 pub mod file;
 pub mod kafka;
+mod plain;
 pub mod simulate;
 pub mod table;
+mod template;
 
 use crate::secret::redacted;
 use dataflows::Time;

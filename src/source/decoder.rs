@@ -1,0 +1,70 @@
+//! The decoder of one worker: it expects records to be written as the last ones were, and asks [`decode`] where they are not.
+//!
+//! **Invariant.** What it says of a record is what [`decode`] says, to the last bit.
+
+use super::decode::{Decoded, Refusal, decode};
+use super::template::Template;
+use crate::kind::{Kind, Kinds};
+use crate::limits::Limits;
+
+/// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then.
+const TEMPLATES_MAX: usize = 8;
+
+/// Of records that no template fits, one in so many is learned from once there are enough templates: to learn costs as much as to decode.
+const LEARN_EVERY: u32 = 64;
+
+/// Decodes the records of any number of partitions, one after the other.
+pub struct Decoder {
+    kinds: Kinds,
+    limits: Limits,
+    templates: Vec<Template>,
+    /// The template that fitted last.
+    latest: usize,
+    /// Records that none fitted, since the last one was learned.
+    strangers: u32,
+    /// Templates learned so far.
+    learned: u64,
+}
+
+impl Decoder {
+    /// Nothing learned yet.
+    pub fn new(kinds: Kinds, limits: Limits) -> Self {
+        Self { kinds, limits, templates: Vec::new(), latest: 0, strangers: 0, learned: 0 }
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// The refusals of [`decode`].
+    pub fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Decoded<'a>, Refusal> {
+        let Self { kinds, limits, templates, latest, strangers, learned } = self;
+        let count = if bytes.len() > limits.record_bytes_max { 0 } else { templates.len() };
+        let fitting = (0..count).map(|turn| (*latest + turn) % count).find_map(|place| {
+            let template = &mut templates[place];
+            let filled = template.fill(bytes, limits, kind_of(kinds, template.kind())?)?;
+            Some((place, filled))
+        });
+        if let Some((place, filled)) = fitting {
+            *latest = place;
+            return Ok(templates[place].decoded(bytes, &filled));
+        }
+        let decoded = decode(bytes, kinds, limits)?;
+        *strangers += 1;
+        if (templates.len() < TEMPLATES_MAX || *strangers >= LEARN_EVERY)
+            && let Some(template) =
+                kind_of(kinds, decoded.kind).and_then(|kind| Template::learn(bytes, &decoded, kind, limits, *learned + 1))
+        {
+            if templates.len() == TEMPLATES_MAX {
+                templates.remove(0);
+            }
+            templates.push(template);
+            *learned += 1;
+            (*latest, *strangers) = (templates.len() - 1, 0);
+        }
+        Ok(decoded)
+    }
+}
+
+fn kind_of(kinds: &Kinds, place: usize) -> Option<&Kind> {
+    kinds.iter().nth(place)
+}

@@ -1,0 +1,146 @@
+//! Values in their plainest form: text without escapes, numbers of at most fifteen digits, instants in UTC.
+//!
+//! Each function reads one value where it begins and says where it ends, or `None` for whatever is not that plain: somebody else reads it then.
+
+use crate::instant;
+use dataflows::Time;
+
+/// A mantissa of so many digits is a whole double, and so is the power of ten that it is divided by: the quotient is rounded once, as it should be
+/// (Clinger, How to read floating point numbers accurately, 1990).
+const DIGITS_MAX: usize = 15;
+
+const POWERS: [f64; DIGITS_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// The length of `2026-01-24T12:34:56`, and of its date with the `T`.
+const SECOND_BYTES: usize = 19;
+const DATE_BYTES: usize = 11;
+
+/// The end of a text that begins at `at`, behind its quotation mark: ASCII without control characters and escapes, up to the next mark.
+pub fn text(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    let length = rest.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))?;
+    (rest[length] == b'"').then_some(at + length)
+}
+
+/// The number that begins at `at`, exactly as any JSON parser that rounds correctly reads it, and where it ends. What follows may belong to it still, such
+/// as an exponent: whoever asks must expect something else there.
+pub fn number(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
+    let negative = bytes.get(at) == Some(&b'-');
+    let first = at + usize::from(negative);
+    let (whole, point) = digits(bytes, first, 0)?;
+    if bytes[first] == b'0' && point > first + 1 {
+        return None;
+    }
+    let (mantissa, fraction, end) = if bytes.get(point) == Some(&b'.') {
+        let (mantissa, end) = digits(bytes, point + 1, whole)?;
+        (mantissa, end - point - 1, end)
+    } else {
+        (whole, 0, point)
+    };
+    if end - first > DIGITS_MAX + usize::from(fraction > 0) {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss)] // fifteen digits have less than 53 bits
+    let magnitude = mantissa as f64 / POWERS[fraction];
+    // A minus makes -0.0 of a zero with a point, and of one without.
+    Some((if negative { -magnitude } else { magnitude }, end))
+}
+
+/// The digits that begin at `at`, at least one and not many more than are of use, behind those of `before`.
+fn digits(bytes: &[u8], at: usize, before: u64) -> Option<(u64, usize)> {
+    let (mut value, mut end) = (before, at);
+    while let Some(digit) = bytes.get(end).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        if end - at == DIGITS_MAX {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        end += 1;
+    }
+    (end > at).then_some((value, end))
+}
+
+/// The day that was asked for last: dates repeat, and a calendar is slow.
+#[derive(Clone, Debug, Default)]
+pub struct Day {
+    text: [u8; DATE_BYTES],
+    start: Time,
+}
+
+impl Day {
+    /// The instant that begins at `at`, of the shape `2026-01-24T12:34:56Z` or `2026-01-24T12:34:56.789Z`, and where it ends.
+    pub fn instant(&mut self, bytes: &[u8], at: usize) -> Option<(Time, usize)> {
+        let text = bytes.get(at..at + SECOND_BYTES)?;
+        let (hour, minute, second) = (pair(text, 11)?, pair(text, 14)?, pair(text, 17)?);
+        // A leap second is somebody else's.
+        if text[13] != b':' || text[16] != b':' || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let (milliseconds, end) = match bytes.get(at + SECOND_BYTES)? {
+            b'Z' => (0, at + SECOND_BYTES + 1),
+            b'.' if bytes.get(at + SECOND_BYTES + 4) == Some(&b'Z') => {
+                let (value, end) = digits(&bytes[..at + SECOND_BYTES + 4], at + SECOND_BYTES + 1, 0)?;
+                (Time::try_from(value).ok().filter(|_| end == at + SECOND_BYTES + 4)?, end + 1)
+            }
+            _ => return None,
+        };
+        if self.text != text[..DATE_BYTES] {
+            *self = Self::of(text)?;
+        }
+        Some((self.start + ((hour * 60 + minute) * 60 + second) * 1000 + milliseconds, end))
+    }
+
+    /// The day of an instant without its fraction.
+    fn of(text: &[u8]) -> Option<Self> {
+        let date = text[..DATE_BYTES].try_into().ok().filter(|date: &[u8; DATE_BYTES]| date[DATE_BYTES - 1] == b'T')?;
+        let start = instant::parse(&format!("{}00:00:00Z", std::str::from_utf8(&date).ok()?))?;
+        Some(Self { text: date, start })
+    }
+}
+
+/// Two digits.
+fn pair(text: &[u8], at: usize) -> Option<Time> {
+    let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| Time::from(tens) * 10 + Time::from(ones))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_plain_is_left_to_others() {
+        for odd in ["", "-", "01", "-01", ".5", "1.", "1.x", "+1", "NaN", "1234567890123456", "0.1234567890123456", "123456789.12345678"] {
+            assert_eq!(number(odd.as_bytes(), 0), None, "{odd}");
+        }
+        assert_eq!(number(b"x-12.50e3", 1), Some((-12.5, 7)), "and the exponent is not expected there");
+        assert!(number(b"-0", 0).is_some_and(|(zero, _)| zero.to_bits() == (-0.0f64).to_bits()));
+        assert_eq!(
+            (text(b"\"a b\"", 1), text(b"a\\n\"", 0), text("é\"".as_bytes(), 0), text(b"a\n\"", 0), text(b"a", 0)),
+            (Some(4), None, None, None, None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_read_as_the_standard_library_reads_it(whole in 0u64..10_000_000_000, fraction in "[0-9]{0,9}", sign in "-?") {
+            let written = if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
+            if let Some((value, end)) = number(written.as_bytes(), 0) {
+                prop_assert_eq!(end, written.len());
+                prop_assert_eq!(value.to_bits(), written.parse::<f64>().unwrap().to_bits());
+            } else {
+                prop_assert!(written.bytes().filter(u8::is_ascii_digit).count() > DIGITS_MAX, "{}", written);
+            }
+        }
+
+        #[test]
+        fn an_instant_is_read_as_the_calendar_reads_it(written in "(19|20)[0-9][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{2,4})?[Zz]") {
+            let mut day = Day::default();
+            for _ in 0..2 {
+                if let Some((time, end)) = day.instant(written.as_bytes(), 0) {
+                    prop_assert_eq!((Some(time), end), (instant::parse(&written), written.len()));
+                }
+            }
+        }
+    }
+}
