@@ -20,6 +20,7 @@ pub mod secret;
 pub mod series;
 pub mod serve;
 pub mod source;
+pub mod stl;
 pub mod telemetry;
 pub mod train;
 pub mod tuning;

@@ -1,0 +1,171 @@
+//! The loops of STL over series side by side.
+
+use super::holes;
+use super::parameters::Parameters;
+use super::plan::Geometry;
+use super::robustness::{Middle, bisquare};
+use super::smooth::{Table, Weights};
+
+/// Some series and what is known of them, interleaved: all first values, all second ones and so on.
+#[derive(Debug)]
+pub(super) struct Fit<'a> {
+    parameters: &'a Parameters,
+    geometry: &'a Geometry,
+    /// Series side by side.
+    width: usize,
+    /// 0 where one is missing.
+    values: Vec<f64>,
+    /// 0 where a value is missing, 1 elsewhere.
+    seen: Vec<f64>,
+    pub(super) weights: Vec<f64>,
+    pub(super) seasonal: Vec<f64>,
+    pub(super) trend: Vec<f64>,
+    /// The series without trend, or without season.
+    rest: Vec<f64>,
+    /// Smoothed phases, with a period before and one after.
+    phases: Vec<f64>,
+    averages: [Vec<f64>; 2],
+    middles: Vec<Middle>,
+}
+
+/// Whether values count differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weighting {
+    Equal,
+    Each,
+}
+
+impl<'a> Fit<'a> {
+    pub(super) fn new(parameters: &'a Parameters, geometry: &'a Geometry, series: &[&[f64]]) -> Self {
+        let (width, n) = (series.len(), geometry.trend.n);
+        let (mut values, mut seen) = (vec![0.0; n * width], vec![0.0; n * width]);
+        for (lane, series) in series.iter().enumerate() {
+            for (i, value) in series.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                (values[i * width + lane], seen[i * width + lane]) = (*value, 1.0);
+            }
+        }
+        let long = (n + 2 * parameters.period) * width;
+        Self {
+            parameters,
+            geometry,
+            width,
+            weights: seen.clone(),
+            values,
+            seen,
+            seasonal: vec![0.0; n * width],
+            trend: vec![0.0; n * width],
+            rest: vec![0.0; n * width],
+            phases: vec![0.0; long],
+            averages: [vec![0.0; long], vec![0.0; long]],
+            middles: vec![Middle::default(); width],
+        }
+    }
+
+    /// Fits once as the series ask for, and once more by robustness weights for each outer loop.
+    pub(super) fn run(&mut self, weighting: Weighting) {
+        self.inner(weighting);
+        for _ in 0..self.parameters.outer_loops {
+            self.weigh();
+            self.inner(Weighting::Each);
+        }
+    }
+
+    fn inner(&mut self, weighting: Weighting) {
+        for _ in 0..self.parameters.inner_loops {
+            difference(&mut self.rest, &self.values, &self.trend);
+            self.smooth_phases(weighting);
+            self.filter();
+            let (shift, [smooth, _]) = (self.parameters.period * self.width, &self.averages);
+            difference(&mut self.seasonal, &self.phases[shift..], smooth);
+            difference(&mut self.rest, &self.values, &self.seasonal);
+            let weights = weights(weighting, &self.weights, &self.seen);
+            let table = Table { numbers: &self.rest, width: self.width };
+            self.geometry.trend.apply(table, weights, 0..self.width, &mut self.trend);
+            bridge_all(&mut self.trend, self.width, weighting);
+        }
+    }
+
+    /// Each phase by itself over the seasons; a phase that was never seen lies between its neighbours in time.
+    fn smooth_phases(&mut self, weighting: Weighting) {
+        let row = self.parameters.period * self.width;
+        // The phases that the last season has, and those that it has not.
+        let whole = self.values.len() % row;
+        let weights = weights(weighting, &self.weights, &self.seen);
+        let table = Table { numbers: &self.rest, width: row };
+        let [longer, shorter] = &self.geometry.seasonal;
+        for (loess, columns) in [(longer, 0..whole), (shorter, whole..row)] {
+            if !columns.is_empty() {
+                loess.apply(table, weights, columns, &mut self.phases);
+            }
+        }
+        bridge_all(&mut self.phases, self.width, weighting);
+    }
+
+    /// The slow part of the smoothed phases, into the first of the averages.
+    fn filter(&mut self) {
+        let (period, width) = (self.parameters.period, self.width);
+        let [one, other] = &mut self.averages;
+        let n = moving_average(&self.phases, one, width, period, self.phases.len() / width);
+        let n = moving_average(one, other, width, period, n);
+        let n = moving_average(other, one, width, 3, n);
+        let low = &self.geometry.low_pass;
+        let table = Table { numbers: &one[..n * width], width };
+        low.apply(table, Weights::Equal, 0..width, &mut other[..n * width]);
+        self.averages.swap(0, 1);
+    }
+
+    /// New robustness weights, by what the last fit left over.
+    fn weigh(&mut self) {
+        let residual = self.values.iter().zip(&self.seasonal).zip(&self.trend).map(|((value, seasonal), trend)| value - (seasonal + trend));
+        self.rest.iter_mut().zip(residual).for_each(|(rest, residual)| *rest = residual.abs());
+        for (lane, middle) in self.middles.iter_mut().enumerate() {
+            let lane = || (lane..self.rest.len()).step_by(self.width);
+            let seen = lane().filter(|i| self.seen[*i] > 0.0).count();
+            let sizes = lane().filter(|i| self.seen[*i] > 0.0).map(|i| self.rest[i]);
+            let bound = 3.0 * middle.sum(sizes, seen);
+            lane().for_each(|i| self.weights[i] = self.seen[i] * bisquare(self.rest[i], bound));
+        }
+    }
+}
+
+fn weights<'a>(weighting: Weighting, weights: &'a [f64], seen: &'a [f64]) -> Weights<'a> {
+    match weighting {
+        Weighting::Equal => Weights::Equal,
+        Weighting::Each => Weights::Each { weights, seen },
+    }
+}
+
+/// Fills what is left of NaN along time.
+fn bridge_all(table: &mut [f64], width: usize, weighting: Weighting) {
+    if weighting == Weighting::Each && table.iter().any(|value| value.is_nan()) {
+        let rows = table.len() / width;
+        (0..width).for_each(|column| holes::bridge(table, width, column, 0..rows));
+    }
+}
+
+fn difference(difference: &mut [f64], from: &[f64], less: &[f64]) {
+    difference.iter_mut().zip(from.iter().zip(less)).for_each(|(difference, (from, less))| *difference = from - less);
+}
+
+/// Means of so many rows each, of a table of `n` rows; their number.
+fn moving_average(table: &[f64], means: &mut [f64], width: usize, length: usize, n: usize) -> usize {
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let share = length as f64;
+    let mut sums = vec![0.0; width];
+    for row in table[..length * width].chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    let (leaving, entering) = (table.chunks_exact(width), table[length * width..n * width].chunks_exact(width));
+    let mut means = means.chunks_exact_mut(width);
+    for (leaving, entering) in leaving.zip(entering) {
+        let Some(mean) = means.next() else { break };
+        for (((mean, sum), leaving), entering) in mean.iter_mut().zip(&mut sums).zip(leaving).zip(entering) {
+            *mean = *sum / share;
+            *sum += entering - leaving;
+        }
+    }
+    if let Some(mean) = means.next() {
+        mean.iter_mut().zip(&sums).for_each(|(mean, sum)| *mean = sum / share);
+    }
+    n - length + 1
+}

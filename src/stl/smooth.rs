@@ -1,0 +1,206 @@
+//! A LOESS smoother applied to a table, column by column: the columns are series side by side, phases of a season, or both.
+//!
+//! A column is computed by the same operations in the same order whatever stands beside it, so that it has the same bits alone as among others.
+
+use super::holes;
+use super::loess::{Kernel, Loess, Row, Symmetry};
+use super::parameters::Degree;
+use std::ops::Range;
+
+/// Columns of plain sums at a time: their chains of additions hide one another's latency.
+const PLAIN: usize = 8;
+
+/// Columns of weighted lines at a time: five sums of each just fit in the registers of a baseline x86-64.
+const WEIGHTED: usize = 4;
+
+/// A table of numbers, row after row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table<'a> {
+    pub(super) numbers: &'a [f64],
+    /// Numbers in a row.
+    pub(super) width: usize,
+}
+
+/// What the values count.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Weights<'a> {
+    /// All the same.
+    Equal,
+    /// Each what stands at its place: not negative; `seen` is 0 where a value is missing, and 1 elsewhere.
+    Each { weights: &'a [f64], seen: &'a [f64] },
+}
+
+impl<'a> Table<'a> {
+    /// So many numbers of a row from a column on.
+    fn at<const N: usize>(self, row: usize, column: usize) -> &'a [f64; N] {
+        let place = row * self.width + column;
+        self.numbers[place..].first_chunk().expect("a table has all of its rows")
+    }
+}
+
+impl Loess {
+    /// Smooths some columns of `values` into those of `smooth`, a table as wide, of as many rows (two more where the smoother is extended). Where no value
+    /// in reach has weight, a value that was seen stands for itself, as in the Fortran, and one that was not is NaN unless others of its column were fitted.
+    pub(super) fn apply(&self, values: Table, weights: Weights, columns: Range<usize>, smooth: &mut [f64]) {
+        let width = values.width;
+        for row in self.rows.iter().chain(self.ends.iter().flatten()) {
+            // The last season of phases may be short.
+            self.fit(*row, values, weights, columns.clone(), &mut smooth[row.at * width..]);
+        }
+        let places = || self.rows.iter().map(|row| row.at);
+        if let Weights::Each { .. } = weights {
+            for column in columns.clone() {
+                holes::bridge(smooth, width, column, places());
+                if self.ends.is_some() {
+                    holes::extend(smooth, width, column, self.n + 2);
+                }
+            }
+        }
+        for (left, right) in places().zip(places().skip(1)) {
+            connect(smooth, width, columns.clone(), left, right);
+        }
+    }
+
+    fn fit(&self, row: Row, values: Table, weights: Weights, columns: Range<usize>, smooth: &mut [f64]) {
+        let kernel = self.kernel(row);
+        let mut column = columns.start;
+        match weights {
+            Weights::Equal => {
+                while columns.end - column >= PLAIN {
+                    smooth[column..column + PLAIN].copy_from_slice(&sum::<PLAIN>(kernel, row.first, values, column));
+                    column += PLAIN;
+                }
+                for column in column..columns.end {
+                    smooth[column] = sum::<1>(kernel, row.first, values, column)[0];
+                }
+            }
+            Weights::Each { weights, seen } => {
+                let tables = [values, Table { numbers: weights, ..values }, Table { numbers: seen, ..values }];
+                while columns.end - column >= WEIGHTED {
+                    smooth[column..column + WEIGHTED].copy_from_slice(&self.weighted::<WEIGHTED>(kernel, row, tables, column));
+                    column += WEIGHTED;
+                }
+                for column in column..columns.end {
+                    smooth[column] = self.weighted::<1>(kernel, row, tables, column)[0];
+                }
+            }
+        }
+    }
+
+    fn weighted<const N: usize>(&self, kernel: &Kernel, row: Row, [values, weights, seen]: [Table; 3], column: usize) -> [f64; N] {
+        let (total, mut fitted) = match self.degree {
+            Degree::Constant => mean::<N>(kernel, row.first, values, weights, column),
+            Degree::Line => line::<N>(kernel, row.first, values, weights, column, self.spread_min),
+        };
+        if total.iter().any(|total| *total <= 0.0) {
+            let own = self.own(row);
+            for lane in 0..N {
+                if total[lane] <= 0.0 {
+                    let seen = own.is_some_and(|own| seen.at::<N>(own, column)[lane] > 0.0);
+                    fitted[lane] = own.filter(|_| seen).map_or(f64::NAN, |own| values.at::<N>(own, column)[lane]);
+                }
+            }
+        }
+        fitted
+    }
+
+    /// The value that stands at the place of a fit; none beyond the ends.
+    fn own(&self, row: Row) -> Option<usize> {
+        match self.ends {
+            None => Some(row.at),
+            Some(_) => row.at.checked_sub(1).filter(|place| *place < self.n),
+        }
+    }
+}
+
+/// The fit where all values have the same weight.
+fn sum<const N: usize>(kernel: &Kernel, first: usize, values: Table, column: usize) -> [f64; N] {
+    let mut sum = [0.0; N];
+    if kernel.symmetry == Symmetry::None {
+        for (step, weight) in kernel.plain.iter().enumerate() {
+            let value = values.at::<N>(first + step, column);
+            (0..N).for_each(|lane| sum[lane] += weight * value[lane]);
+        }
+        return sum;
+    }
+    let (middle, last) = (kernel.plain.len() / 2, first + kernel.plain.len() - 1);
+    for (step, weight) in kernel.plain[..middle].iter().enumerate() {
+        let (left, right) = (values.at::<N>(first + step, column), values.at::<N>(last - step, column));
+        (0..N).for_each(|lane| sum[lane] += weight * (left[lane] + right[lane]));
+    }
+    let value = values.at::<N>(first + middle, column);
+    (0..N).for_each(|lane| sum[lane] += kernel.plain[middle] * value[lane]);
+    sum
+}
+
+/// The sum of the weights, and the weighted mean.
+fn mean<const N: usize>(kernel: &Kernel, first: usize, values: Table, weights: Table, column: usize) -> ([f64; N], [f64; N]) {
+    let (mut total, mut sum) = ([0.0; N], [0.0; N]);
+    for (step, tricube) in kernel.tricube.iter().enumerate() {
+        let (value, weight) = (values.at::<N>(first + step, column), weights.at::<N>(first + step, column));
+        for lane in 0..N {
+            let weight = tricube * weight[lane];
+            total[lane] += weight;
+            sum[lane] += weight * value[lane];
+        }
+    }
+    (total, std::array::from_fn(|lane| sum[lane] / total[lane]))
+}
+
+/// Sums of weights `w` and values `y` at offsets `d` from the fit: Σw, Σwd, Σwd², Σwy, Σwdy.
+#[derive(Clone, Copy)]
+struct Moments<const N: usize> {
+    total: [f64; N],
+    first: [f64; N],
+    second: [f64; N],
+    value: [f64; N],
+    slope: [f64; N],
+}
+
+/// The sum of the weights, and the weighted line at offset 0; the mean where the weights are too close together for a line.
+fn line<const N: usize>(
+    kernel: &Kernel,
+    first: usize,
+    values: Table,
+    weights: Table,
+    column: usize,
+    spread_min: f64,
+) -> ([f64; N], [f64; N]) {
+    let mut sums = Moments { total: [0.0; N], first: [0.0; N], second: [0.0; N], value: [0.0; N], slope: [0.0; N] };
+    for (step, (tricube, offset)) in kernel.tricube.iter().zip(&kernel.offsets).enumerate() {
+        let (value, weight) = (values.at::<N>(first + step, column), weights.at::<N>(first + step, column));
+        for lane in 0..N {
+            let weight = tricube * weight[lane];
+            let (product, lever) = (weight * value[lane], weight * offset);
+            sums.total[lane] += weight;
+            sums.first[lane] += lever;
+            sums.second[lane] += lever * offset;
+            sums.value[lane] += product;
+            sums.slope[lane] += product * offset;
+        }
+    }
+    (sums.total, std::array::from_fn(|lane| sums.at_zero(lane, spread_min)))
+}
+
+impl<const N: usize> Moments<N> {
+    fn at_zero(&self, lane: usize, spread_min: f64) -> f64 {
+        let total = self.total[lane];
+        let (centre, mean) = (self.first[lane] / total, self.value[lane] / total);
+        let spread = self.second[lane] / total - centre * centre;
+        if spread > spread_min { mean - centre / spread * (self.slope[lane] / total - centre * mean) } else { mean }
+    }
+}
+
+/// A straight line from one fitted row to the next.
+fn connect(smooth: &mut [f64], width: usize, columns: Range<usize>, left: usize, right: usize) {
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let (steps, start, end) = ((right - left) as f64, left * width, right * width);
+    for place in left + 1..right {
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let step = (place - left) as f64;
+        for column in columns.clone() {
+            let from = smooth[start + column];
+            smooth[place * width + column] = from + (smooth[end + column] - from) / steps * step;
+        }
+    }
+}
