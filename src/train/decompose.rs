@@ -3,6 +3,7 @@
 use super::grid::Grid;
 use super::robust::{quantile, scale};
 use super::seasons::{Seasons, interpolate};
+use crate::stl::{Parameters, Plan};
 
 /// Rounds of fit, mask and fill. The first mask is found with an imputation that knows no trend within the day; two more settle it.
 pub(super) const ROUNDS: usize = 3;
@@ -24,18 +25,19 @@ pub(super) struct Decomposition {
     pub(super) kept: Vec<bool>,
 }
 
-/// Seasonal and trend of an unbroken series of finite values, "periodic": a seasonal window so wide that the seasonal is
-/// the plain mean of each phase. Two inner loops, none outer: outliers are masked instead of down-weighted, which costs a tenth.
-///
-/// Returns `None` when there are fewer than two periods or a value is not finite (one NaN would turn everything to NaN).
-pub(super) fn stl(values: &[f64], period: usize) -> Option<(Vec<f64>, Vec<f64>)> {
+/// STL of so many values, "periodic": a seasonal window so wide that the seasonal is the plain mean of each phase. Two inner loops, none outer: outliers are
+/// masked instead of down-weighted, which costs a tenth. `None` of fewer than two periods.
+fn plan(period: usize, n: usize) -> Option<Plan> {
+    Plan::new(Parameters::periodic(period, n), n).ok()
+}
+
+/// Seasonal and trend of an unbroken series; `None` when a value is not finite.
+fn stl(plan: &Plan, values: &[f64]) -> Option<(Vec<f64>, Vec<f64>)> {
     if values.iter().any(|value| !value.is_finite()) {
         return None;
     }
-    let mut params = stlrs::params();
-    params.seasonal_length(10 * values.len() + 1).seasonal_degree(0).inner_loops(2).outer_loops(0);
-    let (seasonal, trend, _, _) = params.fit(values, period).ok()?.into_parts();
-    Some((seasonal, trend))
+    let parts = plan.fit(values).ok()?;
+    Some((parts.seasonal, parts.trend))
 }
 
 /// Takes `values` (NaN where there were no samples) apart. Buckets that are not `usable`, and those found to be outliers on the
@@ -45,8 +47,9 @@ pub(super) fn decompose(grid: &Grid, values: &[f64], usable: &[bool]) -> Option<
     let mut kept = usable.to_vec();
     let (mut trend, mut repeated) = (Vec::new(), Vec::new());
     let wall = Wall::of(grid, values.len());
+    let plan = plan(grid.period, wall.span)?;
     for _ in 0..ROUNDS {
-        let (seasonal, slow) = stl(&wall.hang(&filled), grid.period)?;
+        let (seasonal, slow) = stl(&plan, &wall.hang(&filled))?;
         let (seasonal, slow) = (wall.take(&seasonal), wall.take(&slow));
         let fitted: Vec<f64> = seasonal.iter().zip(&slow).map(|(seasonal, trend)| seasonal + trend).collect();
         kept = within_bounds(values, &fitted, usable);
@@ -119,7 +122,7 @@ mod tests {
     fn stl_agrees_with_statsmodels() {
         let rows: Vec<Vec<f64>> = GOLDEN.lines().skip(1).map(|line| line.split(',').map(|cell| cell.parse().unwrap()).collect()).collect();
         let values: Vec<f64> = (0..rows.len() as u32).map(golden_input).collect();
-        let (seasonal, trend) = stl(&values, 24).unwrap();
+        let (seasonal, trend) = stl(&plan(24, values.len()).unwrap(), &values).unwrap();
         for (i, row) in rows.iter().enumerate() {
             assert!((values[i] - row[0]).abs() < 1e-9, "the formulas differ at {i}");
             assert!((seasonal[i] - row[1]).abs() < 1e-8, "seasonal[{i}] is {}, statsmodels says {}", seasonal[i], row[1]);
@@ -135,7 +138,18 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_never_reaches_stl() {
-        assert!(stl(&[f64::NAN; 100], 10).is_none());
-        assert!(stl(&[1.0; 19], 10).is_none());
+        assert!(stl(&plan(10, 100).unwrap(), &[f64::NAN; 100]).is_none());
+        assert!(plan(10, 19).is_none());
+    }
+
+    #[test]
+    fn the_parts_of_a_series_are_those_of_the_library_that_was_used_before() {
+        let values: Vec<f64> = (0..4037).map(golden_input).collect();
+        let mut before = stlrs::params();
+        before.seasonal_length(10 * values.len() + 1).seasonal_degree(0).inner_loops(2).outer_loops(0);
+        let before = before.fit(&values, 288).unwrap();
+        let (seasonal, trend) = stl(&plan(288, values.len()).unwrap(), &values).unwrap();
+        let near = |one: &[f64], other: &[f64]| one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-9);
+        assert!(near(&seasonal, before.seasonal()) && near(&trend, before.trend()));
     }
 }
