@@ -70,8 +70,8 @@ impl Loess {
                     smooth[column..column + PLAIN].copy_from_slice(&sum::<PLAIN>(kernel, row.first, values, column));
                     column += PLAIN;
                 }
-                for column in column..columns.end {
-                    smooth[column] = sum::<1>(kernel, row.first, values, column)[0];
+                for (column, smooth) in smooth.iter_mut().enumerate().take(columns.end).skip(column) {
+                    [*smooth] = sum::<1>(kernel, row.first, values, column);
                 }
             }
             Weights::Each { weights, seen } => {
@@ -80,8 +80,8 @@ impl Loess {
                     smooth[column..column + WEIGHTED].copy_from_slice(&self.weighted::<WEIGHTED>(kernel, row, tables, column));
                     column += WEIGHTED;
                 }
-                for column in column..columns.end {
-                    smooth[column] = self.weighted::<1>(kernel, row, tables, column)[0];
+                for (column, smooth) in smooth.iter_mut().enumerate().take(columns.end).skip(column) {
+                    [*smooth] = self.weighted::<1>(kernel, row, tables, column);
                 }
             }
         }
