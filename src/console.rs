@@ -153,7 +153,10 @@ fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f
 
 /// An open bucket that looked anomalous and is not.
 fn calmed_line(series: &SeriesName, start: Time) -> String {
-    format!("{}  withdrawn {series}  what came after it in the same bucket was as expected", instant::format(start))
+    format!(
+        "{}  withdrawn {series}  what came after it in the same bucket was as expected, or another metric of the entity is further off",
+        instant::format(start)
+    )
 }
 
 /// An incident, in words that need no manual.

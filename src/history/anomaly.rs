@@ -166,7 +166,9 @@ pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) ->
     for provisional in &batch.provisionals_withdrawn {
         let key = &(provisional.series(), provisional.start);
         if let Some(before) = stored.get(key).filter(|before| before.standing == Standing::Provisional) {
-            let standing = Standing::Withdrawn("what came after it in the same bucket was as expected".to_string());
+            let standing = Standing::Withdrawn(
+                "what came after it in the same bucket was as expected, or another metric of the entity is further off".to_string(),
+            );
             rows.insert(*key, Row { standing, ..before.clone() });
         }
     }
