@@ -28,7 +28,7 @@ function health() {
   const known = fleet && beat.generation, open = known && severities(fleet);
   put(byId("health"),
     card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || "nothing is wrong" : asked ? "nothing is scored yet" : "loading…", open?.worst ? `told ${open.worst}` : null),
-    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}; ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
+    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}; ${count(states.accompanying ?? 0)} accompanying, ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
     card("Records", `${count(beat.records_per_second)}/s`, refused.length ? refused.map(([reason, n]) => `${count(n)} ${reason.replaceAll("_", " ")}`).join(", ") : "none refused"),
     card("Watermark", lag === null ? "–" : lag < -5 ? "ahead" : duration(lag), lag === null ? "nothing committed yet" : lag < -5 ? `simulated time, ${duration(lag)} ahead` : `behind the clock; at ${time(beat.watermark)}`),
     card("Scored", all ? `${Math.round((100 * scored) / all)} %` : "–", beat.generation ? `models #${beat.generation}, until ${time(answer?.trained_until)}` : "no models yet"));
