@@ -94,13 +94,18 @@ impl<V> Default for Chorus<V> {
 }
 
 impl<V: Voice> Chorus<V> {
-    /// Takes a voice, or takes it back, which is said at once.
+    /// Takes a voice, or takes it back, which is said at once. A metric has one voice: a new one takes the place of what was said of it before, since of an
+    /// open bucket something may be foretold anew without being taken back.
     pub fn take(&mut self, voice: V, sign: isize, policy: &Policy, say: &mut dyn FnMut(V, Part, isize)) {
         let moment = voice.moment();
         self.touched.insert(moment);
         let singers = self.moments.entry(moment).or_default();
         if sign > 0 {
             let loudness = voice.z_score().abs() / policy.limits(voice.metric()).threshold;
+            if let Some(place) = singers.iter().position(|singer| singer.voice.metric() == voice.metric()) {
+                let gone = singers.swap_remove(place);
+                gone.part.into_iter().for_each(|part| say(gone.voice, part, -1));
+            }
             singers.push(Singer { voice, loudness, part: None });
         } else if let Some(place) = singers.iter().position(|singer| singer.voice == voice) {
             let gone = singers.swap_remove(place);
@@ -190,6 +195,16 @@ mod tests {
         chorus.take(verdict(2, 0, 5.0), 1, &policy, &mut say);
         chorus.finish(&mut say);
         assert_eq!(leads, [2]);
+    }
+
+    #[test]
+    fn a_metric_that_is_told_of_anew_has_one_voice() {
+        use Part::{Accompanies, Leads};
+        let mut chorus = Chorus::default();
+        sing(&mut chorus, &[(verdict(1, 0, 8.0), 1), (verdict(2, 0, 5.0), 1)]);
+        assert_eq!(sing(&mut chorus, &[(verdict(1, 0, 6.0), 1)]), [(1, Leads, -1), (1, Leads, 1)]);
+        // What is gone leads no longer.
+        assert_eq!(sing(&mut chorus, &[(verdict(1, 0, 6.0), -1)]), [(1, Leads, -1), (2, Accompanies, -1), (2, Leads, 1)]);
     }
 
     #[test]

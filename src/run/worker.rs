@@ -31,9 +31,9 @@ const EPOCH_MILLISECONDS: u64 = 50;
 /// What an event takes in the graph.
 const EVENT_BYTES: usize = size_of::<Event>();
 /// A group of epochs is committed early once it holds so much.
-const GROUP_OUTPUTS: usize = 100_000;
+const GROUP_OUTPUTS: usize = 50_000;
 /// As above, in records read.
-const GROUP_RECORDS: u64 = 200_000;
+const GROUP_RECORDS: u64 = 100_000;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
 

@@ -15,7 +15,7 @@ use watched::Watched;
 /// How long a service is away.
 const OUTAGE: Duration = Duration::from_secs(30);
 
-/// What the run may grow by while PostgreSQL is away. The 250,000 records that a worker may hold take some 110 MiB with their raw events; all that
+/// What the run may grow by while PostgreSQL is away. The 200,000 records that a worker may hold take some 80 MiB with their raw events; all that
 /// the producer writes meanwhile would take four times that.
 const GROWTH_KIB: u64 = 150 * 1024;
 

@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 const LINE: &str = "--source file:x.jsonl --history embedded:disk/history.db --models embedded:disk/history.db --commit-interval 20ms";
 /// The disk, and what of it is taken at first: room is left for the tables and a part of the log.
 const DISK: &str = "160m";
-const BALLAST: &str = "156m";
+const BALLAST: &str = "146m";
 /// The exit code of a script that could not begin.
 const UNABLE: i32 = 99;
 
-/// Two hours of the simulator, which take more than that.
+/// Five hours of the simulator, which take more than that.
 fn place() -> Place {
     let place = Place::new();
-    let generate = "generate --to file:x.jsonl --preset dev --seed 7 --start 2026-01-19T00:00:00Z --backfill 0s --for 2h --speed max";
+    let generate = "generate --to file:x.jsonl --preset dev --seed 7 --start 2026-01-19T00:00:00Z --backfill 0s --for 5h --speed max";
     place.run(generate).well();
     std::fs::create_dir(place.path("disk")).unwrap();
     place
@@ -72,7 +72,7 @@ fn a_full_disk_ends_the_run_and_room_lets_it_go_on() {
 fn a_file_that_may_not_grow_ends_the_run_and_room_lets_it_go_on() {
     let place = place();
     // In blocks of 512 bytes. The signal would end the process before it has seen the error.
-    let text = format!("trap '' XFSZ; ulimit -f 8192; exec timeout 100 {} {LINE}", env!("CARGO_BIN_EXE_tidewatch"));
+    let text = format!("trap '' XFSZ; ulimit -f 28672; exec timeout 100 {} {LINE}", env!("CARGO_BIN_EXE_tidewatch"));
     let (code, stdout, stderr) = script(&place, &["sh"], &text);
     assert_eq!(code, Some(1), "{stdout}{stderr}");
     assert_told(&stderr, &["embedded:disk/history.db", "disk I/O error", "full or failing", "start again"]);
