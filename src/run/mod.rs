@@ -282,9 +282,11 @@ impl Restored {
     fn read(job: &Job, position: Position, history: &mut dyn History) -> Result<Self, HistoryError> {
         let source = job.source.identity();
         let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
+        // Records may have been read before any bucket was over, and where their entities stand is said once.
+        let placements = incident::placements(history, &source)?;
         let Some(horizon) = position.horizon else {
             let (scored, unsettled, tracked) = (Vec::new(), Unsettled::default(), Vec::new());
-            return Ok(Self { position, scored, unsettled, tracked, placements: Vec::new(), silences });
+            return Ok(Self { position, scored, unsettled, tracked, placements, silences });
         };
         let boundary = job.timing.first_unsettled(horizon);
         let window = job.policy.buckets(job.policy.episode.window);
@@ -295,7 +297,7 @@ impl Restored {
         let took_a_model =
             |verdict: &Verdict| verdict.score.is_some() || matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
         history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
-        Ok(Self { position, scored, unsettled, tracked, placements: incident::placements(history, &source)?, silences })
+        Ok(Self { position, scored, unsettled, tracked, placements, silences })
     }
 }
 

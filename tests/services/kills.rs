@@ -22,7 +22,7 @@ fn twenty_kills_change_nothing() {
     tidewatch(&["train", "--history", &calm.url(), "--models", &models, "--until", "2026-01-19T00:00:00Z"]);
     // Scored from the beginning by the same models on both sides.
     let scored = Database::create(&services.postgres, "scored");
-    to_the_end(&scored.url());
+    let digest = to_the_end(&scored.url());
 
     let mut interrupted = 0;
     for kill in 0..KILLS {
@@ -40,7 +40,7 @@ fn twenty_kills_change_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    to_the_end(&shaken.url());
+    assert_eq!(to_the_end(&shaken.url()).lines().last(), digest.lines().last());
     // What is counted by the day is what the verdicts say that are settled.
     let differing = "SELECT count(*) FROM (
             SELECT series_id, date_trunc('day', bucket_start, 'UTC') AS day, count(*) AS scored, count(*) FILTER (WHERE abs(z_score) > 3) AS alarms

@@ -25,9 +25,7 @@ fn jitter(most: u64) -> u64 {
     u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_micros()) % most
 }
 
-// It failed in two of some ten runs beside all other tests, each time with no episode at all, and in none of five alone.
 #[test]
-#[ignore = "now and then, on a busy machine, it ends without episodes, and why is not known: -- --ignored twenty_kills_of_two"]
 fn twenty_kills_of_two_processes_change_nothing() {
     let Some(services) = services() else { return };
     let (alone, shaken) = (Database::create(&services.postgres, "alone"), Database::create(&services.postgres, "shaken_two"));
