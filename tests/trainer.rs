@@ -124,6 +124,28 @@ fn a_skipped_series_keeps_its_model() {
 }
 
 #[test]
+fn a_model_knows_how_many_metrics_its_entity_has_and_says_less_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let mut fleet = history(2, &[]);
+    let (alone, rows) = fleet.0[0].clone();
+    for metric in ["one", "two", "three"] {
+        let name = SeriesName { metric: metric.into(), ..fleet.0[1].0.clone() };
+        let series = name.id();
+        fleet.0.push((name, rows.iter().map(|row| TrainingRow { series, ..*row }).collect()));
+    }
+    let until = MONDAY + 2 * DAY;
+    train(&mut fleet, store.as_mut(), &Request::new(until, 0), &mut |_| ()).unwrap();
+    let mut z_score = |name: &SeriesName| {
+        let model = store.get(name).unwrap().unwrap().model;
+        model.score(None, until, 1000.0).0.unwrap().z_score.0
+    };
+    let of_four = SeriesName { metric: "one".into(), ..fleet.0[1].0.clone() };
+    let (alone, of_four) = (z_score(&alone), z_score(&of_four));
+    assert!(alone > 3.0 && (alone / of_four - 1.1).abs() < 1e-12, "{alone} alone, and {of_four} among four with the same buckets");
+}
+
+#[test]
 fn a_young_series_borrows_the_same_profile_whatever_the_order_of_series() {
     let until = MONDAY + 3 * DAY;
     let mut fleet = history(5, &[]);

@@ -45,6 +45,7 @@ fn follows() -> Method {
         drift_scale: 0.3,
         stuck_after: None,
         rare_spike: 4.75,
+        metrics: 6,
         primed,
     }))
 }

@@ -52,6 +52,9 @@ const HABITUATION_MAX: f64 = 20.0;
 const HABITUATION_MIN: f64 = 72.0;
 /// A quarter of a day.
 const QUARTER: f64 = 0.25;
+/// Each time the metrics of an entity are twice as many, it takes this share of the threshold more: each of them is a chance to be wrong. To keep the
+/// false alarms of an entity at those of a single metric it would take several times as much, and find little: metrics of an entity go together.
+const CHANCES: f64 = 0.05;
 
 /// The share that the newest bucket has in the drift view.
 pub const DRIFT_STEP: f64 = 2.0 / (DRIFT_BUCKETS + 1.0);
@@ -60,6 +63,16 @@ pub const DRIFT_STEP: f64 = 2.0 / (DRIFT_BUCKETS + 1.0);
 /// `trust` is 0 without history and 1 with a whole training window.
 pub fn rare_spike(trust: f64) -> f64 {
     2.75 + 2.0 * trust
+}
+
+/// What a deviation is divided by where an entity has so many metrics: 1 for one alone, 1.19 for 14.
+pub fn chances(metrics: u32) -> f64 {
+    1.0 + CHANCES * f64::from(metrics.max(1)).log2()
+}
+
+/// The metrics of an entity, where an older model does not say how many they are.
+fn alone() -> u32 {
+    1
 }
 
 /// What training knows of a series besides its profile.
@@ -75,6 +88,9 @@ pub struct Tracker {
     pub stuck_after: Option<f64>,
     /// What a rare peak of the spike view is scaled down to: see [`rare_spike`].
     pub rare_spike: f64,
+    /// How many metrics the entity has, this one included: see [`chances`].
+    #[serde(default = "alone")]
+    pub metrics: u32,
     /// The state when training ended, from the history folded like the buckets after it.
     pub primed: Track,
 }
@@ -158,6 +174,8 @@ pub struct Reading {
     pub drift_divisor: f64,
     /// What everything is divided by after an alarm.
     pub habituation: f64,
+    /// What it is divided by after that, since other metrics of the entity might have been wrong as well: see [`chances`].
+    pub chances: f64,
     /// The scale that is shown where nothing deviates.
     slow_scale: f64,
 }
@@ -281,6 +299,7 @@ impl Track {
             spike_divisor: self.calibration.spike_divisor.0,
             drift_divisor: self.calibration.drift_divisor.0,
             habituation: (self.habituation / HABITUATION_FROM).max(1.0),
+            chances: chances(tracker.metrics),
             slow_scale: tracker.slow_scale,
         }
     }
@@ -296,7 +315,7 @@ impl Track {
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (self.habituation * rhythm.habituation_decay).max(reading.z_score().abs().min(HABITUATION_MAX)),
+            habituation: (self.habituation * rhythm.habituation_decay).max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.spike),
             drift_peak: self.drift_peak.max(reading.drift),
@@ -338,9 +357,14 @@ impl Reading {
         (self.mean - (self.seasonal + self.level)) / self.slow_scale
     }
 
+    /// How loud the series itself finds the bucket: the loudest view after habituation.
+    fn loudness(&self) -> f64 {
+        self.loudest().1 / self.habituation
+    }
+
     /// The z-score, with the sign of the residual.
     pub fn z_score(&self) -> f64 {
-        let z_score = self.loudest().1 / self.habituation;
+        let z_score = self.loudness() / self.chances;
         if self.residual >= 0.0 { z_score } else { -z_score }
     }
 

@@ -265,15 +265,15 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
         View::Drift => "the drift",
         View::Stuck => "the standstill",
     };
-    match reading.habituation {
-        1.0 => writeln!(out, "speaks    {view}, with {}", number(loudest)),
-        alarm => writeln!(
-            out,
-            "speaks    {view}, with {} / {}: there was an alarm of late, and more of it is less news",
-            number(loudest),
-            number(alarm)
-        ),
-    }
+    let alarm = match reading.habituation {
+        1.0 => String::new(),
+        alarm => format!(" / {}, as there was an alarm of late and more of it is less news", number(alarm)),
+    };
+    let chances = match reading.chances {
+        1.0 => String::new(),
+        chances => format!(" / {}, as its entity has other metrics that might be wrong", number(chances)),
+    };
+    writeln!(out, "speaks    {view}, with {}{alarm}{chances}", number(loudest))
 }
 
 fn signed(value: f64) -> String {

@@ -70,6 +70,7 @@ mod tests {
             values,
             anomalous,
             not_finite: false,
+            metrics: 1,
             broken_at: None,
             input_hash: 0,
             calendar: Arc::default(),

@@ -26,6 +26,8 @@ pub(super) struct Grid {
     pub(super) anomalous: Vec<bool>,
     /// Whether some mean was not a finite number (it is a gap in `values`).
     pub(super) not_finite: bool,
+    /// How many metrics its entity has.
+    pub(super) metrics: u32,
     /// When the promise of an earlier model was found broken, if it was.
     pub(super) broken_at: Option<Time>,
     /// FNV-1a of the rows: start, bits of the mean, flag.
@@ -143,6 +145,7 @@ fn grid(part: &DataFrame, request: &Request, input_hash: u64) -> PolarsResult<Gr
         values: means.iter().map(finite).collect(),
         anomalous,
         not_finite: means.iter().flatten().any(|mean| !mean.is_finite()),
+        metrics: 1,
         broken_at: None,
         input_hash,
     })

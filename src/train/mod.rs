@@ -33,7 +33,7 @@ use crate::history::calibration::{self, Drifting};
 use crate::history::{History, HistoryError, Series, TrainingRow, label};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
+use dataflows::{Calendar, EntityId, Method, MetricType, SeriesId, Time};
 use grid::Grid;
 use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
@@ -100,6 +100,8 @@ pub fn train(
     let mut series = history.series()?;
     let almanac = request.calendars.almanac(request.from(), request.until());
     let unknown_labels = request.calendars.unknown_labels(&series);
+    let mut metrics: HashMap<EntityId, u32> = HashMap::new();
+    series.iter().for_each(|series| *metrics.entry(series.name.entity()).or_default() += 1);
     if request.extent == Extent::Drifting {
         let due = due(&drifting, models, request)?;
         series.retain(|series| due.contains(&series.name));
@@ -107,6 +109,7 @@ pub fn train(
     let mut report = Report::new(series.len());
     (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
     let member = |series: Series| Member {
+        metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
         calendar: Arc::clone(almanac.of(&series.labels)),
         broken_at: breaks.get(&series.name.id()).copied(),
         metric_type: MetricType::default(),
@@ -138,6 +141,8 @@ struct Member {
     calendar: Arc<Calendar>,
     /// As its own history looks, once that is known.
     metric_type: MetricType,
+    /// How many metrics its entity has in history.
+    metrics: u32,
     /// When the promise of its models was broken last.
     broken_at: Option<Time>,
 }
@@ -221,7 +226,7 @@ fn fit_group(history: &mut dyn History, group: &[Member], request: &Request, pee
     let mut grids: HashMap<SeriesId, Grid> = grid::regular(&rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     for (series, grid) in &mut grids {
         if let Some(member) = members.get(series) {
-            (grid.calendar, grid.broken_at) = (Arc::clone(&member.calendar), member.broken_at);
+            (grid.calendar, grid.broken_at, grid.metrics) = (Arc::clone(&member.calendar), member.broken_at, member.metrics);
         }
     }
     let outcome = |member: &Member| match grids.get(&member.name.id()) {

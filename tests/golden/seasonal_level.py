@@ -23,7 +23,7 @@ PAR = dict(
     half=14.0,        # half-life of the peak histogram, days
     q_typ=0.5, q_rare=0.95,      # "typical" and "rare" block peak
     r_typ=1.5, r_rare=4.75,       # what they are mapped to (spike view) with a full training window
-    r_rare0=2.75, trust_n=4032.0, # ... and with no history yet; full trust at so many buckets
+    r_rare0=2.75, trust_n=2880.0, # ... and with no history yet; full trust at so many buckets
     rd_typ=1.5, rd_rare=3.0,     # the same for the drift view
     k_spike=0.93, k_drift=0.62, k_stuck=1.35,   # so that 3 is the threshold
     stuck_mult=2.0, stuck_min=24.0, stuck_maxrun=72.0, stuck_share=0.5, stuck_days=3.0, stuck_cap=6.0,

@@ -16,21 +16,21 @@ fn finished() -> &'static (Place, Outcome) {
     })
 }
 
-fn assert_all_but_one_are_found(outcome: &Outcome) {
+fn assert_all_but_the_leaks_are_found(outcome: &Outcome) {
     let [found, total, ..] = outcome.numbers("injected anomalies of")[..] else { panic!("{}", outcome.stdout) };
-    // Of the seven, one is a leak that has only begun when the log ends.
-    assert!(total >= 7.0 && found >= total - 1.0, "{}", outcome.stdout);
+    // Of the seven, two are leaks that go on when the log ends: one has come to a third of its size, the other to half.
+    assert!(total >= 7.0 && found >= total - 2.0, "{}", outcome.stdout);
 }
 
 #[test]
 fn the_digest_is_the_same_on_one_two_and_four_workers() {
     let (_, one) = finished();
-    assert_all_but_one_are_found(one);
+    assert_all_but_the_leaks_are_found(one);
     for workers in [2, 4] {
         let place = Place::new();
         let outcome = place.run(&format!("-w {workers} {DEV} --no-raw")).well();
         assert_eq!(outcome.digest(), one.digest(), "on {workers} workers");
-        assert_all_but_one_are_found(&outcome);
+        assert_all_but_the_leaks_are_found(&outcome);
         let raw = place.count("SELECT (SELECT count(*) FROM server_metrics) + (SELECT count(*) FROM application_metrics)");
         assert_eq!(raw, 0, "--no-raw stores no raw events");
     }

@@ -86,6 +86,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
         (s[8], s[9], s[10]) = (0.0, 0.0, 0.0);
     }
     (s[4], s[5], s[6]) = (mean, seasonal, start as f64);
+    let z = z / (1.0 + 0.05 * f64::from(tracker.metrics).log2());
     let z = if slow >= 0.0 { z } else { -z };
     let sigma = if z == 0.0 || mean == expected { tracker.slow_scale } else { (mean - expected).abs() / z.abs() };
     (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z) }, s)
