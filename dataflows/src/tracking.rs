@@ -30,6 +30,8 @@ const DRIFT_BUCKETS: f64 = 12.0;
 pub const DRIFT_CLIP: f64 = 8.0;
 /// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
 const DRIFT_SHARE: f64 = 0.5;
+/// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
+pub const OVERSHOOT: f64 = 16.0;
 /// A jump counts as at most so many scales: the top of the histogram of peaks.
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
@@ -158,7 +160,7 @@ pub struct Reading {
     pub residual: f64,
     /// How far it is from the fast level.
     pub jump: f64,
-    /// The spike view: the jump in its scale; 0 for a jump that leads back to what is expected.
+    /// The spike view: the jump in its scale, as far as it counts; 0 for a jump that leads back to what is expected.
     pub spike: f64,
     /// The average of the latest deviations after this bucket.
     drift_after: f64,
@@ -278,7 +280,8 @@ impl Track {
         let above = mean - seasonal;
         let (residual, jump) = (above - self.slow, above - self.fast);
         let leads_away = residual * jump > 0.0;
-        let spike = if leads_away { (jump.abs() / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
+        let step = jump.abs().min(OVERSHOOT * residual.abs());
+        let spike = if leads_away { (step / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
         let drift_after = self.drift + DRIFT_STEP * (deviation - self.drift);
         let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
@@ -355,6 +358,11 @@ impl Reading {
     /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.
     pub fn deviation(&self) -> f64 {
         (self.mean - (self.seasonal + self.level)) / self.slow_scale
+    }
+
+    /// Whether it has jumped past what is expected, and not far past it: see [`OVERSHOOT`].
+    pub fn overshoots(&self) -> bool {
+        self.spike > 0.0 && self.jump.abs() > OVERSHOOT * self.residual.abs()
     }
 
     /// How loud the series itself finds the bucket: the loudest view after habituation.

@@ -9,7 +9,7 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use dataflows::tracking::{Reading, View, WEIGHTS};
+use dataflows::tracking::{OVERSHOOT, Reading, View, WEIGHTS};
 use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -237,8 +237,9 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
         0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} since the bucket before", signed(reading.jump))?,
         _ => writeln!(
             out,
-            "spike     {spike} = {spike_weight} · {usual} usual steps ({} at once) {}",
+            "spike     {spike} = {spike_weight} · {usual} usual steps ({} at once{}) {}",
             signed(reading.jump),
+            if reading.overshoots() { format!(", counted as {OVERSHOOT} times what it is off by") } else { String::new() },
             often(reading.spike_divisor, "jumps")
         )?,
     }

@@ -17,9 +17,10 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>) -> Option<S
     };
     let why = match reading.loudest().0 {
         View::Spike => format!(
-            "it {} by {} from one bucket to the next, {} times its usual step",
+            "it {} by {} from one bucket to the next, {}{} times its usual step",
             if reading.jump >= 0.0 { "rose" } else { "fell" },
             number(reading.jump.abs()),
+            if reading.overshoots() { "mostly back, which counts as " } else { "" },
             number(reading.spike)
         ),
         View::Drift => {

@@ -159,7 +159,7 @@ def step(st, x, seas, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, 
     expected = seas + st[0]
     es = y - st[0]; ef = y - st[1]
     # views
-    zs = min(abs(ef) / s_fast, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
+    zs = min(min(abs(ef), 16.0 * abs(es)) / s_fast, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
     st[2] += 2 / (p[W_DRIFT] + 1) * (min(max(es / s_slow, -p[CLIP_DRIFT]), p[CLIP_DRIFT]) - st[2])
     zd = abs(st[2]) / s_drift
     if es * st[2] <= 0 or abs(es) < 0.5 * abs(st[2]) * s_slow: zd = 0.0  # back at what is expected

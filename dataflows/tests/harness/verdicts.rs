@@ -66,7 +66,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let day = 86_400_000.0 / WIDTH as f64;
     let (above, expected) = (mean - seasonal, seasonal + s[0]);
     let (slow, fast) = (above - s[0], above - s[1]);
-    let spike = if slow * fast > 0.0 { (fast.abs() / tracker.fast_scale).min(300.0) } else { 0.0 };
+    let spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / tracker.fast_scale).min(300.0) } else { 0.0 };
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
