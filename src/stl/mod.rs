@@ -7,7 +7,10 @@
 //!
 //! Numbers are those of Cleveland's Fortran and of its descendants (R's `stl`, `statsmodels.tsa.seasonal.STL`, the crate `stlrs`) up to the order of
 //! additions, about 1e-12 of the values, jumps included.
-//! Only a robust fit may differ by more: the Fortran's bisquare steps by 2e-6 and 4e-6 at its margins, and a residual that lies on one falls on either side.
+//! A robust fit of some hundred values of real series agrees to 1e-9 after its fifteen loops (`tests/golden/stl_r.R`, `stl_statsmodels.py`). Where few values
+//! have weight, the bisquare's steps of 2e-6 and 4e-6 at its margins and nearly singular lines let rounding grow from loop to loop: on short random series
+//! statsmodels, `stlrs` and this differ by 1e-9 to 1e-5 from one another. R goes by two other sizes than the middle ones in some series of an even number of
+//! values, since it asks its partial sort for them in descending order; it is compared on odd ones.
 //!
 //! **Missing values** are NaN and have no weight, in the first fit as in the robust ones, as in Hafen's `stlplus`: they are not guessed beforehand. A fit without any
 //! weight in reach is the straight line between the fits beside it in the same phase, and for a phase that was never seen between its neighbours in time. The low-pass

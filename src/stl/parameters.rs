@@ -72,12 +72,13 @@ impl Parameters {
         Self::new(period, period)
     }
 
-    /// The defaults of `statsmodels.tsa.seasonal.STL`: a seasonal window of 7, lines everywhere, every value fitted, and a low-pass window longer than the
-    /// period even where that is odd.
+    /// The defaults of `statsmodels.tsa.seasonal.STL`: a seasonal window of 7, lines everywhere, every value fitted, five inner loops, and a low-pass window
+    /// longer than the period even where that is odd.
     pub fn statsmodels(period: usize) -> Self {
         let mut parameters = Self::new(period, 7);
         parameters.seasonal.degree = Degree::Line;
         parameters.low_pass.window = (period + 1) | 1;
+        parameters.inner_loops = 5;
         for smoother in [&mut parameters.seasonal, &mut parameters.trend, &mut parameters.low_pass] {
             *smoother = smoother.at_every_value();
         }
@@ -90,10 +91,10 @@ impl Parameters {
         Self::new(period, n.saturating_mul(10).saturating_add(1))
     }
 
-    /// The same, robustly: one inner loop and 15 outer ones, as in `stlrs`, statsmodels and R.
+    /// The same, robustly: half as many inner loops and 15 outer ones, as in R, `stlrs` (one for two) and statsmodels (two for five).
     #[must_use]
     pub fn robust(self) -> Self {
-        Self { inner_loops: 1, outer_loops: 15, ..self }
+        Self { inner_loops: (self.inner_loops / 2).max(1), outer_loops: 15, ..self }
     }
 
     /// The same, with every value fitted.
