@@ -8,8 +8,9 @@ use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row,
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
-use postgres::Transaction;
+use postgres::error::SqlState;
 use postgres::types::ToSql;
+use postgres::{Statement as Prepared, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -110,17 +111,43 @@ impl Commit<'_> {
         Ok(())
     }
 
+    /// Copies rows that are not there yet straight into `table`. Where one is there, since a commit is tried again of which nobody knows whether it came
+    /// through, the others are added as by [`Commit::upsert`]: by way of a staging table every row is written twice.
+    fn append(&mut self, table: &str, columns: &str, rows: Rows) -> Result<(), Fault> {
+        let copy = self.statements.get(&mut self.transaction, &format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"))?;
+        let bytes = rows.finish();
+        let mut savepoint = self.transaction.transaction()?;
+        match copy_in(&mut savepoint, &copy, &bytes) {
+            Ok(()) => Ok(savepoint.commit()?),
+            Err(Fault::Client(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                savepoint.rollback()?;
+                self.stage(table, columns, &bytes, "DO NOTHING")
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
     fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
+        self.stage(table, columns, &rows.finish(), on_conflict)
+    }
+
+    fn stage(&mut self, table: &str, columns: &str, rows: &[u8], on_conflict: &str) -> Result<(), Fault> {
         let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
-        let mut writer = self.transaction.copy_in(&copy)?;
-        writer.write_all(&rows.finish())?;
-        writer.finish()?;
+        copy_in(&mut self.transaction, &copy, rows)?;
         let insert = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM staged_{table} ON CONFLICT {on_conflict}");
         let insert = self.statements.get(&mut self.transaction, &insert)?;
         self.transaction.execute(&insert, &[])?;
         Ok(())
     }
+}
+
+/// Hands encoded rows to a COPY.
+fn copy_in(transaction: &mut Transaction<'_>, copy: &Prepared, rows: &[u8]) -> Result<(), Fault> {
+    let mut writer = transaction.copy_in(copy)?;
+    writer.write_all(rows)?;
+    writer.finish()?;
+    Ok(())
 }
 
 fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
@@ -276,7 +303,7 @@ fn write_raw(commit: &mut Commit<'_>, wide: &Wide, batch: &Batch) -> Result<(), 
         rows.text(&event.partition);
         rows.integer(event.offset);
     }
-    commit.upsert(wide.table, &columns.join(", "), rows, "DO NOTHING")
+    commit.append(wide.table, &columns.join(", "), rows)
 }
 
 fn write_dead_letters(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
