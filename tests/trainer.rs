@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidewatch::history::statement::{Columns, Shape, Statement};
 use tidewatch::history::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow};
 use tidewatch::instant;
-use tidewatch::models::{self, Models};
+use tidewatch::models::{self, Models, ModelsError, Trained};
 use tidewatch::series::SeriesName;
 use tidewatch::train::{Progress, Request, TrainError, command, fit, train};
 use training_series::{BUCKET, Curve, DAY, MONDAY, SIGMA, rows, stl};
@@ -91,6 +91,54 @@ fn history(n: u64, constant: &[u64]) -> Rows {
 
 fn store(folder: &tempfile::TempDir) -> Box<dyn Models> {
     models::open(&format!("embedded:{}", folder.path().join("models.db").display())).unwrap()
+}
+
+/// A store that keeps how many models were put at a time, and takes no more than so many parts of a push.
+struct Parts {
+    store: Box<dyn Models>,
+    put: Vec<usize>,
+    parts_max: usize,
+}
+
+impl Models for Parts {
+    fn generation(&mut self) -> Result<u64, ModelsError> {
+        self.store.generation()
+    }
+    fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError> {
+        self.store.load()
+    }
+    fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
+        if self.put.len() == self.parts_max {
+            let (place, problem) = ("here".into(), "away".into());
+            return Err(ModelsError::Operation { place, operation: "writing", problem, transient: true });
+        }
+        self.put.push(models.len());
+        self.store.put(models)
+    }
+    fn complete(&mut self) -> Result<u64, ModelsError> {
+        self.store.complete()
+    }
+    fn get(&mut self, series: &SeriesName) -> Result<Option<Trained>, ModelsError> {
+        self.store.get(series)
+    }
+}
+
+/// All models used to be kept until the last one was fitted: memory grew with the number of series.
+#[test]
+fn models_are_put_group_by_group_and_count_as_one_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Parts { store: store(&folder), put: Vec::new(), parts_max: usize::MAX };
+    let report = train(&mut history(300, &[]), &mut parts, &stl(MONDAY + 2 * DAY), &mut |_| ()).unwrap();
+    assert_eq!((parts.put.as_slice(), report.generation), ([250, 50].as_slice(), Some(1)));
+}
+
+#[test]
+fn a_training_that_dies_half_way_completes_no_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Parts { store: store(&folder), put: Vec::new(), parts_max: 1 };
+    let error = train(&mut history(300, &[]), &mut parts, &stl(MONDAY + 2 * DAY), &mut |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Models(_)), "{error}");
+    assert_eq!(parts.generation().unwrap(), 0, "a detector would take half a push for news");
 }
 
 #[test]

@@ -76,9 +76,9 @@ impl Models for Embedded {
         Ok(store::read_all(&documents))
     }
 
-    fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
+    fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
         let failed = self.failed("writing model_documents");
-        // All in one transaction, so that a reader sees all of a push or nothing of it.
+        // All that is put at once in one transaction, and not all of a push: a run that commits to the same file waits for it.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         for chunk in models.chunks(CHUNK_MODELS) {
             for trained in chunk {
@@ -86,6 +86,12 @@ impl Models for Embedded {
                 push(&transaction, trained, document).map_err(&failed)?;
             }
         }
+        transaction.commit().map_err(&failed)
+    }
+
+    fn complete(&mut self) -> Result<u64, ModelsError> {
+        let failed = self.failed("writing models:generation");
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let generation = next_generation(&transaction).map_err(&failed)?;
         transaction.commit().map_err(&failed)?;
         Ok(generation)

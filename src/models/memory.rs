@@ -27,7 +27,7 @@ impl Models for Memory {
         Ok((self.models.values().cloned().collect(), Vec::new()))
     }
 
-    fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
+    fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
         let is_model = |one: &Trained| one.model.as_warming().is_none();
         for new in models {
             match self.models.entry(new.series.clone()) {
@@ -41,6 +41,10 @@ impl Models for Memory {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<u64, ModelsError> {
         self.generation += 1;
         Ok(self.generation)
     }

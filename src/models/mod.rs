@@ -73,9 +73,18 @@ pub trait Models: Send {
     /// named in the second list, with the reason.
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError>;
 
-    /// Stores models and only then counts the generation up; returns the new generation. A series that is not among them keeps its model, and so does one
-    /// that has a model and is said to be warming.
-    fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError>;
+    /// Stores a part of a push, of which no more than this need be in memory at once. A detector that runs takes no notice of it before
+    /// [`Models::complete`]. A series that is not among them keeps its model, and so does one that has a model and is said to be warming.
+    fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError>;
+
+    /// Counts the generation up: what was put is a complete push. Returns the new generation.
+    fn complete(&mut self) -> Result<u64, ModelsError>;
+
+    /// Stores models and only then counts the generation up; returns the new generation.
+    fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
+        self.put(models)?;
+        self.complete()
+    }
 
     /// The newest model of one series.
     fn get(&mut self, series: &SeriesName) -> Result<Option<Trained>, ModelsError>;

@@ -135,12 +135,16 @@ impl Models for Redis {
         Ok(store::read_all(&documents))
     }
 
-    fn push(&mut self, models: &[Trained]) -> Result<u64, ModelsError> {
+    fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
         let place = self.place.clone();
         for chunk in models.chunks(CHUNK_MODELS) {
             let documents: Vec<String> = chunk.iter().map(|trained| store::document(&place, trained)).collect::<Result<_, _>>()?;
             self.run("SET of models", |redis| push(redis, chunk, documents))?;
         }
+        Ok(())
+    }
+
+    fn complete(&mut self) -> Result<u64, ModelsError> {
         // Only a push that got this far counts: a detector never mistakes half a push for news.
         self.run("INCR models:generation", |redis| cmd("INCR").arg(GENERATION).query(redis))
     }

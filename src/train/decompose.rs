@@ -4,6 +4,8 @@ use super::grid::Grid;
 use super::robust::{quantile, scale};
 use super::seasons::{Seasons, interpolate};
 use crate::stl::{Parameters, Plan};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// Rounds of fit, mask and fill. The first mask is found with an imputation that knows no trend within the day; two more settle it.
 pub(super) const ROUNDS: usize = 3;
@@ -25,10 +27,23 @@ pub(super) struct Decomposition {
     pub(super) kept: Vec<bool>,
 }
 
+/// A plan, by the period and the number of values that it is for.
+type Planned = ((usize, usize), Rc<Plan>);
+
+thread_local! {
+    /// The plan of the series before: those of a fleet are mostly of one length, and to make a plan costs as much as to apply it.
+    static LATEST: RefCell<Option<Planned>> = const { RefCell::new(None) };
+}
+
 /// STL of so many values, "periodic": a seasonal window so wide that the seasonal is the plain mean of each phase. Two inner loops, none outer: outliers are
 /// masked instead of down-weighted, which costs a tenth. `None` of fewer than two periods.
-fn plan(period: usize, n: usize) -> Option<Plan> {
-    Plan::new(Parameters::periodic(period, n), n).ok()
+fn plan(period: usize, n: usize) -> Option<Rc<Plan>> {
+    LATEST.with_borrow_mut(|latest| {
+        if latest.as_ref().is_none_or(|(known, _)| *known != (period, n)) {
+            *latest = Some(((period, n), Rc::new(Plan::new(Parameters::periodic(period, n), n).ok()?)));
+        }
+        latest.as_ref().map(|(_, plan)| Rc::clone(plan))
+    })
 }
 
 /// Seasonal and trend of an unbroken series; `None` when a value is not finite.

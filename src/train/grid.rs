@@ -121,30 +121,32 @@ fn times(starts: impl Iterator<Item = Time>) -> PolarsResult<Column> {
     Column::new("start".into(), starts).cast(&DataType::Datetime(TimeUnit::Milliseconds, None))
 }
 
-/// The rows of one series joined to the unbroken sequence of its buckets.
+/// The rows of one series in the unbroken sequence of its buckets. Each is put where its time says: to join the table to one of all buckets instead took a
+/// third of a training.
 fn grid(part: &DataFrame, request: &Request, input_hash: u64) -> PolarsResult<Grid> {
     let width = request.bucket_width;
     let series = part.column("series")?.u64()?.get(0).unwrap_or(0);
-    let starts = part.column("start")?.datetime()?;
-    let first = starts.phys.first().unwrap_or(0);
-    let last = starts.phys.last().unwrap_or(first);
-    let slots = (0..=(last - first) / width).map(|i| first + i * width);
-    let unbroken = DataFrame::new_infer_height(vec![times(slots)?])?;
-    let mut args = JoinArgs::new(JoinType::Left);
-    args.maintain_order = MaintainOrderJoin::Left;
-    let joined = unbroken.join(part, ["start"], ["start"], args, None)?;
-    let means: Vec<Option<f64>> = joined.column("mean")?.f64()?.iter().collect();
-    let anomalous = joined.column("anomalous")?.bool()?.iter().map(|flag| flag == Some(true)).collect();
-    let finite = |mean: &Option<f64>| mean.filter(|mean| mean.is_finite()).unwrap_or(f64::NAN);
+    let starts: Vec<Time> = part.column("start")?.datetime()?.phys.iter().flatten().collect();
+    let (first, last) = (starts.first().copied().unwrap_or(0), starts.last().copied().unwrap_or(0));
+    let slots = usize::try_from((last - first) / width).unwrap_or(0) + 1;
+    let (mut values, mut anomalous, mut not_finite) = (vec![f64::NAN; slots], vec![false; slots], false);
+    let means = part.column("mean")?.f64()?.iter();
+    for ((start, mean), flag) in starts.iter().zip(means).zip(part.column("anomalous")?.bool()?.iter()) {
+        let slot = usize::try_from((start - first) / width).unwrap_or(0);
+        let mean = mean.unwrap_or(f64::NAN);
+        not_finite |= !mean.is_finite();
+        values[slot] = if mean.is_finite() { mean } else { f64::NAN };
+        anomalous[slot] = flag == Some(true);
+    }
     Ok(Grid {
         series: SeriesId(series),
         start: first,
         width,
         period: request.period,
         calendar: Arc::default(),
-        values: means.iter().map(finite).collect(),
+        values,
         anomalous,
-        not_finite: means.iter().flatten().any(|mean| !mean.is_finite()),
+        not_finite,
         metrics: 1,
         broken_at: None,
         input_hash,

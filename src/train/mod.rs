@@ -47,7 +47,7 @@ const GROUP_SERIES: usize = 250;
 /// A series that drifts is trained early, but not again within an hour of event time: scales need buckets.
 const EARLY: Time = 3_600_000;
 
-/// Why training failed as a whole. Nothing was pushed.
+/// Why training failed as a whole. No push was completed: a detector that runs goes on with the models it has.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The request makes no sense.
@@ -80,9 +80,9 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// Fits a model of every series in history and pushes them all at once, so that the generation counts up once. A series
-/// that is skipped keeps the model it has; one that has none yet, and too few buckets for one, is said to be warming. The result depends on neither the
-/// number of threads nor the order of rows and series.
+/// Fits a model of every series in history and pushes them all in one push, so that the generation counts up once; group by group, so that no more
+/// than a group is in memory, however many series there are. A series that is skipped keeps the model it has; one that has none yet, and too few buckets
+/// for one, is said to be warming. The result depends on neither the number of threads nor the order of rows and series.
 ///
 /// Of a series whose model's promise was broken within the window, what came since counts for more: see The verdict in the README.
 pub fn train(
@@ -118,18 +118,15 @@ pub fn train(
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
     // What is summed over series is summed in the order of their names, whatever that of history.
     members.sort_by(|one, other| one.name.cmp(&other.name));
-    let mut push = Push::default();
+    let mut push = Push { models, is_begun: false, young: Vec::new(), peers: Peers::default() };
     for group in members.chunks(GROUP_SERIES) {
         progress(Progress { done: report.seen(), total: members.len() });
-        for (member, outcome) in group.iter().zip(fit_group(history, group, request, None)?) {
-            push.add(member, outcome, &mut report);
-        }
+        let outcomes = fit_group(history, group, request, None)?;
+        push.add(group, outcomes, &mut report)?;
     }
     push.borrow(history, request)?;
     progress(Progress { done: members.len(), total: members.len() });
-    if !push.trained.is_empty() {
-        report.generation = Some(models.push(&push.trained)?);
-    }
+    report.generation = push.complete()?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -171,49 +168,63 @@ enum Outcome {
     Skipped(Skipped),
 }
 
-/// What is to be pushed, as it comes together.
-#[derive(Default)]
-struct Push {
-    trained: Vec<Trained>,
-    /// The young series, each with the place of its model among those.
-    young: Vec<(usize, Member)>,
+/// A push that goes on, and what is to be remembered of it until all series have been looked at.
+struct Push<'a> {
+    models: &'a mut dyn Models,
+    is_begun: bool,
+    young: Vec<Member>,
     peers: Peers,
 }
 
-impl Push {
-    fn add(&mut self, member: &Member, outcome: Outcome, report: &mut Report) {
-        match outcome {
-            Outcome::Fitted { trained, is_young } => {
-                if is_young {
-                    let member = Member { metric_type: trained.model.metric_type, ..member.clone() };
-                    self.young.push((self.trained.len(), member));
-                } else {
-                    self.peers.add(&member.name, &trained.model);
+impl Push<'_> {
+    /// Takes the outcomes of a group, one per member.
+    fn add(&mut self, group: &[Member], outcomes: Vec<Outcome>, report: &mut Report) -> Result<(), TrainError> {
+        let mut put = Vec::with_capacity(group.len());
+        for (member, outcome) in group.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Fitted { trained, is_young } => {
+                    if is_young {
+                        self.young.push(Member { metric_type: trained.model.metric_type, ..member.clone() });
+                    } else {
+                        self.peers.add(&member.name, &trained.model);
+                    }
+                    put.push(trained);
+                    report.trained += 1;
                 }
-                self.trained.push(trained);
-                report.trained += 1;
+                Outcome::Warming { trained, skipped } => {
+                    put.push(trained);
+                    report.skip(&member.name, &skipped);
+                }
+                Outcome::Skipped(skipped) => report.skip(&member.name, &skipped),
             }
-            Outcome::Warming { trained, skipped } => {
-                self.trained.push(trained);
-                report.skip(&member.name, &skipped);
-            }
-            Outcome::Skipped(skipped) => report.skip(&member.name, &skipped),
         }
+        self.put(&put)
     }
 
-    /// Fits the young series anew, now that all of their peers are known. Their rows are read again: kept, they would grow with the number of series.
+    /// Fits the young series anew, now that all of their peers are known, and puts these models in the place of those without peers. Their rows are read
+    /// again: kept, they would grow with the number of series.
     fn borrow(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
-        let Self { trained, young, peers } = self;
-        young.retain(|(_, member)| peers.shape(&member.name, member.metric_type).is_some());
+        let mut young = std::mem::take(&mut self.young);
+        young.retain(|member| self.peers.shape(&member.name, member.metric_type).is_some());
         for group in young.chunks(GROUP_SERIES) {
-            let members: Vec<Member> = group.iter().map(|(_, member)| member.clone()).collect();
-            for ((place, _), outcome) in group.iter().zip(fit_group(history, &members, request, Some(peers))?) {
-                if let Outcome::Fitted { trained: fitted, .. } = outcome {
-                    trained[*place] = fitted;
-                }
-            }
+            let outcomes = fit_group(history, group, request, Some(&self.peers))?.into_iter();
+            let fitted = |outcome| if let Outcome::Fitted { trained, .. } = outcome { Some(trained) } else { None };
+            self.put(&outcomes.filter_map(fitted).collect::<Vec<Trained>>())?;
         }
         Ok(())
+    }
+
+    fn put(&mut self, trained: &[Trained]) -> Result<(), TrainError> {
+        if !trained.is_empty() {
+            self.is_begun = true;
+            self.models.put(trained)?;
+        }
+        Ok(())
+    }
+
+    /// The new generation; `None` where there was nothing to push.
+    fn complete(self) -> Result<Option<u64>, TrainError> {
+        Ok(if self.is_begun { Some(self.models.complete()?) } else { None })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole way with real services: Kafka, PostgreSQL and Redis, on real series and on simulated ones.
 
 mod alerts;
+mod benches;
 mod compose;
 #[path = "../dashboards/mod.rs"]
 mod dashboards;

@@ -1,6 +1,6 @@
 //! What PostgreSQL gives back.
 
-use super::copy::Instant;
+use super::copy::{Fields, Instant};
 use super::{Fault, Session, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
@@ -80,20 +80,24 @@ pub(super) fn series(session: &mut Session) -> Result<Vec<Series>, Fault> {
     query(session, sql, &[])?.iter().map(series_at).collect()
 }
 
+/// By COPY, which takes no parameters: these are numbers.
 pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
-    let sql = "SELECT series_id, bucket_start, mean, state FROM buckets
-        WHERE series_id = ANY($1) AND bucket_start >= $2 AND bucket_start < $3 AND count > 0";
-    let select = session.statements.get(&mut session.client, sql)?;
-    let keys: Vec<i64> = series.iter().copied().map(row::key).collect();
-    let parameters: [&(dyn ToSql + Sync); 3] = [&keys, &Instant(from), &Instant(until)];
-    let mut rows = session.client.query_raw(&select, parameters)?;
-    let mut training_rows = Vec::new();
-    while let Some(columns) = rows.next()? {
+    let keys: Vec<String> = series.iter().map(|series| row::key(*series).to_string()).collect();
+    let copy = format!(
+        "COPY (SELECT series_id, bucket_start, mean, state FROM buckets
+               WHERE series_id = ANY('{{{}}}'::bigint[]) AND bucket_start >= {} AND bucket_start < {} AND count > 0) TO STDOUT (FORMAT binary)",
+        keys.join(","),
+        Instant(from).literal(),
+        Instant(until).literal()
+    );
+    let mut fields = Fields::open(session.client.copy_out(&copy)?)?;
+    let (mut training_rows, mut state) = (Vec::new(), Vec::new());
+    while fields.row()? {
         training_rows.push(TrainingRow {
-            series: row::series_of(columns.try_get(0)?),
-            start: columns.try_get::<_, Instant>(1)?.0,
-            mean: columns.try_get(2)?,
-            anomalous: State::parse(columns.try_get(3)?).is_some_and(State::is_deviant),
+            series: row::series_of(fields.integer()?),
+            start: fields.time()?,
+            mean: fields.number()?,
+            anomalous: State::parse(fields.text(&mut state)?).is_some_and(State::is_deviant),
         });
     }
     // The server would order by the signed key.

@@ -1,9 +1,8 @@
 //! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
 
 use super::copy::{Instant, Rows};
-use super::{Fault, Session, Statements, ledger, read};
+use super::{Fault, Session, Statements, ledger, raw, read};
 use crate::history::statement::Statement;
-use crate::history::wide::{WIDES, Wide, label, metric};
 use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
@@ -29,8 +28,8 @@ const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// A transaction and the statements of its connection.
 pub(super) struct Commit<'a> {
-    transaction: Transaction<'a>,
-    statements: &'a mut Statements,
+    pub(super) transaction: Transaction<'a>,
+    pub(super) statements: &'a mut Statements,
 }
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
@@ -62,9 +61,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     execute(&mut commit, &statements)?;
     write_tracks(&mut commit, batch)?;
     write_calibration(&mut commit, batch)?;
-    for wide in &WIDES {
-        write_raw(&mut commit, wide, batch)?;
-    }
+    raw::write(&mut commit, &batch.raw)?;
     write_dead_letters(&mut commit, batch)?;
     ledger::write(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
@@ -116,6 +113,11 @@ impl Commit<'_> {
         let mut writer = self.transaction.copy_in(&copy)?;
         writer.write_all(&rows.finish())?;
         writer.finish()?;
+        self.move_over(table, columns, on_conflict)
+    }
+
+    /// Moves what is staged for `table` there.
+    pub(super) fn move_over(&mut self, table: &str, columns: &str, on_conflict: &str) -> Result<(), Fault> {
         let insert = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM staged_{table} ON CONFLICT {on_conflict}");
         let insert = self.statements.get(&mut self.transaction, &insert)?;
         self.transaction.execute(&insert, &[])?;
@@ -258,25 +260,6 @@ fn names(commit: &mut Commit<'_>, keys: &[i64]) -> Result<HashMap<i64, SeriesNam
         Ok((columns.try_get(0)?, SeriesName { entity_type, entity_id, metric }))
     };
     rows.iter().map(named).collect()
-}
-
-fn write_raw(commit: &mut Commit<'_>, wide: &Wide, batch: &Batch) -> Result<(), Fault> {
-    if wide.events(&batch.raw).next().is_none() {
-        return Ok(());
-    }
-    let columns = wide.columns();
-    let mut rows = Rows::new(i16::try_from(columns.len()).unwrap_or(i16::MAX));
-    for event in wide.events(&batch.raw) {
-        rows.row();
-        rows.time(event.time);
-        rows.text(&event.entity_id);
-        wide.labels.iter().for_each(|column| rows.text_or_null(label(&event.labels, column)));
-        wide.metrics.iter().for_each(|column| rows.number(metric(event, column)));
-        rows.json(&row::labels_to_json(&event.labels));
-        rows.text(&event.partition);
-        rows.integer(event.offset);
-    }
-    commit.upsert(wide.table, &columns.join(", "), rows, "DO NOTHING")
 }
 
 fn write_dead_letters(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
