@@ -28,6 +28,7 @@ pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A series as history knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,23 +50,30 @@ pub struct Change {
     pub new: Option<Verdict>,
 }
 
-/// One event as it came, for the wide raw tables.
+/// What raw events are of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RawEvent {
+pub struct RawEntity {
     /// `server` or `application`: the entity type of the two built-in kinds. Others are not stored raw.
     pub entity_type: String,
     /// The thing measured.
     pub entity_id: String,
+    /// Rack, zone and other labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One event as it came, for the wide raw tables. What many of them have in common they share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawEvent {
+    /// The thing measured.
+    pub entity: Arc<RawEntity>,
     /// Event time.
     pub time: Time,
     /// The partition's name and the record's offset: with the time, the natural key of the row.
     pub partition: String,
     /// See `partition`.
     pub offset: i64,
-    /// Rack, zone and other labels.
-    pub labels: BTreeMap<String, String>,
     /// The metrics by name. Those without a column of their own are left out of the raw table.
-    pub metrics: Vec<(String, f64)>,
+    pub metrics: Vec<(Arc<str>, f64)>,
 }
 
 /// A record that was refused, kept.

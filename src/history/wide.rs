@@ -55,7 +55,7 @@ impl Wide {
     /// The events of a batch that this table holds.
     pub fn events<'a>(&self, raw: &'a [RawEvent]) -> impl Iterator<Item = &'a RawEvent> {
         let entity_type = self.entity_type;
-        raw.iter().filter(move |event| event.entity_type == entity_type)
+        raw.iter().filter(move |event| event.entity.entity_type == entity_type)
     }
 }
 
@@ -66,5 +66,5 @@ pub(super) fn label<'a>(labels: &'a BTreeMap<String, String>, column: &str) -> O
 
 /// A metric by its column.
 pub(super) fn metric(event: &RawEvent, column: &str) -> Option<f64> {
-    event.metrics.iter().find(|(name, _)| name == column).map(|(_, value)| *value)
+    event.metrics.iter().find(|(name, _)| &**name == column).map(|(_, value)| *value)
 }

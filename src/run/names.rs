@@ -2,13 +2,14 @@
 
 use super::census::{Arrival, step};
 use super::output::EntityName;
-use crate::history::{RawEvent, Series};
+use crate::history::{RawEntity, RawEvent, Series};
 use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
 use dataflows::{EntityId, MetricId, Placement, Time, Timing};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// The identity of the entity of an event.
 pub fn entity_of(decoded: &Decoded<'_>, kinds: &Kinds) -> EntityId {
@@ -122,6 +123,21 @@ struct Heard {
     name: EntityName,
     /// The metrics whose series are stored as they are now.
     stored: HashSet<MetricId>,
+    /// The name as its raw events share it; `None` for kinds without a raw table.
+    raw: Option<Arc<RawEntity>>,
+}
+
+impl Heard {
+    fn new(name: EntityName) -> Self {
+        let raw = raw_entity(&name);
+        Self { name, stored: HashSet::new(), raw }
+    }
+}
+
+fn raw_entity(name: &EntityName) -> Option<Arc<RawEntity>> {
+    let EntityName { entity_type, entity_id, labels, .. } = name;
+    let entity = || RawEntity { entity_type: entity_type.clone(), entity_id: entity_id.clone(), labels: labels.iter().cloned().collect() };
+    matches!(entity_type.as_str(), "server" | "application").then(|| Arc::new(entity()))
 }
 
 /// The names that the committing worker has heard.
@@ -129,7 +145,7 @@ struct Heard {
 pub struct Directory {
     entities: HashMap<EntityId, Heard>,
     /// A name, and the event time when it was heard last.
-    metrics: HashMap<MetricId, (String, Time)>,
+    metrics: HashMap<MetricId, (Arc<str>, Time)>,
     swept: Time,
 }
 
@@ -145,8 +161,8 @@ impl Directory {
         let name = &series.name;
         let (id, metric) = (name.entity(), MetricId::of(&name.metric));
         self.hear_metric(metric, name.metric.clone(), last);
-        let known = self.entities.entry(id).or_insert_with(|| Heard {
-            name: EntityName {
+        let known = self.entities.entry(id).or_insert_with(|| {
+            Heard::new(EntityName {
                 id,
                 entity_type: name.entity_type.clone(),
                 entity_id: name.entity_id.clone(),
@@ -157,8 +173,7 @@ impl Directory {
                 partition: series.partition.clone(),
                 heard: last,
                 is_repeated: true,
-            },
-            stored: HashSet::new(),
+            })
         });
         known.name.heard = known.name.heard.max(last);
         known.stored.insert(metric);
@@ -173,17 +188,18 @@ impl Directory {
                 known.name = name;
                 if !is_same {
                     known.stored.clear();
+                    known.raw = raw_entity(&known.name);
                 }
             }
             None => {
-                self.entities.insert(name.id, Heard { name, stored: HashSet::new() });
+                self.entities.insert(name.id, Heard::new(name));
             }
         }
     }
 
     /// Takes note of a metric.
     pub fn hear_metric(&mut self, id: MetricId, name: String, heard: Time) {
-        let known = self.metrics.entry(id).or_insert((name, heard));
+        let known = self.metrics.entry(id).or_insert_with(|| (name.into(), heard));
         known.1 = known.1.max(heard);
     }
 
@@ -212,7 +228,7 @@ impl Directory {
 
     /// The name of a metric; empty if it was not heard.
     pub fn metric(&self, metric: MetricId) -> String {
-        self.metrics.get(&metric).map_or_else(String::new, |known| known.0.clone())
+        self.metrics.get(&metric).map_or_else(String::new, |known| known.0.to_string())
     }
 
     /// The series, if it was not stored yet.
@@ -225,20 +241,10 @@ impl Directory {
 
     /// A raw event with its names; `None` for kinds without a raw table.
     pub fn raw(&self, raw: &RawSamples, partitions: &HashMap<u32, String>) -> Option<RawEvent> {
-        let entity = &self.entities.get(&raw.entity)?.name;
-        if !matches!(entity.entity_type.as_str(), "server" | "application") {
-            return None;
-        }
-        let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((self.metrics.get(metric)?.0.clone(), *value))).collect();
-        Some(RawEvent {
-            entity_type: entity.entity_type.clone(),
-            entity_id: entity.entity_id.clone(),
-            time: raw.time,
-            partition: partitions.get(&raw.partition).cloned().unwrap_or_else(|| raw.partition.to_string()),
-            offset: raw.offset,
-            labels: entity.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-            metrics,
-        })
+        let entity = Arc::clone(self.entities.get(&raw.entity)?.raw.as_ref()?);
+        let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((Arc::clone(&self.metrics.get(metric)?.0), *value))).collect();
+        let partition = partitions.get(&raw.partition).cloned().unwrap_or_else(|| raw.partition.to_string());
+        Some(RawEvent { entity, time: raw.time, partition, offset: raw.offset, metrics })
     }
 
     /// How many names are held.

@@ -15,8 +15,9 @@ mod trust;
 use dataflows::verdict::Unscored;
 use dataflows::{Aggregate, Bucket, MetricId, Number, Score, SeriesId, State, Time, Verdict};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use stores::{Store, on_each_store, postgres_store};
-use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEvent, Series, open};
+use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEntity, RawEvent, Series, open};
 use tidewatch::series::SeriesName;
 
 const WIDTH: Time = 300_000;
@@ -70,13 +71,11 @@ fn appear(verdict: Verdict) -> Change {
 /// A batch with something for every table.
 fn full_batch() -> Batch {
     let event = |entity_type: &str, entity_id: &str, metrics: &[(&str, f64)]| RawEvent {
-        entity_type: entity_type.to_string(),
-        entity_id: entity_id.to_string(),
+        entity: Arc::new(RawEntity { entity_type: entity_type.into(), entity_id: entity_id.into(), labels: series("srv-001").labels }),
         time: START + 5,
         partition: "metrics/0".to_string(),
         offset: 17,
-        labels: series("srv-001").labels,
-        metrics: metrics.iter().map(|(name, value)| ((*name).to_string(), *value)).collect(),
+        metrics: metrics.iter().map(|(name, value)| (Arc::from(*name), *value)).collect(),
     };
     Batch {
         raw: vec![
@@ -149,6 +148,21 @@ fn a_position_tells_where_reading_goes_on_and_who_was_heard_last() {
         store.history.commit(&later).unwrap();
         let position = store.history.position(&source, START).unwrap();
         assert_eq!((&position.progress[1], position.horizon), (&beginning, Some(START + WIDTH)));
+    });
+}
+
+/// Far more than are sent to a server at once, of which it refuses the first.
+#[test]
+fn of_raw_events_that_are_there_in_part_the_others_are_added() {
+    on_each_store(|store| {
+        let event = full_batch().raw.remove(0);
+        let batch = |offsets: std::ops::Range<i64>| {
+            let raw = offsets.map(|offset| RawEvent { offset, ..event.clone() }).collect();
+            Batch { raw, ..batch(vec![appear(scored("srv-001", START, 95.3))]) }
+        };
+        store.history.commit(&batch(0..2000)).unwrap();
+        store.history.commit(&batch(1000..3000)).unwrap();
+        assert_eq!(store.dump().iter().filter(|row| row.starts_with("server_metrics")).count(), 3000);
     });
 }
 
@@ -251,8 +265,9 @@ fn a_hostile_name_stops_no_commit() {
         let mut hostile = full_batch();
         hostile.series.push(series("a\0b'; DROP TABLE series; --"));
         hostile.dead_letters[0].detail = "key '\0' is no metric".into();
-        hostile.raw[0].entity_id = "nul\0".into();
-        hostile.raw[0].labels.insert("zone\0".into(), "\0".into());
+        let entity = Arc::make_mut(&mut hostile.raw[0].entity);
+        entity.entity_id = "nul\0".into();
+        entity.labels.insert("zone\0".into(), "\0".into());
         store.history.commit(&hostile).unwrap();
         assert_eq!(store.history.series().unwrap().len(), 3);
     });

@@ -163,14 +163,14 @@ fn write_raw(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> 
             let mut place = 1..;
             let mut bind = |value: &dyn rusqlite::ToSql| insert.raw_bind_parameter(place.next().unwrap_or(0), value);
             bind(&event.time)?;
-            bind(&row::text(&event.entity_id))?;
+            bind(&row::text(&event.entity.entity_id))?;
             for column in wide.labels {
-                bind(&label(&event.labels, column).map(row::text))?;
+                bind(&label(&event.entity.labels, column).map(row::text))?;
             }
             for column in wide.metrics {
                 bind(&metric(event, column))?;
             }
-            bind(&row::labels_to_json(&event.labels))?;
+            bind(&row::labels_to_json(&event.entity.labels))?;
             bind(&event.partition)?;
             bind(&event.offset)?;
             insert.raw_execute()?;

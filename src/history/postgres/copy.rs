@@ -151,7 +151,17 @@ impl Rows {
         self.bytes.extend(bytes);
     }
 
-    /// The end, and everything before it.
+    /// What has been encoded and not been cleared.
+    pub fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what has been sent.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// The end, and everything before it that has not been cleared.
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes.extend((-1i16).to_be_bytes());
         self.bytes

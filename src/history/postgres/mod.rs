@@ -3,6 +3,7 @@
 mod address;
 mod copy;
 mod ledger;
+mod raw;
 mod read;
 mod write;
 

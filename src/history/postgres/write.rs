@@ -1,16 +1,14 @@
 //! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
 
 use super::copy::{Instant, Rows};
-use super::{Fault, Session, Statements, ledger, read};
+use super::{Fault, Session, Statements, ledger, raw, read};
 use crate::history::statement::Statement;
-use crate::history::wide::{WIDES, Wide, label, metric};
 use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
-use postgres::error::SqlState;
+use postgres::Transaction;
 use postgres::types::ToSql;
-use postgres::{Statement as Prepared, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -30,8 +28,8 @@ const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
 
 /// A transaction and the statements of its connection.
 pub(super) struct Commit<'a> {
-    transaction: Transaction<'a>,
-    statements: &'a mut Statements,
+    pub(super) transaction: Transaction<'a>,
+    pub(super) statements: &'a mut Statements,
 }
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
@@ -63,9 +61,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     execute(&mut commit, &statements)?;
     write_tracks(&mut commit, batch)?;
     write_calibration(&mut commit, batch)?;
-    for wide in &WIDES {
-        write_raw(&mut commit, wide, batch)?;
-    }
+    raw::write(&mut commit, &batch.raw)?;
     write_dead_letters(&mut commit, batch)?;
     ledger::write(&mut commit, batch)?;
     write_progress(&mut commit, batch)?;
@@ -111,43 +107,22 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Copies rows that are not there yet straight into `table`. Where one is there, since a commit is tried again of which nobody knows whether it came
-    /// through, the others are added as by [`Commit::upsert`]: by way of a staging table every row is written twice.
-    fn append(&mut self, table: &str, columns: &str, rows: Rows) -> Result<(), Fault> {
-        let copy = self.statements.get(&mut self.transaction, &format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"))?;
-        let bytes = rows.finish();
-        let mut savepoint = self.transaction.transaction()?;
-        match copy_in(&mut savepoint, &copy, &bytes) {
-            Ok(()) => Ok(savepoint.commit()?),
-            Err(Fault::Client(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                savepoint.rollback()?;
-                self.stage(table, columns, &bytes, "DO NOTHING")
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
     /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
     fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
-        self.stage(table, columns, &rows.finish(), on_conflict)
+        let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
+        let mut writer = self.transaction.copy_in(&copy)?;
+        writer.write_all(&rows.finish())?;
+        writer.finish()?;
+        self.move_over(table, columns, on_conflict)
     }
 
-    fn stage(&mut self, table: &str, columns: &str, rows: &[u8], on_conflict: &str) -> Result<(), Fault> {
-        let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
-        copy_in(&mut self.transaction, &copy, rows)?;
+    /// Moves what is staged for `table` there.
+    pub(super) fn move_over(&mut self, table: &str, columns: &str, on_conflict: &str) -> Result<(), Fault> {
         let insert = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM staged_{table} ON CONFLICT {on_conflict}");
         let insert = self.statements.get(&mut self.transaction, &insert)?;
         self.transaction.execute(&insert, &[])?;
         Ok(())
     }
-}
-
-/// Hands encoded rows to a COPY.
-fn copy_in(transaction: &mut Transaction<'_>, copy: &Prepared, rows: &[u8]) -> Result<(), Fault> {
-    let mut writer = transaction.copy_in(copy)?;
-    writer.write_all(rows)?;
-    writer.finish()?;
-    Ok(())
 }
 
 fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
@@ -285,25 +260,6 @@ fn names(commit: &mut Commit<'_>, keys: &[i64]) -> Result<HashMap<i64, SeriesNam
         Ok((columns.try_get(0)?, SeriesName { entity_type, entity_id, metric }))
     };
     rows.iter().map(named).collect()
-}
-
-fn write_raw(commit: &mut Commit<'_>, wide: &Wide, batch: &Batch) -> Result<(), Fault> {
-    if wide.events(&batch.raw).next().is_none() {
-        return Ok(());
-    }
-    let columns = wide.columns();
-    let mut rows = Rows::new(i16::try_from(columns.len()).unwrap_or(i16::MAX));
-    for event in wide.events(&batch.raw) {
-        rows.row();
-        rows.time(event.time);
-        rows.text(&event.entity_id);
-        wide.labels.iter().for_each(|column| rows.text_or_null(label(&event.labels, column)));
-        wide.metrics.iter().for_each(|column| rows.number(metric(event, column)));
-        rows.json(&row::labels_to_json(&event.labels));
-        rows.text(&event.partition);
-        rows.integer(event.offset);
-    }
-    commit.append(wide.table, &columns.join(", "), rows)
 }
 
 fn write_dead_letters(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
