@@ -1,6 +1,7 @@
 """What the benches that need services share: the binary that is measured, and what a process and a server take of time and memory."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ class Spent:
 
 def at_home(marker, python, services):
     """Goes on in the Python that has what the script needs, beside services of its own where the environment names none."""
+    # So that what is temporary is removed, some gigabytes, by whoever is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     absent = [name for name in services if not os.environ.get(f"TIDEWATCH_TEST_{name.upper()}")]
     if os.environ.get(marker) and not absent:
         return

@@ -69,6 +69,9 @@ pub enum State {
 }
 
 impl State {
+    /// Those of buckets that are out of the ordinary, expected by an operator or not.
+    pub const DEVIANT: [Self; 3] = [Self::Anomalous, Self::Accompanying, Self::Silenced];
+
     /// The state as it is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,9 +86,9 @@ impl State {
         }
     }
 
-    /// Whether the bucket is out of the ordinary, expected by an operator or not.
+    /// Whether it is one of [`State::DEVIANT`].
     pub fn is_deviant(self) -> bool {
-        matches!(self, Self::Anomalous | Self::Accompanying | Self::Silenced)
+        Self::DEVIANT.contains(&self)
     }
 
     /// The state that [`State::as_str`] wrote; `None` for anything else.

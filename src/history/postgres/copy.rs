@@ -8,7 +8,6 @@ use crate::history::statement::Value;
 use dataflows::Time;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use std::error::Error;
-use std::io::{self, Read};
 
 /// 2000-01-01T00:00:00Z in milliseconds since 1970.
 const POSTGRES_EPOCH: Time = 946_684_800_000;
@@ -26,15 +25,6 @@ impl Instant {
             Some(micros) if MICROS.contains(&micros) => micros,
             _ if self.0 < 0 => i64::MIN,
             _ => i64::MAX,
-        }
-    }
-
-    /// The instant as SQL, where a statement takes no parameters.
-    pub fn literal(self) -> String {
-        match self.micros() {
-            i64::MIN => "TIMESTAMPTZ '-infinity'".into(),
-            i64::MAX => "TIMESTAMPTZ 'infinity'".into(),
-            micros => format!("TIMESTAMPTZ '2000-01-01T00:00:00Z' + {} * INTERVAL '1 millisecond'", micros.div_euclid(1000)),
         }
     }
 
@@ -187,90 +177,9 @@ impl Rows {
     }
 }
 
-/// What comes before the rows: a signature, flags, and the length of an extension, which no release has yet.
-const HEAD_BYTES: usize = 11 + 4 + 4;
-
-/// Rows as COPY gives them, decoded field by field in the order in which they were asked for. The library's own way takes twice the time of a row.
-pub(super) struct Fields<R> {
-    from: R,
-}
-
-impl<R: Read> Fields<R> {
-    /// Passes over what comes before the first row.
-    pub fn open(mut from: R) -> io::Result<Self> {
-        from.read_exact(&mut [0; HEAD_BYTES])?;
-        Ok(Self { from })
-    }
-
-    /// Begins a row; `false` where there is none left.
-    pub fn row(&mut self) -> io::Result<bool> {
-        Ok(i16::from_be_bytes(self.bytes()?) >= 0)
-    }
-
-    /// A BIGINT.
-    pub fn integer(&mut self) -> io::Result<i64> {
-        let length = i32::from_be_bytes(self.bytes()?);
-        if length != 8 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a field of 8 bytes has {length}")));
-        }
-        Ok(i64::from_be_bytes(self.bytes()?))
-    }
-
-    /// A DOUBLE PRECISION, bit for bit.
-    pub fn number(&mut self) -> io::Result<f64> {
-        Ok(f64::from_bits(self.integer()?.cast_unsigned()))
-    }
-
-    /// A TIMESTAMPTZ.
-    pub fn time(&mut self) -> io::Result<Time> {
-        Ok(Instant::from_micros(self.integer()?).0)
-    }
-
-    /// A TEXT, in place of what `text` held.
-    pub fn text<'a>(&mut self, text: &'a mut Vec<u8>) -> io::Result<&'a str> {
-        let length = usize::try_from(i32::from_be_bytes(self.bytes()?)).unwrap_or(0);
-        text.resize(length, 0);
-        self.from.read_exact(text)?;
-        std::str::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
-
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.from.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_written_is_read() {
-        let mut rows = Rows::new(4);
-        for (n, text) in [(0, "normal"), (-1, ""), (i64::MAX, "unscored(no_model)")] {
-            rows.row();
-            rows.integer(n);
-            rows.time(n);
-            rows.number(Some(-0.0));
-            rows.text(text);
-        }
-        let bytes = rows.finish();
-        let (mut fields, mut text) = (Fields::open(bytes.as_slice()).unwrap(), Vec::new());
-        for (n, expected) in [(0, "normal"), (-1, ""), (i64::MAX, "unscored(no_model)")] {
-            assert!(fields.row().unwrap());
-            assert_eq!((fields.integer().unwrap(), fields.time().unwrap(), fields.number().unwrap().to_bits()), (n, n, 1 << 63));
-            assert_eq!(fields.text(&mut text).unwrap(), expected);
-        }
-        assert!(!fields.row().unwrap());
-        let mut null = Rows::new(1);
-        null.row();
-        null.number(None);
-        let bytes = null.finish();
-        let mut fields = Fields::open(bytes.as_slice()).unwrap();
-        assert!(fields.row().unwrap() && fields.number().is_err(), "NULL is no number");
-        assert!(Fields::open(&bytes[..10]).is_err(), "cut off");
-    }
 
     #[test]
     fn a_time_comes_back_and_what_has_no_place_is_infinite() {

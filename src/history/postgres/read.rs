@@ -1,6 +1,6 @@
 //! What PostgreSQL gives back.
 
-use super::copy::{Fields, Instant};
+use super::copy::Instant;
 use super::{Fault, Session, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
@@ -80,25 +80,22 @@ pub(super) fn series(session: &mut Session) -> Result<Vec<Series>, Fault> {
     query(session, sql, &[])?.iter().map(series_at).collect()
 }
 
-/// By COPY, which takes no parameters: these are numbers.
+/// One row per series, with arrays: a row per bucket, of a query or of COPY, costs the trainer half as much again as all else that it does.
 pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
-    let keys: Vec<String> = series.iter().map(|series| row::key(*series).to_string()).collect();
-    let copy = format!(
-        "COPY (SELECT series_id, bucket_start, mean, state FROM buckets
-               WHERE series_id = ANY('{{{}}}'::bigint[]) AND bucket_start >= {} AND bucket_start < {} AND count > 0) TO STDOUT (FORMAT binary)",
-        keys.join(","),
-        Instant(from).literal(),
-        Instant(until).literal()
-    );
-    let mut fields = Fields::open(session.client.copy_out(&copy)?)?;
-    let (mut training_rows, mut state) = (Vec::new(), Vec::new());
-    while fields.row()? {
-        training_rows.push(TrainingRow {
-            series: row::series_of(fields.integer()?),
-            start: fields.time()?,
-            mean: fields.number()?,
-            anomalous: State::parse(fields.text(&mut state)?).is_some_and(State::is_deviant),
-        });
+    let sql = "SELECT series_id, array_agg(bucket_start), array_agg(mean), array_agg(state = ANY($4)) FROM buckets
+        WHERE series_id = ANY($1) AND bucket_start >= $2 AND bucket_start < $3 AND count > 0 GROUP BY series_id";
+    let select = session.statements.get(&mut session.client, sql)?;
+    let keys: Vec<i64> = series.iter().copied().map(row::key).collect();
+    let deviant = State::DEVIANT.map(State::as_str);
+    let deviant = deviant.as_slice();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&keys, &Instant(from), &Instant(until), &deviant];
+    let mut rows = session.client.query_raw(&select, parameters)?;
+    let mut training_rows = Vec::new();
+    while let Some(columns) = rows.next()? {
+        let series = row::series_of(columns.try_get(0)?);
+        let (starts, means): (Vec<Instant>, Vec<f64>) = (columns.try_get(1)?, columns.try_get(2)?);
+        let buckets = starts.into_iter().zip(means).zip(columns.try_get::<_, Vec<bool>>(3)?);
+        training_rows.extend(buckets.map(|((start, mean), anomalous)| TrainingRow { series, start: start.0, mean, anomalous }));
     }
     // The server would order by the signed key.
     training_rows.sort_unstable_by_key(|row| (row.series, row.start));
