@@ -100,7 +100,13 @@ impl Observer for Console {
                 self.print(&anomaly_line(series, &verdict, threshold, was_anomalous));
             }
             Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, change.old.as_ref(), &verdict)),
-            Some(verdict) if self.was_early(series, verdict.bucket.start) => self.print(&calmed_line(series, verdict.bucket.start)),
+            Some(verdict) if self.was_early(series, verdict.bucket.start) => {
+                let reason = match verdict.state {
+                    State::Accompanying => "another metric of the entity is further off, and speaks for it",
+                    _ => "what came after it in the same bucket was as expected",
+                };
+                self.print(&calmed_line(series, verdict.bucket.start, reason));
+            }
             Some(verdict) if verdict.state == State::Missing && self.falls_silent(series, verdict.bucket.start) => {
                 self.print(&format!(
                     "{}  missing   {series}  no samples, though its peers have some",
@@ -120,9 +126,9 @@ impl Observer for Console {
         }
     }
 
-    fn provisional_withdrawn(&self, series: &SeriesName, start: Time) {
+    fn provisional_withdrawn(&self, series: &SeriesName, start: Time, reason: &str) {
         if self.was_early(series, start) {
-            self.print(&calmed_line(series, start));
+            self.print(&calmed_line(series, start, reason));
         }
     }
 
@@ -151,12 +157,9 @@ fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f
     format!("{start}  {severity:<8}  {series}  {value} instead of {expected} ± {band}  z {:+.1}  (so far)", score.z_score.0)
 }
 
-/// An open bucket that looked anomalous and is not.
-fn calmed_line(series: &SeriesName, start: Time) -> String {
-    format!(
-        "{}  withdrawn {series}  what came after it in the same bucket was as expected, or another metric of the entity is further off",
-        instant::format(start)
-    )
+/// An open bucket that was told of as anomalous, and is so no longer.
+fn calmed_line(series: &SeriesName, start: Time, reason: &str) -> String {
+    format!("{}  withdrawn {series}  {reason}", instant::format(start))
 }
 
 /// An incident, in words that need no manual.

@@ -30,20 +30,22 @@ pub struct IncidentsArgs {
     withdrawn: bool,
 }
 
-/// Prints a line per incident, oldest first: its first and its last bucket of evidence, and what it comes to.
+/// Prints a line per incident, oldest first: from the start of its first bucket of evidence to the end of the last one, and what it comes to.
 ///
 /// # Errors
 /// A history that cannot be read.
 pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let mut history = history::open(super::existing(&arguments.history)?)?;
-    let rows = incident::incidents(&mut *history, arguments.from.unwrap_or(Time::MIN), arguments.to.unwrap_or(Time::MAX))?;
+    let (from, to) = (arguments.from.unwrap_or(Time::MIN), arguments.to.unwrap_or(Time::MAX));
+    let rows = incident::incidents(&mut *history, from, to)?;
+    let widths = incident::bucket_widths(&mut *history, from, to)?;
     let shown =
         rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
-    shown.for_each(|row| say(&line(row)));
+    shown.for_each(|row| say(&line(row, row.last + widths.get(&row.id).copied().unwrap_or_default())));
     Ok(())
 }
 
-fn line(row: &IncidentRow) -> String {
+fn line(row: &IncidentRow, until: Time) -> String {
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
         |(entity, metric, _, [mean, expected, z_score])| {
@@ -52,9 +54,9 @@ fn line(row: &IncidentRow) -> String {
     );
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
     format!(
-        "{} to {}  {:<9} {:<8}  {}  {}, {} anomalous and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
+        "{} to {}  {:<9} {:<8}  {}  {}, {} deviating and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
         instant::format(row.opened),
-        instant::format(row.last),
+        instant::format(until),
         row.status,
         row.severity,
         reach(row),

@@ -137,7 +137,7 @@ fn finite(number: f64) -> f64 {
 /// The buckets whose anomalies a batch may change, by start.
 pub(super) fn starts(batch: &Batch) -> BTreeSet<Time> {
     let verdicts = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket.start);
-    let gone = batch.provisionals_withdrawn.iter().map(|provisional| provisional.start);
+    let gone = batch.provisionals_withdrawn.iter().map(|(provisional, _)| provisional.start);
     verdicts.chain(gone).chain(batch.provisionals.iter().map(|provisional| provisional.start)).collect()
 }
 
@@ -163,13 +163,10 @@ pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) ->
             rows.insert((row.series, row.start), row);
         }
     }
-    for provisional in &batch.provisionals_withdrawn {
+    for (provisional, reason) in &batch.provisionals_withdrawn {
         let key = &(provisional.series(), provisional.start);
         if let Some(before) = stored.get(key).filter(|before| before.standing == Standing::Provisional) {
-            let standing = Standing::Withdrawn(
-                "what came after it in the same bucket was as expected, or another metric of the entity is further off".to_string(),
-            );
-            rows.insert(*key, Row { standing, ..before.clone() });
+            rows.insert(*key, Row { standing: Standing::Withdrawn(reason.clone()), ..before.clone() });
         }
     }
     rows.extend(final_rows.map(|row| ((row.series, row.start), row)));
@@ -317,8 +314,8 @@ mod tests {
         let withdrawn = changes(&batch(Some(verdict(1.0))), &stored(&first));
         assert!(withdrawn[0].withdrawn_reason().unwrap().starts_with("the complete bucket has a mean of 1, not 9"));
         assert_eq!(changes(&early, &stored(&confirmed)), []);
-        let calmed = Batch { provisionals_withdrawn: vec![provisional], ..Batch::default() };
-        assert_eq!(changes(&calmed, &stored(&first))[0].status(), "withdrawn");
+        let calmed = Batch { provisionals_withdrawn: vec![(provisional, "calm".into())], ..Batch::default() };
+        assert_eq!(changes(&calmed, &stored(&first))[0].withdrawn_reason(), Some("calm"));
         assert_eq!(changes(&calmed, &stored(&confirmed)), []);
     }
 

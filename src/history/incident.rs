@@ -62,7 +62,7 @@ pub struct IncidentRow {
     pub peers: u32,
     /// The metrics that were hit.
     pub metrics: Vec<String>,
-    /// Anomalous buckets.
+    /// Deviating buckets: anomalous ones, and those that accompany one.
     pub anomalous: u32,
     /// Missing buckets.
     pub missing: u32,
@@ -305,6 +305,16 @@ pub fn incidents(history: &mut dyn History, from: Time, until: Time) -> Result<V
     ];
     let values = vec![Value::time(from), Value::time(until)];
     Ok(history.select(&Statement { sql, values }, &shapes)?.into_iter().map(|mut columns| incident_at(&mut columns)).collect())
+}
+
+/// How wide the buckets of the incidents are that opened in `[from, until)`, in milliseconds.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn bucket_widths(history: &mut dyn History, from: Time, until: Time) -> Result<BTreeMap<IncidentId, Time>, HistoryError> {
+    let sql = "SELECT incident_id, bucket_width FROM incidents JOIN sources ON sources.source = incidents.source WHERE opened >= $1 AND opened < $2";
+    let rows = history.select(&Statement { sql, values: vec![Value::time(from), Value::time(until)] }, &[Shape::Integer; 2])?;
+    Ok(rows.into_iter().map(|mut columns| (IncidentId(columns.integer().cast_unsigned()), columns.integer())).collect())
 }
 
 /// Reads the columns of an incident, and when it became known.

@@ -121,8 +121,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Open buckets that look anomalous.
     pub provisionals: Vec<Provisional>,
-    /// Open buckets that looked anomalous and no longer do.
-    pub provisionals_withdrawn: Vec<Provisional>,
+    /// Open buckets that looked anomalous and no longer do, or no longer speak for their entity, and which of the two.
+    pub provisionals_withdrawn: Vec<(Provisional, String)>,
     /// Episodes that are new or changed, each with the incident it belongs to.
     pub episodes: Vec<(Episode, IncidentId)>,
     /// Episodes that no longer hold.

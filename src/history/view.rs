@@ -178,6 +178,27 @@ pub fn anomalies(history: &mut dyn History, series: &SeriesName, from: Time, unt
     Ok(history.select(&Statement { sql, values }, &ANOMALY)?.into_iter().map(anomaly).collect())
 }
 
+/// Which metrics of an entity speak in the buckets of `[from, until)` in which `series` accompanies another one, and in how many of them.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn speakers(
+    history: &mut dyn History,
+    series: &SeriesName,
+    from: Time,
+    until: Time,
+) -> Result<BTreeMap<SeriesName, i64>, HistoryError> {
+    let sql = "SELECT series.entity_type, series.entity_id, series.metric, count(*)
+        FROM buckets JOIN series ON series.entity_type = $4 AND series.entity_id = $5
+            JOIN anomalies ON anomalies.series_id = series.series_id AND timestamp = bucket_start
+        WHERE buckets.series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state = 'accompanying' AND status = 'open'
+        GROUP BY series.entity_type, series.entity_id, series.metric";
+    let key = [row::key(series.id()).into(), Value::time(from), Value::time(until)].into_iter();
+    let values = key.chain([series.entity_type.as_str().into(), series.entity_id.as_str().into()]).collect();
+    let rows = history.select(&Statement { sql, values }, &[Shape::Text, Shape::Text, Shape::Text, Shape::Integer])?;
+    Ok(rows.into_iter().map(|mut columns| (name(&mut columns), columns.integer())).collect())
+}
+
 /// What was withdrawn of an incident: anomalies within its episodes that no longer hold, at most 200.
 ///
 /// # Errors

@@ -97,7 +97,7 @@ pub struct Alert {
     pub peers: u32,
     /// The metrics that were hit.
     pub metrics: Vec<String>,
-    /// Anomalous buckets.
+    /// Deviating buckets: anomalous ones, and those that accompany one.
     pub anomalous: u32,
     /// Missing buckets.
     pub missing: u32,
@@ -107,6 +107,9 @@ pub struct Alert {
     /// The start of the last bucket of evidence.
     #[serde(serialize_with = "instant")]
     pub last: Time,
+    /// The end of that bucket.
+    #[serde(serialize_with = "instant")]
+    pub until: Time,
     /// `None` where all evidence is silence.
     pub peak: Option<Peak>,
     /// Why it turned out to be none, where it did.
@@ -157,6 +160,7 @@ impl Alert {
             missing: 0,
             opened,
             last: opened + 600_000,
+            until: opened + 900_000,
             peak: Some(peak),
             withdrawn_reason: None,
             created_at: now,
@@ -186,6 +190,7 @@ pub mod tests {
             anomalous: 3,
             opened,
             last: opened + 600_000,
+            until: opened + 900_000,
             peak: Some(Peak {
                 entity_id: "srv-038".into(),
                 metric: "cpu_usage_percent".into(),

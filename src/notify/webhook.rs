@@ -73,7 +73,7 @@ mod tests {
             "status": "open", "severity": "high", "scope": "entity", "entity_type": "server", "entity_id": "srv-038",
             "rack": "rack-B", "zone": "zone-2", "entities": 1, "peers": 1,
             "metrics": ["cpu_temperature_celsius", "cpu_usage_percent"], "anomalous": 3, "missing": 0,
-            "opened": "2026-01-19T03:05:00Z", "last": "2026-01-19T03:15:00Z",
+            "opened": "2026-01-19T03:05:00Z", "last": "2026-01-19T03:15:00Z", "until": "2026-01-19T03:20:00Z",
             "peak": {"entity_id": "srv-038", "metric": "cpu_usage_percent", "start": "2026-01-19T03:05:00Z",
                      "mean": 95.3, "expected": 65.2, "z_score": 4.2},
             "withdrawn_reason": null, "created_at": "2026-01-19T03:20:30Z", "held_back": 0,

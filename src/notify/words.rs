@@ -81,8 +81,8 @@ fn place(alert: &Alert) -> String {
 fn since(alert: &Alert) -> String {
     let opened = minute(alert.opened);
     match alert.change {
-        Change::Closed => format!("{opened} until {}", minute(alert.last)),
-        _ => format!("{opened}, last seen {}", minute(alert.last)),
+        Change::Closed => format!("{opened}, evidence until {}", minute(alert.until)),
+        _ => format!("{opened}, evidence until {} so far", minute(alert.until)),
     }
 }
 
@@ -93,7 +93,7 @@ fn metrics(alert: &Alert) -> String {
 }
 
 fn evidence(alert: &Alert) -> String {
-    let mut told = format!("{} anomalous bucket{}", alert.anomalous, if alert.anomalous == 1 { "" } else { "s" });
+    let mut told = format!("{} deviating bucket{}", alert.anomalous, if alert.anomalous == 1 { "" } else { "s" });
     if alert.missing > 0 {
         let _ = write!(told, ", {} without samples", alert.missing);
     }
@@ -156,9 +156,9 @@ mod tests {
         let told: Vec<String> = facts.iter().map(|(word, what)| format!("{word}: {what}")).collect();
         let expected = [
             "Where: server srv-038, rack rack-B, zone zone-2",
-            "Since: 2026-01-19 03:05 UTC, last seen 2026-01-19 03:15 UTC",
+            "Since: 2026-01-19 03:05 UTC, evidence until 2026-01-19 03:20 UTC so far",
             "Metrics: cpu_temperature_celsius, cpu_usage_percent",
-            "Evidence: 3 anomalous buckets; the worst began at 2026-01-19 03:05 UTC",
+            "Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC",
             "Why: late samples",
             "Held back: 12 more incidents were held back before this one; see the page, or `tidewatch alert list`",
         ];

@@ -64,8 +64,8 @@ impl Alerts {
     }
 }
 
-/// What a row says, to be sent.
-pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>) -> Alert {
+/// What a row says of buckets of this width, to be sent.
+pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_width: Time) -> Alert {
     let incident = &row.incident;
     let incident_id = format!("{:016x}", incident.id.0);
     let url = page_url.map(|page| format!("{page}/incidents/{incident_id}"));
@@ -96,6 +96,7 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>) -> Alert {
         missing: incident.missing,
         opened: incident.opened,
         last: incident.last,
+        until: incident.last + bucket_width,
         peak,
         withdrawn_reason: incident.withdrawn_reason.clone(),
         created_at: incident.known_at,

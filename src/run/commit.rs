@@ -11,7 +11,9 @@ use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, History, HistoryError};
 use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Silence, State, Time, Verdict};
+use dataflows::{
+    EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, SeriesId, Silence, State, Time, Verdict,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -234,9 +236,10 @@ impl<'a> Committer<'a> {
         for verdict in batch.changes.iter().filter_map(|change| change.new.or(change.old)) {
             provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
         }
-        for (provisional, sign) in provisionals.into_values() {
-            if sign > 0 { batch.provisionals.push(provisional) } else { batch.provisionals_withdrawn.push(provisional) }
-        }
+        let (open, gone): (Vec<_>, Vec<_>) = provisionals.into_values().partition(|(_, sign)| *sign > 0);
+        batch.provisionals = open.into_iter().map(|(provisional, _)| provisional).collect();
+        let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch.provisionals, &self.directory)));
+        batch.provisionals_withdrawn = gone.collect();
         let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
         let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
         let series: Vec<_> = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open).collect();
@@ -346,10 +349,19 @@ impl<'a> Committer<'a> {
                 self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);
             }
         }
-        for provisional in &batch.provisionals_withdrawn {
+        for (provisional, reason) in &batch.provisionals_withdrawn {
             let name = self.directory.name(provisional.entity, provisional.metric);
-            name.iter().for_each(|name| self.observer.provisional_withdrawn(name, provisional.start));
+            name.iter().for_each(|name| self.observer.provisional_withdrawn(name, provisional.start, reason));
         }
+    }
+}
+
+/// Why an open bucket is provisionally anomalous no more. Whoever speaks for an entity in its place says so in the same epoch.
+fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> String {
+    let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
+    match speaks {
+        Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
+        None => "what came after it in the same bucket was as expected".into(),
     }
 }
 

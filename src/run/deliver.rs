@@ -40,8 +40,8 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Starts a thread for each receiver of a run that may commit for `source` under the name of `writer`.
-    pub fn start(alerts: &mut Alerts, source: &str, writer: &str, statistics: &Arc<Statistics>) -> Self {
+    /// Starts a thread for each receiver of a run that may commit for a source, with buckets of this width, under the name of `writer`.
+    pub fn start(alerts: &mut Alerts, (source, bucket_width): (&str, Time), writer: &str, statistics: &Arc<Statistics>) -> Self {
         let (over, (end, ended)) = (Arc::new(AtomicBool::new(false)), channel());
         let recipients = std::mem::take(&mut alerts.recipients).into_iter().enumerate();
         for ((number, recipient), open) in recipients.zip(std::iter::repeat(alerts.open_history.clone())) {
@@ -52,6 +52,7 @@ impl Deliveries {
                 recipient,
                 number,
                 writer: writer.into(),
+                bucket_width,
                 page_url: alerts.page_url.clone(),
                 statistics: Arc::clone(statistics),
                 repeated: None,
@@ -108,6 +109,7 @@ struct Delivery {
     recipient: Recipient,
     number: usize,
     writer: String,
+    bucket_width: Time,
     page_url: Option<String>,
     statistics: Arc<Statistics>,
     repeated: Option<Instant>,
@@ -163,7 +165,7 @@ impl Delivery {
             return Ok(());
         }
         self.repeated = Some(Instant::now());
-        let open: Vec<_> = self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref())).collect();
+        let open: Vec<_> = self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
         if !open.is_empty() {
             let outcome = self.recipient.receiver.repeat(&open);
             self.note(outcome.as_ref().err());
@@ -207,8 +209,8 @@ impl Delivery {
         if !outbox::begin(history, row.id, &self.writer)? {
             return Ok(Look::Fenced);
         }
-        let page = self.page_url.as_deref();
-        let (mut told, before) = (alert(row, held_back, page), before.map(|row| alert(row, 0, page)));
+        let (page, width) = (self.page_url.as_deref(), self.bucket_width);
+        let (mut told, before) = (alert(row, held_back, page, width), before.map(|row| alert(row, 0, page, width)));
         if before.is_none() && !told.change.ends() {
             // What came before was held back or refused: to this receiver the incident is new.
             told.change = Change::Opened;

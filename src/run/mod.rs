@@ -105,8 +105,8 @@ pub trait Observer: Send + Sync {
     /// An open bucket looks anomalous, and that was committed.
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
 
-    /// An open bucket that looked anomalous no longer does, and that was committed.
-    fn provisional_withdrawn(&self, series: &SeriesName, start: Time);
+    /// An open bucket that looked anomalous no longer does, or no longer speaks for its entity, and that was committed.
+    fn provisional_withdrawn(&self, series: &SeriesName, start: Time, reason: &str);
 
     /// An incident was committed that is new, or has changed since `before`.
     fn incident(&self, incident: &NamedIncident, before: Option<&Incident>);
@@ -121,7 +121,7 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn verdict(&self, _: &SeriesName, _: &Change, _: f64) {}
     fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
-    fn provisional_withdrawn(&self, _: &SeriesName, _: Time) {}
+    fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
     fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
     fn incident_withdrawn(&self, _: &NamedIncident, _: &str) {}
 }
@@ -200,7 +200,7 @@ pub fn run(
     let deliveries = if commits(&timely) && !job.alerts.recipients.is_empty() {
         let source = job.source.identity();
         let writer = outbox::writer(history, &source)?;
-        Some(Deliveries::start(&mut job.alerts, &source, &writer, statistics))
+        Some(Deliveries::start(&mut job.alerts, (&source, job.timing.bucket_width), &writer, statistics))
     } else {
         None
     };

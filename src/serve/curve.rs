@@ -49,6 +49,8 @@ pub async fn curve(State(site): State<Arc<Site>>, Path(name): Path<String>, Quer
         let (usual, verdicts) = (usual(&all, from), &all[all.partition_point(|verdict| verdict.bucket.start < from)..]);
         let parts = take_apart(&history.training_rows(&[series.id()], until - PARTED, until)?, until, width);
         let anomalies: Vec<Value> = view::anomalies(history, &series, from, until)?.iter().map(anomaly).collect();
+        let beside = verdicts.iter().filter(|verdict| verdict.state == Standing::Accompanying).count();
+        let speakers = if beside == 0 { BTreeMap::new() } else { view::speakers(history, &series, from, until)? };
         let points: Vec<Value> = if step == width {
             verdicts.iter().map(|verdict| point(verdict, &parts, &usual)).collect()
         } else {
@@ -58,9 +60,15 @@ pub async fn curve(State(site): State<Arc<Site>>, Path(name): Path<String>, Quer
             "series": series.to_string(), "entity_type": series.entity_type, "entity_id": series.entity_id, "metric": series.metric,
             "from": instant::format(from), "until": instant::format(until), "step_seconds": step / 1000, "threshold": threshold,
             "model": model.as_ref().map(made), "points": points, "anomalies": anomalies,
+            "accompanying": { "buckets": beside, "speakers": speakers.iter().map(speaker).collect::<Vec<_>>() },
         }))
     };
     site.desk.look(format!("curve {name} {length} {until}"), work).await.map(Json)
+}
+
+/// A series that speaks for another one, and in how many buckets.
+fn speaker((series, buckets): (&SeriesName, &i64)) -> Value {
+    json!({ "series": series.to_string(), "metric": series.metric, "buckets": buckets })
 }
 
 /// How a model was made.

@@ -59,7 +59,8 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
         .map(|episode| {
             json!({
                 "series": episode.name.to_string(), "entity_id": episode.name.entity_id, "metric": episode.name.metric,
-                "opened": instant::format(episode.opened), "last": instant::format(episode.last), "status": episode.status,
+                "opened": instant::format(episode.opened), "last": instant::format(episode.last),
+                "until": instant::format(episode.last + site.width), "status": episode.status,
                 "severity": episode.severity, "anomalous": episode.anomalous, "missing": episode.missing, "revision": episode.revision,
                 "known_at": instant::format(episode.known_at),
                 "peak": episode.peak.map(|(start, [mean, expected, sigma, z_score])| json!({
@@ -68,7 +69,7 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
             })
         })
         .collect();
-    let mut answer = told(&row, labels.get(&id.0));
+    let mut answer = told(&row, site.width, labels.get(&id.0));
     answer["growth"] = growth(&episodes, site.width).into();
     answer["episodes"] = told_episodes.into();
     answer["withdrawn"] = withdrawn.iter().map(anomaly).collect();

@@ -92,7 +92,7 @@ fn fleet(stores: &mut Stores, now: Time, width: Time) -> Result<Value, Problem> 
     incidents.retain(|row| row.status == "open" || (row.status == "closed" && row.last > now - DAY));
     incidents.sort_by_key(|row| (row.status != "open", std::cmp::Reverse(rank(row)), std::cmp::Reverse(row.last)));
     let open = incidents.iter().filter(|row| row.status == "open").count();
-    let shown: Vec<Value> = incidents.iter().take(INCIDENTS_MAX).map(|row| told(row, labels.get(&row.id.0))).collect();
+    let shown: Vec<Value> = incidents.iter().take(INCIDENTS_MAX).map(|row| told(row, width, labels.get(&row.id.0))).collect();
     Ok(
         json!({ "series": series.len(), "entities": entities.len(), "states": states, "open": open, "incidents": shown, "provisional": early }),
     )
@@ -107,7 +107,7 @@ fn rank(row: &IncidentRow) -> (usize, u32, i64) {
 }
 
 /// An incident as it is told, in one row.
-pub fn told(row: &IncidentRow, label: Option<&String>) -> Value {
+pub fn told(row: &IncidentRow, width: Time, label: Option<&String>) -> Value {
     let peak = row.peak.as_ref().map(|(entity, metric, start, [mean, expected, z_score])| {
         json!({ "series": format!("{}:{entity}:{metric}", row.entity_type), "entity_id": entity, "metric": metric,
             "timestamp": instant::format(*start), "mean": mean, "expected": expected, "z_score": z_score })
@@ -115,7 +115,8 @@ pub fn told(row: &IncidentRow, label: Option<&String>) -> Value {
     json!({
         "incident_id": format!("{:016x}", row.id.0),
         "scope": row.scope, "entity_type": row.entity_type, "entity_id": row.entity_id, "zone": row.zone, "rack": row.rack,
-        "reach": reach(row), "opened": instant::format(row.opened), "last": instant::format(row.last), "status": row.status,
+        "reach": reach(row), "opened": instant::format(row.opened), "last": instant::format(row.last),
+        "until": instant::format(row.last + width), "status": row.status,
         "severity": row.severity, "entities": row.entities, "peers": row.peers, "metrics": row.metrics, "anomalous": row.anomalous,
         "missing": row.missing, "peak": peak, "withdrawn_reason": row.withdrawn_reason, "revision": row.revision,
         "known_at": instant::format(row.known_at), "label": label,
@@ -133,20 +134,38 @@ fn reach(row: &IncidentRow) -> String {
     }
 }
 
-/// `GET /api/v1/incidents`: those of a span, the latest first.
+/// Of incidents, those of one status.
+#[derive(Deserialize)]
+pub struct Which {
+    /// `open`, `closed` or `withdrawn`; all where it is not said.
+    status: Option<String>,
+}
+
+/// `GET /api/v1/incidents`: those that were open in a span or had evidence in it, the latest first.
 ///
 /// # Errors
 /// No span, or a history that cannot be read.
-pub async fn incidents(State(site): State<Arc<Site>>, Query(span): Query<Span>) -> Result<Json<Value>, Problem> {
-    let (length, until) = (span.length("24h")?, span.until(&site)?);
+pub async fn incidents(
+    State(site): State<Arc<Site>>,
+    Query(span): Query<Span>,
+    Query(Which { status }): Query<Which>,
+) -> Result<Json<Value>, Problem> {
+    let (length, until, width) = (span.length("24h")?, span.until(&site)?, site.width);
+    if let Some(word) = status.as_deref().filter(|word| !["open", "closed", "withdrawn"].contains(word)) {
+        return Err(Problem::Wrong(format!("'{word}' is no status: write open, closed or withdrawn")));
+    }
+    let key = format!("incidents {length} {until} {status:?}");
     let work = move |stores: &mut Stores| {
         let history = stores.history()?;
         let labels = label::all(history)?;
-        let rows = incident::incidents(history, until - length, until)?;
-        let rows: Vec<Value> = rows.iter().rev().take(INCIDENTS_MAX).map(|row| told(row, labels.get(&row.id.0))).collect();
-        Ok(json!({ "incidents": rows }))
+        // One that began long before may be open still.
+        let mut rows = incident::incidents(history, until - length - 14 * DAY, until)?;
+        rows.retain(|row| row.status == "open" || row.last + width > until - length);
+        rows.retain(|row| status.as_ref().is_none_or(|status| *status == row.status));
+        let shown: Vec<Value> = rows.iter().rev().take(INCIDENTS_MAX).map(|row| told(row, width, labels.get(&row.id.0))).collect();
+        Ok(json!({ "incidents": shown, "total": rows.len() }))
     };
-    site.desk.look(format!("incidents {length} {until}"), work).await.map(Json)
+    site.desk.look(key, work).await.map(Json)
 }
 
 /// `GET /api/v1/series`: the names of all series, with where their entities stand.

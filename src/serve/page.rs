@@ -41,6 +41,11 @@ pub async fn series() -> Html<String> {
     page("Series", include_str!("page/series.html"), "series.js")
 }
 
+/// `GET /incidents`.
+pub async fn incidents() -> Html<String> {
+    page("Incidents", include_str!("page/incidents.html"), "incidents.js")
+}
+
 /// `GET /incidents/{id}`.
 pub async fn incident() -> Html<String> {
     page("Incident", include_str!("page/incident.html"), "incident.js")
@@ -72,6 +77,7 @@ pub async fn asset(Path(name): Path<String>) -> Response {
         "overview.js" => (SCRIPT, include_str!("page/overview.js")),
         "names.js" => (SCRIPT, include_str!("page/names.js")),
         "series.js" => (SCRIPT, include_str!("page/series.js")),
+        "incidents.js" => (SCRIPT, include_str!("page/incidents.js")),
         "incident.js" => (SCRIPT, include_str!("page/incident.js")),
         "silences.js" => (SCRIPT, include_str!("page/silences.js")),
         "icon.svg" => ("image/svg+xml", include_str!("page/icon.svg")),

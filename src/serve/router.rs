@@ -38,6 +38,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/series", get(page::names))
         .route("/series/{series}", get(page::series))
         .route("/series/{entity}/{metric}", get(page::series))
+        .route("/incidents", get(page::incidents))
         .route("/incidents/{id}", get(page::incident))
         .route("/silences", get(page::silences))
         .route("/assets/{name}", get(page::asset))

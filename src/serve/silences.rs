@@ -22,7 +22,8 @@ pub async fn list(State(site): State<Arc<Site>>) -> Result<Json<Value>, Problem>
     let work = move |stores: &mut Stores| {
         let told = |row: &SilenceRow| {
             json!({ "silence_id": row.id, "entity": row.entity, "metric": row.metric, "from": instant::format(row.from),
-                "until": instant::format(row.until), "reason": row.reason, "holds": row.from <= now && now < row.until })
+                "until": instant::format(row.until), "reason": row.reason, "holds": row.from <= now && now < row.until,
+                "now": if now < row.from { "begins later" } else if now < row.until { "holds" } else { "is over" } })
         };
         let rows: Vec<Value> = silence::all(stores.history()?)?.iter().rev().map(told).collect();
         Ok(json!({ "silences": rows }))

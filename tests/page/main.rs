@@ -61,6 +61,12 @@ fn look(browser: &mut Browser, name: &str) {
 /// The width of the shown span, in milliseconds.
 const SHOWN: &str = "(([from, until]) => (t => t(until) - t(from))(x => Date.parse(String(x).replace(' ', 'T').replace(/Z?$/, 'Z'))))(document.getElementById('curve').layout.xaxis.range)";
 
+/// The buttons that remove a silence and do not say of which metric.
+const REMOVE_NAMES: &str = "[...document.querySelectorAll('#silences tbody tr')].filter((row) => {
+    const [entity, metric] = [row.cells[0].textContent, row.cells[1].textContent], name = row.querySelector('button').getAttribute('aria-label');
+    return !name.includes(`${metric} of ${entity}`);
+}).map((row) => row.textContent).join('; ')";
+
 #[test]
 fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_clicks_away() {
     let Some(mut browser) = browser() else { return };
@@ -75,6 +81,9 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
     // The simulator puts a failing fan into this server at the start.
     browser.comes_to("document.getElementById('incidents').textContent.includes('srv-038')");
     look(&mut browser, "overview");
+    assert_eq!(browser.evaluate("document.querySelectorAll('.heat canvas:not([role=img])').length"), 0);
+    let heard = browser.evaluate("document.querySelector('.heat canvas').getAttribute('aria-label')");
+    assert!(heard.as_str().unwrap().contains("with a score"), "{heard}");
     browser.press("Tab");
     assert_eq!(browser.evaluate("document.activeElement.className"), "skip", "the keyboard comes to the content first");
 
@@ -83,6 +92,8 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
         "document.querySelector('#curve .main-svg') !== null && document.getElementById('arithmetic').textContent.includes('z_score')",
     );
     look(&mut browser, "incident");
+    let head = browser.evaluate("document.getElementById('summary').textContent");
+    assert!(head.as_str().unwrap().contains("evidence from") && head.as_str().unwrap().contains("deviating bucket"), "{head}");
     browser.click("[data-label=useful]");
     browser.comes_to("document.querySelector('[data-label=useful]').getAttribute('aria-pressed') === 'true'");
     browser.comes_to("document.getElementById('said').textContent.includes('the next training')");
@@ -149,11 +160,30 @@ fn an_incident_that_was_expected_is_silenced_by_a_button_and_withdrawn_by_the_ru
     browser.comes_to("document.getElementById('actions')?.hidden === false && document.querySelector('#episodes tbody tr') !== null");
     browser.click("#expected");
     browser.comes_to("/silenced until/.test(document.getElementById('said').textContent)");
+    assert_eq!(browser.evaluate("document.activeElement.id"), "said", "the keyboard goes on where it was");
     browser.comes_to("/Withdrawn: /.test(document.getElementById('summary').textContent)");
     look(&mut browser, "incident-withdrawn");
     browser.open(&format!("{address}/silences"));
     browser.comes_to("document.querySelectorAll('#silences tbody tr').length > 0");
     look(&mut browser, "silences");
+    assert_eq!(browser.evaluate(REMOVE_NAMES), "", "each button says what it removes");
+    while browser.evaluate("document.querySelectorAll('#silences tbody tr').length").as_u64() > Some(0) {
+        let left = browser.evaluate("document.querySelectorAll('#silences tbody tr').length");
+        browser.click("#silences button");
+        browser.comes_to(&format!("document.querySelectorAll('#silences tbody tr').length < {left}"));
+        browser.comes_to("document.activeElement.matches('#said, #silences button')");
+        assert!(browser.evaluate("document.getElementById('said').textContent").as_str().unwrap().starts_with("Removed: "));
+    }
+    browser.open(&format!("{address}/incidents?status=withdrawn"));
+    browser.comes_to("document.querySelectorAll('[data-incident]').length > 0");
+    look(&mut browser, "incidents");
+    let count = "document.getElementById('count').textContent";
+    let withdrawn = browser.evaluate(count);
+    assert!(withdrawn.as_str().unwrap().contains("withdrawn incident"), "{withdrawn}");
+    browser.click("[data-status='']");
+    browser.comes_to(&format!("/^\\d+ incident/.test({count}) && location.search === '?span=24h'"));
+    browser.click("[data-span='14d']");
+    browser.comes_to(&format!("{count}.includes('last 14 d') && location.search === '?span=14d'"));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
@@ -173,4 +203,25 @@ fn a_run_without_models_says_that_nothing_is_scored() {
     browser.comes_to("document.getElementById('names').textContent.includes('No series yet')");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     drop(pipe);
+}
+
+#[test]
+fn a_series_that_accompanies_another_says_which_one_speaks() {
+    let Some(mut browser) = browser() else { return };
+    let place = Place::new();
+    let (_run, address) = start(&place, LINE);
+    let quiet = "FROM buckets JOIN series ON series.series_id = buckets.series_id WHERE state = 'accompanying'
+        AND NOT EXISTS (SELECT 1 FROM anomalies WHERE anomalies.series_id = series.series_id)";
+    assert!(place.comes_to_hold(&format!("SELECT count(*) {quiet}")));
+    let database = rusqlite::Connection::open(place.path("tidewatch-data/tidewatch.db")).unwrap();
+    let query = format!("SELECT entity_type || ':' || entity_id || ':' || metric {quiet} LIMIT 1");
+    let series: String = database.query_row(&query, [], |row| row.get(0)).unwrap();
+    browser.open(&format!("{address}/series/{series}"));
+    browser.comes_to("/^\\d+ accompanying bucket/.test(document.getElementById('beside')?.textContent)");
+    assert_eq!(browser.evaluate("document.getElementById('anomalies').textContent.includes('everything was as expected')"), false);
+    browser.comes_to("document.querySelector('#curve .main-svg') !== null");
+    look(&mut browser, "series-accompanying");
+    browser.click("#beside a");
+    browser.comes_to("document.querySelectorAll('#anomalies tbody tr').length > 0");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

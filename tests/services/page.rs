@@ -88,11 +88,30 @@ fn the_page_reads_and_writes_a_history_in_postgresql() {
     assert!(count(&server.get("series")["series"]) > 600);
     assert!(server.get("incidents?span=24h")["incidents"].as_array().unwrap().iter().any(|incident| incident["incident_id"] == id));
 
+    for status in ["open", "closed", "withdrawn"] {
+        let answer = server.get(&format!("incidents?span=14d&status={status}"));
+        assert!(answer["incidents"].as_array().unwrap().iter().all(|incident| incident["status"] == status), "{answer}");
+        assert_eq!(answer["total"].as_u64().unwrap() as usize, count(&answer["incidents"]));
+    }
+    assert_eq!(server.ask("GET", "/api/v1/incidents?status=splendid", &Value::Null).0, 400);
+
     let day = server.get(&format!("series/{series}?span=24h"));
     assert!(count(&day["points"]) > 200 && count(&day["anomalies"]) > 0, "{day}");
     assert!(day["points"].as_array().unwrap().iter().all(|point| point["trend"].is_number()), "three days are enough to be taken apart");
     assert_eq!(server.get(&format!("series/{series}?span=14d"))["step_seconds"], 3600);
+    let since = Instant::now();
+    while database.number("SELECT count(*) FROM buckets WHERE state = 'accompanying'") == 0 {
+        assert!(since.elapsed() < Duration::from_secs(180), "no metric accompanies another one");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let beside = database.text(
+        "SELECT entity_type || ':' || entity_id || ':' || metric FROM buckets JOIN series USING (series_id) WHERE state = 'accompanying' LIMIT 1",
+    );
+    let told = server.get(&format!("series/{beside}?span=24h"))["accompanying"].clone();
+    assert!(told["buckets"].as_u64() > Some(0) && told["speakers"][0]["buckets"].as_u64() > Some(0), "{told}");
+    assert_ne!(told["speakers"][0]["series"], beside.as_str());
     let incident = server.get(&format!("incidents/{id}"));
+    assert_ne!(incident["until"], incident["last"], "it ends with the end of its last bucket");
     assert!(incident["episodes"][0]["arithmetic"].as_str().is_some_and(|words| words.contains("z_score")), "{incident}");
     assert!(count(&incident["growth"]) > 0, "{incident}");
 

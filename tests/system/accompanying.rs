@@ -60,6 +60,12 @@ fn of_three_metrics_that_jump_together_the_worst_speaks_and_the_incident_names_a
     let database = rusqlite::Connection::open(place.path("past.db")).unwrap();
     let metrics: String = database.query_row("SELECT metrics FROM incidents WHERE status <> 'withdrawn'", [], |row| row.get(0)).unwrap();
     assert!(METRICS.iter().all(|metric| metrics.contains(metric)), "{metrics}");
+    let told = place.run("incidents --history embedded:past.db").well().stdout;
+    let (opened, last): (i64, i64) = database
+        .query_row("SELECT opened, last FROM incidents WHERE status <> 'withdrawn'", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let span = format!("{} to {}  ", tidewatch::instant::format(opened), tidewatch::instant::format(last + 300_000));
+    assert!(told.starts_with(&span) && told.contains(" deviating and 0 missing buckets"), "{span}{told}");
     let words = place.run("explain srv-1 memory 2026-01-19T02:00:00Z --history embedded:past.db --models embedded:past.db").well().stdout;
     assert!(words.contains("verdict   accompanying: ") && words.contains("speaks for both: load, z_score +"), "{words}");
 

@@ -1,5 +1,5 @@
 // One incident: how far it reaches, its worst curve, how it grew, why, and what was taken back.
-import { absent, arithmetic, ask, badge, byId, change, duration, empty, keep, make, number, onTheme, put, seriesLink, signed, subject, table, time, when } from "./page.js";
+import { absent, arithmetic, ask, badge, byId, change, count, duration, empty, keep, make, number, onTheme, put, several, seriesLink, signed, subject, table, time, when } from "./page.js";
 import { drawCurve } from "./chart.js";
 
 const id = subject();
@@ -16,10 +16,10 @@ function head() {
   put(byId("title"), badge(answer.severity), ` ${answer.reach}`);
   const called = (word, text) => (text.toLowerCase().startsWith(word) ? text : `${word} ${text}`);
   const place = [answer.rack && called("rack", answer.rack), answer.zone && called("zone", answer.zone)].filter(Boolean).join(", ");
-  const lasted = duration((Date.parse(answer.last) - Date.parse(answer.opened)) / 1000 + 300), peak = answer.peak;
+  const lasted = duration((Date.parse(answer.until) - Date.parse(answer.opened)) / 1000), peak = answer.peak;
   put(byId("worst"), peak ? `${peak.metric} of ${peak.entity_id} was ${number(peak.mean)} at ${time(peak.timestamp)} where ${number(peak.expected)} was expected: z ${signed(peak.z_score)}.` : "No samples come, though its peers have some.");
-  put(byId("summary"), answer.status === "open" ? "Open since " : answer.status === "closed" ? "Closed; it began " : "Withdrawn; it began ", when(answer.opened),
-    `${answer.status === "open" ? `, for ${lasted} so far` : ` and lasted ${lasted}`}. It shows in ${answer.metrics.join(", ")}: ${answer.anomalous} anomalous and ${answer.missing} missing buckets${place ? `, first in ${place}` : ""}.`,
+  put(byId("summary"), `${{ open: "Open", closed: "Closed", withdrawn: "Withdrawn" }[answer.status] ?? answer.status}; evidence from `, when(answer.opened), " to ", when(answer.until),
+    ` (${lasted}${answer.status === "open" ? " so far" : ""}). It shows in ${answer.metrics.join(", ")}: ${several(answer.anomalous, "deviating bucket")} and ${count(answer.missing)} missing${place ? `, first in ${place}` : ""}.`,
     answer.withdrawn_reason ? make("strong", {}, ` Withdrawn: ${answer.withdrawn_reason}.`) : "");
   byId("actions").hidden = false;
   byId("expected").disabled = answer.status === "withdrawn";
@@ -37,7 +37,7 @@ function lists() {
   put(byId("growth"), grown.length ? table("How it grew", ["From", "Entities", "Series", "New"], grown.map((step) => [
     [when(step.timestamp), {}], step.entities, step.series, [step.new.slice(0, 6).flatMap((name, place) => [place ? ", " : "", seriesLink(name)]).concat(step.new.length > 6 ? [` and ${step.new.length - 6} more`] : []), {}]])) : empty("Nothing of it holds any more."));
   put(byId("episodes"), table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
-    [seriesLink(one.series), {}], badge(one.severity), [when(one.opened), {}], [when(one.last), {}], one.status, [why(one), {}]])));
+    [seriesLink(one.series), {}], badge(one.severity), [when(one.opened), {}], [when(one.until), {}], one.status, [why(one), {}]])));
   put(byId("withdrawn"), answer.withdrawn.length ? table("Withdrawn anomalies", ["Bucket", "Series", "Was", "Why"], answer.withdrawn.map((one) => [
     [when(one.timestamp), {}], [seriesLink(one.series), {}], `${number(one.actual_value)} instead of ${number(one.expected_value)}, z ${signed(one.z_score)}`, one.withdrawn_reason ?? "–"])) : empty("Nothing was taken back."));
 }
@@ -47,7 +47,7 @@ async function draw() {
   if (!episode) return;
   put(byId("arithmetic"), ...arithmetic(episode.arithmetic ?? "verdict   its bucket is not in history any more"));
   const more = byId("more");
-  const hour = 3600e3, opened = Date.parse(answer.opened), last = Date.parse(answer.last);
+  const hour = 3600e3, opened = Date.parse(answer.opened), last = Date.parse(answer.until);
   const until = new Date(last + 3 * hour).toISOString();
   more.hidden = false;
   more.href = `/series/${encodeURIComponent(episode.series)}${answer.status === "open" ? "" : `?until=${encodeURIComponent(until)}`}`;
@@ -85,6 +85,8 @@ byId("expected").addEventListener("click", async () => {
   try {
     const done = await change("POST", `incidents/${id}/expected`, { hours: Number(byId("hours").value), reason: `expected, said of incident ${id}` });
     say(`${done.silences} series are silenced until ${time(done.until)}; the run obeys within seconds.`);
+    // The button will be disabled, which would leave the keyboard nowhere.
+    byId("said").focus();
     again();
   } catch (error) { say(error.message); }
 });

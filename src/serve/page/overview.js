@@ -1,5 +1,5 @@
 // The overview: health, incidents, what is provisional, and the heat map.
-import { ask, badge, byId, choose, count, duration, empty, keep, make, number, onBeat, onTheme, put, seriesLink, signed, table, time, waiting, when } from "./page.js";
+import { ask, badge, byId, choose, count, duration, empty, incidentTable, keep, make, number, onBeat, onTheme, put, several, seriesLink, signed, table, time, waiting, when } from "./page.js";
 
 /** Provisional anomalies shown: the worst. */
 const EARLY_MAX = 8;
@@ -34,27 +34,16 @@ function health() {
     card("Scored", all ? `${Math.round((100 * scored) / all)} %` : "–", beat.generation ? `models #${beat.generation}, until ${time(answer?.trained_until)}` : "no models yet"));
 }
 
-function row(one) {
-  const cause = one.peak
-    ? [seriesLink(one.peak.series, one.peak.metric), ` of ${one.peak.entity_id}: ${number(one.peak.mean)} instead of ${number(one.peak.expected)}, z ${signed(one.peak.z_score)}`]
-    : ["no samples, though its peers have some"];
-  const fresh = !seen.has(one.incident_id) && seen.size > 0;
-  return { attributes: { class: fresh ? "new" : null, "data-incident": one.incident_id }, cells: [
-    [make("a", { href: `/incidents/${one.incident_id}` }, one.reach), {}], badge(one.severity), [cause, {}],
-    [[when(one.opened), make("small", {}, ` to ${time(one.last)}`)], {}],
-    [[one.status, one.label ? make("small", {}, `, ${one.label.replace("_", " ")}`) : null], {}],
-  ] };
-}
-
 function incidents() {
   const place = byId("incidents");
   if (!answer) return;
   if (!answer.fleet) return put(place, empty(waiting(beat ?? answer.beat) ? LATER : `History cannot be read now: ${answer.problem}`));
   const all = answer.fleet.incidents, closed = all.filter((one) => one.status !== "open");
   const list = all.filter((one) => one.status === "open").concat(closed.slice(0, CLOSED_MAX));
-  byId("closed-more").textContent = closed.length > CLOSED_MAX ? `and ${closed.length - CLOSED_MAX} more that closed within a day` : "";
+  const more = closed.length - CLOSED_MAX;
+  put(byId("closed-more"), ...(more > 0 ? ["and ", make("a", { href: "/incidents?span=24h&status=closed" }, `${more} more with evidence of the last day that closed`)] : []));
   if (!list.length) return put(place, empty(waiting(answer.beat) ? LATER : (answer.beat.generation ? "Nothing is wrong: no incident is open, and none closed in the last day." : "No incidents: there are no models yet that could find any.")));
-  put(place, table("Incidents, worst first", ["What", "Severity", "Worst of it", "Since", "Status"], list.map(row)));
+  put(place, incidentTable("Incidents: open ones first, and the worst of each first", list, (one) => seen.size > 0 && !seen.has(one.incident_id)));
   all.forEach((one) => seen.add(one.incident_id));
   if (!seen.size) seen.add("");
 }
@@ -69,9 +58,22 @@ function early() {
 
 const shade = (cell) => (cell === null ? "hn" : cell === "missing" ? "hm" : Math.abs(cell) < 2 ? "h0" : Math.abs(cell) < 3 ? "h1" : Math.abs(cell) < 4 ? "h2" : Math.abs(cell) < 6 ? "h3" : "h4");
 
+/** A strip in words: how many of its buckets are how far off, and when it was worst. */
+function heard(entity) {
+  const cells = entity.cells, scores = cells.filter((cell) => typeof cell === "number"), missing = cells.filter((cell) => cell === "missing").length;
+  const limit = answer?.threshold ?? 3, beyond = scores.filter((z) => Math.abs(z) > limit).length;
+  const said = [scores.length ? `${several(scores.length, "bucket")} with a score, ${beyond || "none"} beyond ${number(limit)}` : "no score"];
+  if (missing) said.push(`${missing} missing`);
+  if (beyond) {
+    const worst = scores.reduce((one, other) => (Math.abs(other) > Math.abs(one) ? other : one));
+    said.push(`worst z ${signed(worst)} at ${time(new Date(Date.parse(heat.from) + cells.indexOf(worst) * heat.step_seconds * 1000).toISOString())}`);
+  }
+  return `${entity.entity_id}: ${said.join("; ")}`;
+}
+
 /** The cells of one entity; what each says is shown under the pointer, and the table says the worst. */
 function strip(entity) {
-  const cells = entity.cells, canvas = make("canvas", { width: Math.max(cells.length, 1) * 4, height: 12, "aria-hidden": "true" });
+  const cells = entity.cells, canvas = make("canvas", { width: Math.max(cells.length, 1) * 4, height: 12, role: "img", "aria-label": heard(entity) });
   const colours = getComputedStyle(document.documentElement), pen = canvas.getContext("2d");
   cells.forEach((cell, place) => {
     const name = shade(cell);

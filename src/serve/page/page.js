@@ -58,6 +58,26 @@ export function arithmetic(text) {
   return lines.flatMap((line) => (typeof line === "string" ? make("p", {}, line) : [make("dt", {}, line[1]), make("dd", {}, line[2])]));
 }
 
+/** How many, and of what: `1 bucket`, `2 buckets`. */
+export const several = (n, what) => `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+/** What an anomaly has come to: its bucket is open still, is over, or was taken back. */
+export const standing = (one) => ({ provisional: "provisional", open: "final", withdrawn: "withdrawn" })[one.status] ?? one.status;
+/** From when to when there is evidence: from the start of the first bucket to the end of the last one. */
+export const evidence = (one) => [when(one.opened), make("small", {}, ` to ${time(one.until)}`)];
+
+/** Incidents as a table; `fresh` says which are new. */
+export function incidentTable(caption, list, fresh = () => false) {
+  return table(caption, ["What", "Severity", "Worst of it", "Evidence", "Status"], list.map((one) => {
+    const cause = one.peak
+      ? [seriesLink(one.peak.series, one.peak.metric), ` of ${one.peak.entity_id}: ${number(one.peak.mean)} instead of ${number(one.peak.expected)}, z ${signed(one.peak.z_score)}`]
+      : ["no samples, though its peers have some"];
+    return { attributes: { class: fresh(one) ? "new" : null, "data-incident": one.incident_id }, cells: [
+      [make("a", { href: `/incidents/${one.incident_id}` }, one.reach), {}], badge(one.severity), [cause, {}], [evidence(one), {}],
+      [[one.status, one.label ? make("small", {}, `, ${one.label.replace("_", " ")}`) : null, one.withdrawn_reason ? make("small", {}, `: ${one.withdrawn_reason}`) : null], {}],
+    ] };
+  }));
+}
+
 /** A table with a caption for those who do not see it; each row is a list of cells, or of [content, attributes]. */
 export function table(caption, heads, rows, attributes = {}) {
   const cell = (content, place) => {

@@ -1,5 +1,5 @@
 // One series: its curve, its parts, its anomalies.
-import { absent, ask, badge, byId, choose, empty, keep, make, number, onTheme, put, signed, subject, subjects, table, time, when } from "./page.js";
+import { absent, ask, badge, byId, choose, count, empty, keep, make, number, onTheme, put, several, signed, standing, subject, subjects, table, time, when } from "./page.js";
 import { drawCurve, drawParts, follow, move } from "./chart.js";
 
 let name = subject();
@@ -18,11 +18,26 @@ function words() {
     : "STL needs two days of buckets; there are fewer yet.";
 }
 
+/** Buckets in which another metric of the entity speaks for this one, and which does. */
+function beside() {
+  const { buckets, speakers } = answer.accompanying;
+  if (!buckets) return null;
+  const told = speakers.flatMap((one, place) => [place ? ", " : "", make("a", { href: `/series/${encodeURIComponent(one.series)}${location.search}` }, one.metric), speakers.length > 1 ? ` (${count(one.buckets)})` : ""]);
+  const speaks = told.length ? [...told, ` ${speakers.length > 1 ? "speak" : "speaks"} for ${buckets === 1 ? "it" : "them"}`] : ["another metric of the entity spoke for them"];
+  return make("p", { class: "note", id: "beside" }, `${several(buckets, "accompanying bucket")}; `, speaks);
+}
+
+/** Why there is no anomaly. */
+function none() {
+  if (answer.accompanying.buckets) return "None of its own.";
+  return answer.points.some((point) => point.expected !== null) ? "None: everything was as expected." : "None: nothing was scored.";
+}
+
 function lists() {
   const anomalies = [...answer.anomalies].reverse();
-  put(byId("anomalies"), anomalies.length ? table("Anomalies in this span", ["Bucket", "Severity", "Seen", "Expected", "z", "Status"], anomalies.map((one) => [
+  put(byId("anomalies"), ...[beside()].filter(Boolean), anomalies.length ? table("Anomalies in this span", ["Bucket", "Severity", "Seen", "Expected", "z", "Status"], anomalies.map((one) => [
     [when(one.timestamp), {}], badge(one.severity, one.status === "provisional"), number(one.actual_value), number(one.expected_value), signed(one.z_score),
-    [[one.status, one.revision > 1 ? `, revision ${one.revision}` : "", one.withdrawn_reason ? make("small", {}, `: ${one.withdrawn_reason}`) : null], {}]])) : empty(answer.points.some((point) => point.expected !== null) ? "None: everything was as expected." : "None: nothing was scored."));
+    [[standing(one), one.revision > 1 ? `, revision ${one.revision}` : "", one.withdrawn_reason ? make("small", {}, `: ${one.withdrawn_reason}`) : null], {}]])) : empty(none()));
   put(byId("values"), table("All values", ["Time", "Seen", "Expected", "Sigma", "z", "State"], [...answer.points].reverse().map((point) => [
     [when(point.timestamp), {}], number(point.mean), number(point.expected), number(point.sigma), signed(point.z_score), point.state]), { class: "high-table", table: "" }));
 }

@@ -1,5 +1,5 @@
 // Silences: listed, declared, removed.
-import { ask, byId, change, empty, make, onBeat, put, table, when } from "./page.js";
+import { ask, byId, change, empty, make, onBeat, put, several, table, when } from "./page.js";
 
 /** Where a silence comes from an incident, the way there. */
 function reason(text) {
@@ -11,14 +11,24 @@ async function load() {
   let list;
   try { list = (await ask("silences")).silences; } catch (error) { return put(byId("silences"), empty(error.message)); }
   put(byId("silences"), list.length ? table("Silences", ["Entity", "Metric", "From", "To", "Reason", "Now", ""], list.map((one) => {
-    const remove = make("button", { type: "button", "aria-label": `Remove the silence of ${one.entity}` }, "Remove");
+    const what = `${one.metric ?? "all metrics"} of ${one.entity}`;
+    const remove = make("button", { type: "button", "aria-label": `Remove the silence of ${what}` }, "Remove");
     remove.addEventListener("click", async () => {
-      try { await change("DELETE", `silences/${one.silence_id}`); } catch (error) { byId("said").textContent = error.message; }
-      load();
+      const place = [...document.querySelectorAll("#silences button")].indexOf(remove);
+      try {
+        await change("DELETE", `silences/${one.silence_id}`);
+        say(`Removed: ${what}.`);
+      } catch (error) { say(error.message); }
+      await load();
+      // The button is gone: the next one, or else what was said, is where to go on.
+      const left = document.querySelectorAll("#silences button");
+      (left[Math.min(place, left.length - 1)] ?? byId("said")).focus();
     });
-    return [one.entity, one.metric ?? "all", [when(one.from), {}], [when(one.until), {}], [reason(one.reason), {}], one.holds ? "holds" : "–", [remove, {}]];
+    return [one.entity, one.metric ?? "all", [when(one.from), {}], [when(one.until), {}], [reason(one.reason), {}], one.now, [remove, {}]];
   })) : empty("No silences: whatever deviates is told."));
 }
+
+const say = (text) => { byId("said").textContent = text; };
 
 /** From now, by the clock of the run, for an hour: most silences are about that. */
 let now = null;
@@ -37,10 +47,10 @@ byId("add").addEventListener("submit", async (event) => {
   const given = Object.fromEntries(new FormData(event.target));
   try {
     const done = await change("POST", "silences", { ...given, metric: given.metric || null, from: `${given.from}:00Z`, until: `${given.until}:00Z` });
-    byId("said").textContent = `Declared; ${done.incidents_withdrawn} settled incidents were withdrawn.`;
+    say(`Declared; ${several(done.incidents_withdrawn, "settled incident")} ${done.incidents_withdrawn === 1 ? "was" : "were"} withdrawn.`);
     event.target.reset();
     propose();
-  } catch (error) { byId("said").textContent = error.message; }
+  } catch (error) { say(error.message); }
   load();
 });
 load();
