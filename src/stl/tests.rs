@@ -64,12 +64,12 @@ fn golden(text: &'static str) -> std::collections::BTreeMap<&'static str, [Vec<f
     sets
 }
 
-fn holds(sets: &std::collections::BTreeMap<&str, [Vec<f64>; 3]>, name: &str, parameters: Parameters) {
+fn holds(sets: &std::collections::BTreeMap<&str, [Vec<f64>; 3]>, name: &str, parameters: &Parameters) {
     let [values, seasonal, trend] = &sets[name];
     let found = Plan::new(parameters.clone(), values.len()).unwrap().fit(values).unwrap();
     assert_near(&found.seasonal, seasonal, 1e-9, &format!("{name}: seasonal"));
     assert_near(&found.trend, trend, 1e-9, &format!("{name}: trend"));
-    let [seasonal, trend, _] = by_stlrs(&parameters, values);
+    let [seasonal, trend, _] = by_stlrs(parameters, values);
     assert_near(&found.seasonal, &seasonal, 1e-9, &format!("{name}: seasonal of stlrs"));
     assert_near(&found.trend, &trend, 1e-9, &format!("{name}: trend of stlrs"));
 }
@@ -78,23 +78,23 @@ fn holds(sets: &std::collections::BTreeMap<&str, [Vec<f64>; 3]>, name: &str, par
 #[test]
 fn numbers_are_those_of_r() {
     let sets = golden(include_str!("../../tests/golden/stl_r.csv"));
-    holds(&sets, "nottem", Parameters::new(12, 7));
-    holds(&sets, "nottem robust", Parameters::new(12, 7).robust());
-    holds(&sets, "co2 every value", Parameters::new(12, 21).at_every_value());
-    holds(&sets, "co2 every value robust", Parameters::new(12, 21).at_every_value().robust());
-    holds(&sets, "UKgas robust", Parameters::new(4, 13).robust());
+    holds(&sets, "nottem", &Parameters::new(12, 7));
+    holds(&sets, "nottem robust", &Parameters::new(12, 7).robust());
+    holds(&sets, "co2 every value", &Parameters::new(12, 21).at_every_value());
+    holds(&sets, "co2 every value robust", &Parameters::new(12, 21).at_every_value().robust());
+    holds(&sets, "UKgas robust", &Parameters::new(4, 13).robust());
 }
 
 /// By `tests/golden/stl_statsmodels.py`, whose head says how.
 #[test]
 fn numbers_are_those_of_statsmodels() {
     let sets = golden(include_str!("../../tests/golden/stl_statsmodels.csv"));
-    holds(&sets, "nottem every value", Parameters::statsmodels(12));
+    holds(&sets, "nottem every value", &Parameters::statsmodels(12));
     let every_second = |smoother: super::Smoother| super::Smoother { jump: 2, ..smoother };
     let Parameters { seasonal, trend, low_pass, .. } = Parameters::statsmodels(12);
     let [seasonal, trend, low_pass] = [seasonal, trend, low_pass].map(every_second);
-    holds(&sets, "nottem every second robust", Parameters { seasonal, trend, low_pass, ..Parameters::statsmodels(12) }.robust());
-    holds(&sets, "UKgas every value robust", Parameters::statsmodels(4).robust());
+    holds(&sets, "nottem every second robust", &Parameters { seasonal, trend, low_pass, ..Parameters::statsmodels(12) }.robust());
+    holds(&sets, "UKgas every value robust", &Parameters::statsmodels(4).robust());
 }
 
 #[test]
