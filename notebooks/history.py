@@ -1,7 +1,7 @@
 """Reads what Tidewatch has stored, from SQLite or PostgreSQL, as polars tables with times in UTC.
 
-The history is the one of TIDEWATCH_HISTORY, written as for the binary: embedded:PATH or postgres://…; relative paths start at the folder above
-this one. SQLite keeps times as milliseconds since 1970 and PostgreSQL as TIMESTAMPTZ: outside this file both are polars' Datetime.
+The history is the one of TIDEWATCH_HISTORY, written as for the binary: embedded:PATH or postgres://…; relative paths start where
+Jupyter was started. SQLite keeps times as milliseconds since 1970 and PostgreSQL as TIMESTAMPTZ: outside this file both are polars' Datetime.
 """
 
 import datetime as dt
@@ -12,7 +12,8 @@ import urllib.parse
 
 import polars as pl
 
-TOP = pathlib.Path(__file__).resolve().parent.parent
+# A kernel runs in the folder of its notebook; the shell that started it is remembered by its variable alone.
+STARTED = pathlib.Path(os.environ.get("PWD") or os.getcwd())
 URL = "embedded:tidewatch-data/tidewatch.db"
 TIME = pl.Datetime("ms", "UTC")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -55,8 +56,8 @@ EPISODES = {"series_id": pl.Int64, "opened": TIME, "last": TIME, "severity": pl.
 
 
 def path(name):
-    """A path as the caller wrote it, relative ones from the top of the repository."""
-    return TOP / pathlib.Path(name).expanduser()
+    """A path as the caller wrote it, relative ones from where Jupyter was started."""
+    return STARTED / pathlib.Path(name).expanduser()
 
 
 class History:
@@ -121,6 +122,24 @@ class History:
         if series_id is not None:
             sql, parameters = sql + " AND series_id = ?", [*parameters, series_id]
         return self.select(sql + " ORDER BY series_id, bucket_start", parameters, BUCKETS)
+
+    def scored(self, since, until):
+        """How many buckets that start in `[since, until)` have a score, of all series together."""
+        sql = "SELECT count(*) FROM buckets WHERE bucket_start >= ? AND bucket_start < ? AND z_score IS NOT NULL"
+        (buckets,) = self.select(sql, [since, until], {"buckets": pl.Int64})["buckets"]
+        return buckets
+
+    def truth_command(self):
+        """What writes the truth of the simulation that this history holds, as far as it has come."""
+        for source in self.select("SELECT source FROM sources ORDER BY source", [], {"source": pl.String})["source"]:
+            scheme, _, rest = source.partition(":")
+            preset, _, query = rest.partition("?")
+            flags = dict(urllib.parse.parse_qsl(query))
+            if scheme == "simulate" and "start" in flags:
+                watched = (self.end() - dt.datetime.fromisoformat(flags["start"])) // dt.timedelta(seconds=1)
+                pinned = " ".join(f"--{name} {flags[name]}" for name in ("seed", "start", "interval") if name in flags)
+                return f"tidewatch generate --to - --preset {preset} {pinned} --for {watched}s --speed max --truth truth.jsonl > /dev/null"
+        raise RuntimeError("this history holds no simulation, so nobody knows the truth")
 
     def anomalies(self, since, until):
         """The anomalies of closed buckets that start in `[since, until)` and hold, with series and arithmetic."""

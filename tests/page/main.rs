@@ -212,6 +212,8 @@ fn a_series_that_accompanies_another_says_which_one_speaks() {
     let (_run, address) = start(&place, LINE);
     let quiet = "FROM buckets JOIN series ON series.series_id = buckets.series_id WHERE state = 'accompanying'
         AND NOT EXISTS (SELECT 1 FROM anomalies WHERE anomalies.series_id = series.series_id)";
+    browser.open(&address);
+    browser.comes_to("document.querySelectorAll('[data-incident]').length > 0");
     assert!(place.comes_to_hold(&format!("SELECT count(*) {quiet}")));
     let database = rusqlite::Connection::open(place.path("tidewatch-data/tidewatch.db")).unwrap();
     let query = format!("SELECT entity_type || ':' || entity_id || ':' || metric {quiet} LIMIT 1");

@@ -50,13 +50,38 @@ fn number_between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 }
 
 #[test]
+fn a_notebook_without_a_truth_says_how_to_make_it() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let history = format!("embedded:{}", file("run.db"));
+    let places = ["run", "--source", "simulate:dev", "--no-raw", "--history", &history, "--models", &history];
+    tidewatch(
+        &[&places, words("--seed 7 --start 2026-01-19T00:00:00Z --backfill 1d --for 1h --interval 60s --speed max").as_slice()].concat(),
+    );
+    let mut command = Command::new(python);
+    command.args(["-m", "nbconvert", "--execute", "--to", "markdown", "--stdout"]).arg(top().join("notebooks/03_thresholds.ipynb"));
+    let outcome = command.env("TIDEWATCH_HISTORY", &history).output().unwrap();
+    let said = String::from_utf8_lossy(&outcome.stderr);
+    let line = said.lines().rev().find_map(|line| line.split_once("this writes: tidewatch ")).unwrap_or_else(|| panic!("{said}")).1;
+    let (flags, _) = line.split_once(" --truth ").unwrap();
+    let written = |flags: &str, name: &str| {
+        tidewatch(&[words(flags), vec!["--truth", &file(name)]].concat());
+        std::fs::read_to_string(file(name)).unwrap()
+    };
+    let pinned = "generate --to - --preset dev --seed 7 --start 2026-01-19T00:00:00Z --for 1h --interval 60s --speed max";
+    assert_eq!(written(flags, "said"), written(pinned, "pinned"), "{line}");
+}
+
+#[test]
 fn the_notebooks_run_on_both_stores_and_say_the_same() {
     let Some(server) = variable("TIDEWATCH_TEST_POSTGRES", "the URL of a PostgreSQL server") else { return };
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let database = Database::create(&server, "notebooks");
-    let histories = [format!("embedded:{}", file("run.db")), database.url()];
+    std::fs::create_dir(folder.path().join("tidewatch-data")).unwrap();
+    let histories = [format!("embedded:{}", file("tidewatch-data/tidewatch.db")), database.url()];
     for (number, history) in histories.iter().enumerate() {
         simulate(history, &format!("embedded:{}", file(&format!("models{number}.db"))));
     }
@@ -78,6 +103,11 @@ fn the_notebooks_run_on_both_stores_and_say_the_same() {
             run(&python, notebook, &variables)
         });
         assert_eq!(said[0], said[1], "{notebook}");
+        if notebook.starts_with("01") {
+            let here = run(&python, notebook, &[("PWD", folder.path().to_str().unwrap())]);
+            assert_eq!(said[0], here, "without a word it is the run of the folder where Jupyter is started");
+            assert!(said[0].contains("as on average 0.5 days of each series were scored"), "{}", said[0]);
+        }
         if notebook.starts_with("03") {
             let judged = number_between(&said[0], "false episodes per series and day, in ", " episodes");
             assert_eq!(
