@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tidewatch::history::statement::{Columns, Shape, Statement};
+use tidewatch::history::statement::{Columns, Shape, Statement, Value};
 use tidewatch::history::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models, ModelsError, Trained};
@@ -62,9 +62,22 @@ impl History for Rows {
     fn verdicts_of(&mut self, _: &SeriesName, _: i64, _: i64) -> Result<Vec<dataflows::Verdict>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
-    fn select(&mut self, _: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
-        // Nobody has labelled an incident.
-        Ok(Vec::new())
+    fn select(&mut self, statement: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
+        if !statement.sql.contains("EXISTS (SELECT 1 FROM buckets") {
+            // Nobody has labelled an incident.
+            return Ok(Vec::new());
+        }
+        let (Some(Value::Time(Some(from))), Some(Value::Time(Some(until)))) = (statement.values.first(), statement.values.get(1)) else {
+            panic!()
+        };
+        let mut metrics: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for (name, _) in self.0.iter().filter(|(_, rows)| rows.iter().any(|row| (*from..*until).contains(&row.start))) {
+            *metrics.entry((name.entity_type.clone(), name.entity_id.clone())).or_default() += 1;
+        }
+        let row = |((kind, id), count): ((String, String), i64)| {
+            Columns(vec![kind.as_str().into(), id.as_str().into(), count.into()].into_iter())
+        };
+        Ok(metrics.into_iter().map(row).collect())
     }
     fn execute(&mut self, _: &[Statement]) -> Result<u64, HistoryError> {
         unreachable!("the trainer only reads rows")
@@ -177,12 +190,13 @@ fn a_model_knows_how_many_metrics_its_entity_has_and_says_less_for_each() {
     let mut store = store(&folder);
     let mut fleet = history(2, &[]);
     let (alone, rows) = fleet.0[0].clone();
-    for metric in ["one", "two", "three"] {
+    let until = MONDAY + 2 * DAY;
+    // The last one comes after the training: it must not be known of.
+    for (metric, later) in [("one", 0), ("two", 0), ("three", 0), ("future", 30 * DAY)] {
         let name = SeriesName { metric: metric.into(), ..fleet.0[1].0.clone() };
         let series = name.id();
-        fleet.0.push((name, rows.iter().map(|row| TrainingRow { series, ..*row }).collect()));
+        fleet.0.push((name, rows.iter().map(|row| TrainingRow { series, start: row.start + later, ..*row }).collect()));
     }
-    let until = MONDAY + 2 * DAY;
     train(&mut fleet, store.as_mut(), &Request::new(until, 0), &mut |_| ()).unwrap();
     let mut z_score = |name: &SeriesName| {
         let model = store.get(name).unwrap().unwrap().model;

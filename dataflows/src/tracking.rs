@@ -46,7 +46,7 @@ const STUCK: (f64, f64) = (3.0, 6.0);
 const BLOCK_MIN: f64 = 12.0;
 /// The histogram of peaks forgets half of them in a training window.
 const PEAKS_HALF_DAYS: f64 = 14.0;
-/// From this z on, an alarm makes those after it quieter...
+/// From this loudness on, before it is divided for other metrics, a deviation makes those after it quieter...
 const HABITUATION_FROM: f64 = 2.5;
 /// ...as if it had been no louder than this, or one enormous alarm would silence a series for days, ...
 const HABITUATION_MAX: f64 = 20.0;
@@ -62,7 +62,7 @@ const CHANCES: f64 = 0.05;
 pub const DRIFT_STEP: f64 = 2.0 / (DRIFT_BUCKETS + 1.0);
 
 /// How often an ordinary series may peak, as what its rare peak is scaled down to: lower with little history, where its own rare peaks count for more.
-/// `trust` is 0 without history and 1 with a whole training window.
+/// `trust` is 0 without history and 1 with enough of it.
 pub fn rare_spike(trust: f64) -> f64 {
     2.75 + 2.0 * trust
 }

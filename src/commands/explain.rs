@@ -268,7 +268,7 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     };
     let alarm = match reading.habituation {
         1.0 => String::new(),
-        alarm => format!(" / {}, as there was an alarm of late and more of it is less news", number(alarm)),
+        alarm => format!(" / {}, as there was a loud deviation of late and more of it is less news", number(alarm)),
     };
     let chances = match reading.chances {
         1.0 => String::new(),

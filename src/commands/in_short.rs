@@ -28,7 +28,7 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>) -> Option<S
         }
         View::Stuck => format!("it has shown the same value {} times in a row, though it usually moves", number(reading.run + 1.0)),
     };
-    let again = if reading.habituation > 1.0 { "; it takes more than usual, since there was an alarm of late" } else { "" };
+    let again = if reading.habituation > 1.0 { "; it takes more than usual, since there was a loud deviation of late" } else { "" };
     Some(format!("{seen}; {why}{again}"))
 }
 

@@ -30,10 +30,10 @@ pub use report::{Count, Report};
 pub use request::{Extent, Request, Skipped};
 
 use crate::history::calibration::{self, Drifting};
-use crate::history::{History, HistoryError, Series, TrainingRow, label};
+use crate::history::{History, HistoryError, Series, TrainingRow, label, span};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
-use dataflows::{Calendar, EntityId, Method, MetricType, SeriesId, Time};
+use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
 use grid::Grid;
 use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
@@ -100,8 +100,8 @@ pub fn train(
     let mut series = history.series()?;
     let almanac = request.calendars.almanac(request.from(), request.until());
     let unknown_labels = request.calendars.unknown_labels(&series);
-    let mut metrics: HashMap<EntityId, u32> = HashMap::new();
-    series.iter().for_each(|series| *metrics.entry(series.name.entity()).or_default() += 1);
+    // Of the window alone: what comes after it is not known yet, and what was gone before it is not asked.
+    let metrics = span::metrics(history, request.from(), request.until())?;
     if request.extent == Extent::Drifting {
         let due = due(&drifting, models, request)?;
         series.retain(|series| due.contains(&series.name));
@@ -138,7 +138,7 @@ struct Member {
     calendar: Arc<Calendar>,
     /// As its own history looks, once that is known.
     metric_type: MetricType,
-    /// How many metrics its entity has in history.
+    /// How many metrics its entity has in the window.
     metrics: u32,
     /// When the promise of its models was broken last.
     broken_at: Option<Time>,
