@@ -6,7 +6,7 @@ use crate::instant;
 use crate::number::number;
 use crate::run::{Activity, Observer, Statistics};
 use crate::series::SeriesName;
-use dataflows::{Incident, Provisional, Scope, Severity, Stage, State, Time, Verdict};
+use dataflows::{Incident, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -26,9 +26,9 @@ const RATE_OVER: Duration = Duration::from_secs(6);
 /// Prints verdicts as they become durable, and a status line under them.
 pub struct Console {
     bar: ProgressBar,
-    silent: Mutex<HashMap<SeriesName, Time>>,
+    silent: Mutex<HashMap<SeriesId, Time>>,
     /// The last bucket of a series that was told of while it was open.
-    early: Mutex<HashMap<SeriesName, Time>>,
+    early: Mutex<HashMap<SeriesId, Time>>,
 }
 
 impl Default for Console {
@@ -46,19 +46,17 @@ impl Console {
     }
 
     /// Whether a silence begins with this bucket; its later buckets are not worth a line each.
-    fn falls_silent(&self, series: &SeriesName, start: Time) -> bool {
+    fn falls_silent(&self, series: SeriesId, start: Time) -> bool {
         let mut silent = self.silent.lock().expect("no holder panics");
-        let begins = silent.get(series).is_none_or(|last| start - last > 3_600_000);
-        silent.insert(series.clone(), start);
-        begins
+        silent.insert(series, start).is_none_or(|last| start - last > 3_600_000)
     }
 
     /// Whether a bucket was told of while it was open; it is asked once.
-    fn was_early(&self, series: &SeriesName, start: Time) -> bool {
+    fn was_early(&self, series: SeriesId, start: Time) -> bool {
         let mut early = self.early.lock().expect("no holder panics");
-        let was_early = early.get(series) == Some(&start);
+        let was_early = early.get(&series) == Some(&start);
         if was_early {
-            early.remove(series);
+            early.remove(&series);
         }
         was_early
     }
@@ -92,42 +90,37 @@ impl Console {
 }
 
 impl Observer for Console {
-    fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64) {
+    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64) {
+        let Some(verdict) = change.new else { return };
         let was_anomalous = change.old.is_some_and(|verdict| verdict.state == State::Anomalous);
-        match change.new {
-            Some(verdict) if verdict.state == State::Anomalous => {
-                self.was_early(series, verdict.bucket.start);
-                self.print(&anomaly_line(series, &verdict, threshold, was_anomalous));
+        let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
+        let was_early = self.was_early(series, start);
+        let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
+            State::Anomalous => &|name| anomaly_line(name, &verdict, threshold, was_anomalous),
+            _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_ref(), &verdict),
+            State::Accompanying if was_early => {
+                &|name| calmed_line(name, start, "another metric of the entity is further off, and speaks for it")
             }
-            Some(verdict) if was_anomalous => self.print(&withdrawn_line(series, change.old.as_ref(), &verdict)),
-            Some(verdict) if self.was_early(series, verdict.bucket.start) => {
-                let reason = match verdict.state {
-                    State::Accompanying => "another metric of the entity is further off, and speaks for it",
-                    _ => "what came after it in the same bucket was as expected",
-                };
-                self.print(&calmed_line(series, verdict.bucket.start, reason));
+            _ if was_early => &|name| calmed_line(name, start, "what came after it in the same bucket was as expected"),
+            State::Missing if self.falls_silent(series, start) => {
+                &|name| format!("{}  missing   {name}  no samples, though its peers have some", instant::format(start))
             }
-            Some(verdict) if verdict.state == State::Missing && self.falls_silent(series, verdict.bucket.start) => {
-                self.print(&format!(
-                    "{}  missing   {series}  no samples, though its peers have some",
-                    instant::format(verdict.bucket.start)
-                ));
-            }
-            _ => {}
-        }
+            _ => return,
+        };
+        name().iter().for_each(|name| self.print(&line(name)));
     }
 
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {
         // The quieter ones can wait for the end of their bucket, and once is enough.
         let mut early = self.early.lock().expect("no holder panics");
-        let mut is_news = || early.insert(series.clone(), provisional.start) != Some(provisional.start);
+        let mut is_news = || early.insert(provisional.series(), provisional.start) != Some(provisional.start);
         if provisional.severity >= Severity::High && is_news() {
             self.print(&provisional_line(series, provisional, threshold));
         }
     }
 
     fn provisional_withdrawn(&self, series: &SeriesName, start: Time, reason: &str) {
-        if self.was_early(series, start) {
+        if self.was_early(series.id(), start) {
             self.print(&calmed_line(series, start, reason));
         }
     }

@@ -5,7 +5,7 @@
 //! probability 3e-8 (birthday bound).
 
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// FNV-1a (Fowler, Noll, Vo 1991), then the finalizer of MurmurHash3 (Appleby 2011), because timely routes by the
@@ -79,6 +79,10 @@ impl Hasher for Hashed {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
     }
+    fn write_u32(&mut self, value: u32) {
+        // Half an identity fills half a word, and a map goes by both ends of it.
+        self.write_u64(u64::from(value) << 32 | u64::from(value));
+    }
     fn write_u64(&mut self, value: u64) {
         self.0 = if self.0 == 0 { value } else { mix(self.0 ^ value) };
     }
@@ -86,6 +90,9 @@ impl Hasher for Hashed {
 
 /// A map by identities, which are spread well enough.
 pub type HashedMap<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
+
+/// A set of identities.
+pub type HashedSet<K> = HashSet<K, BuildHasherDefault<Hashed>>;
 
 #[cfg(test)]
 mod tests {

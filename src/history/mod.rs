@@ -25,6 +25,7 @@ use crate::series::SeriesName;
 use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict, Watch};
 use incident::{EntityPlacement, NamedIncident};
 pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
+pub use row::place_of;
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +118,7 @@ pub struct Batch {
     pub series: Vec<Series>,
     /// Where entities stand, as far as that is news.
     pub placements: Vec<EntityPlacement>,
-    /// At most one per series and bucket.
+    /// At most one per series and bucket; by their [`place_of`], which is quicker.
     pub changes: Vec<Change>,
     /// Open buckets that look anomalous.
     pub provisionals: Vec<Provisional>,

@@ -1,6 +1,5 @@
 //! A verdict as a row of `buckets`, the same in both stores.
 
-use super::Change;
 use dataflows::{Aggregate, EntityId, MetricId, Number, Score, SeriesId, State, Time, Verdict};
 use std::collections::BTreeMap;
 
@@ -17,17 +16,14 @@ pub(super) fn series_of(key: i64) -> SeriesId {
     SeriesId(key.cast_unsigned())
 }
 
-/// The changes of a batch in the order of their key, each with what is to be there.
+/// Where a verdict stands in `buckets`: its key.
 ///
 /// A backfill brings hundreds of series by time; sorted by series, a batch touches each page of the tree once. Rows of 500 series in
 /// batches of 50,000, one core of two that others used too: SQLite inserts 617,000 rows per CPU-second sorted, 345,000 unsorted
 /// (588,000 with a rowid and an index instead, a fifth larger and slower to replace); a commit as a whole, 520,000 rows a second.
 /// PostgreSQL 15 without fsync: 230,000 a second, where psql with the same COPY and upsert makes 270,000 sorted, 130,000 unsorted.
-pub(super) fn in_order(changes: &[Change]) -> Vec<(i64, Time, Option<Verdict>)> {
-    let keyed = |change: &Change| change.new.or(change.old).map(|v| (key(v.bucket.series()), v.bucket.start, change.new));
-    let mut rows: Vec<_> = changes.iter().filter_map(keyed).collect();
-    rows.sort_unstable_by_key(|(series, start, _)| (*series, *start));
-    rows
+pub fn place_of(verdict: &Verdict) -> (i64, Time) {
+    (key(verdict.bucket.series()), verdict.bucket.start)
 }
 
 /// The columns `mean` to `z_score` of a verdict: no aggregate for a missing bucket, no score for an unscored one.

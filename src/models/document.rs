@@ -54,12 +54,25 @@ struct Progress {
     as_of: String,
 }
 
-/// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Profiles {
-    Daily { daily: Vec<f64> },
-    Weekly { weekday: Vec<f64>, weekend: Vec<f64> },
+/// `{"daily": […]}` or `{"weekday": […], "weekend": […]}`. An untagged enum would be read twice, and reading models is most of a start.
+#[derive(Default, Serialize, Deserialize)]
+struct Profiles {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    daily: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weekday: Option<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weekend: Option<Vec<f64>>,
+}
+
+impl Profiles {
+    fn seasonal(self) -> Result<Seasonal, String> {
+        match self {
+            Self { daily: Some(daily), weekday: None, weekend: None } => Ok(Seasonal::Daily(daily)),
+            Self { daily: None, weekday: Some(weekday), weekend: Some(weekend) } => Ok(Seasonal::Weekly { weekday, weekend }),
+            _ => Err("seasonal: write either daily, or weekday and weekend".into()),
+        }
+    }
 }
 
 /// `{"zone": "Europe/Berlin", "offsets": [["2026-03-29T01:00:00Z", 7200]], "holidays": ["2026-12-25"]}`; offsets in seconds.
@@ -93,8 +106,10 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         return Err(defect.into());
     }
     let (period, seasonal) = match model.seasonal.clone() {
-        Seasonal::Daily(daily) => (daily.len(), Profiles::Daily { daily }),
-        Seasonal::Weekly { weekday, weekend } => (weekday.len(), Profiles::Weekly { weekday, weekend }),
+        Seasonal::Daily(daily) => (daily.len(), Profiles { daily: Some(daily), ..Profiles::default() }),
+        Seasonal::Weekly { weekday, weekend } => {
+            (weekday.len(), Profiles { weekday: Some(weekday), weekend: Some(weekend), ..Profiles::default() })
+        }
     };
     #[allow(clippy::cast_precision_loss)] // a bucket is shorter than 2^53 ms
     let bucket_seconds = model.bucket_width as f64 / SECOND;
@@ -132,13 +147,12 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
 /// Reads a model; what is wrong with the document otherwise.
 pub(super) fn read(text: &str) -> Result<Trained, String> {
     let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let (whole, seasonal) = match document.seasonal {
-        Profiles::Daily { daily } => (daily.len() == document.period, Seasonal::Daily(daily)),
-        Profiles::Weekly { weekday, weekend } => {
-            (weekday.len() == document.period && weekend.len() == document.period, Seasonal::Weekly { weekday, weekend })
-        }
+    let seasonal = document.seasonal.seasonal()?;
+    let is_whole = match &seasonal {
+        Seasonal::Daily(daily) => daily.len() == document.period,
+        Seasonal::Weekly { weekday, weekend } => weekday.len() == document.period && weekend.len() == document.period,
     };
-    if !whole {
+    if !is_whole {
         return Err(format!("a seasonal profile does not have {} values", document.period));
     }
     let warming = document.warming.map(|Progress { buckets, needed, as_of }| {

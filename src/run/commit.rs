@@ -9,11 +9,9 @@ use super::statistics::Statistics;
 use super::{Job, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, History, HistoryError};
+use crate::history::{Batch, Change, History, HistoryError};
 use crate::source::Partition;
-use dataflows::{
-    EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, SeriesId, Silence, State, Time, Verdict,
-};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, Placement, Provisional, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -44,6 +42,8 @@ pub struct Committer<'a> {
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
+    /// Room that the last batch took, some ten megabytes: to ask the system for it anew costs more than to fill it.
+    room: (Vec<(Verdict, isize)>, Vec<Change>),
 }
 
 impl<'a> Committer<'a> {
@@ -88,6 +88,7 @@ impl<'a> Committer<'a> {
             statistics,
             observer,
             stop,
+            room: (Vec::new(), Vec::new()),
         })
     }
 
@@ -95,7 +96,7 @@ impl<'a> Committer<'a> {
     ///
     /// # Errors
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
-    pub fn commit(&mut self, outputs: Vec<Output>) -> Result<Vec<EpisodeId>, HistoryError> {
+    pub fn commit(&mut self, outputs: Vec<Vec<Output>>) -> Result<Vec<EpisodeId>, HistoryError> {
         let (batch, told) = self.batch(outputs);
         let mut wait = RETRY.0;
         let took = loop {
@@ -117,6 +118,7 @@ impl<'a> Committer<'a> {
         self.minute.count(&batch, took);
         self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
+        self.room.1 = batch.changes;
         Ok(told.retired)
     }
 
@@ -185,16 +187,17 @@ impl<'a> Committer<'a> {
         }
     }
 
-    fn batch(&mut self, outputs: Vec<Output>) -> (Batch, Told) {
+    fn batch(&mut self, outputs: Vec<Vec<Output>>) -> (Batch, Told) {
         let mut batch = Batch {
             source: self.job.source.identity(),
             bucket_width: self.job.timing.bucket_width,
             policy: self.job.policy.clone(),
             ..Batch::default()
         };
-        let (mut verdicts, mut raw, mut progress) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut verdicts, mut changes) = std::mem::take(&mut self.room);
+        let (mut raw, mut progress) = (Vec::new(), BTreeMap::new());
         let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for output in outputs {
+        for output in outputs.into_iter().flatten() {
             match output {
                 Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
                 Output::Episode(episode, sign) => episodes.push((episode, sign)),
@@ -223,7 +226,10 @@ impl<'a> Committer<'a> {
             }
         }
         batch.progress = progress.into_values().collect();
-        batch.changes = net_changes(verdicts);
+        net_changes(&verdicts, &mut changes);
+        batch.changes = changes;
+        verdicts.clear();
+        self.room.0 = verdicts;
         let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
         self.latest_end = ends.fold(self.latest_end, Time::max);
         // The end of a file is not the end of time: more may be appended to it.
@@ -242,8 +248,8 @@ impl<'a> Committer<'a> {
         batch.provisionals_withdrawn = gone.collect();
         let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
         let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
-        let series: Vec<_> = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open).collect();
-        batch.series.extend(series.into_iter().filter_map(|(entity, metric)| self.directory.unstored(entity, metric)));
+        let series = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open);
+        batch.series = series.filter_map(|(entity, metric)| self.directory.unstored(entity, metric)).collect();
         let told = self.tell(&mut batch, episodes, incidents);
         batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
         self.learn_partitions(&raw);
@@ -338,10 +344,9 @@ impl<'a> Committer<'a> {
                 Some(State::Normal) => count.normal.add(1),
                 None => {}
             }
-            let bucket = change.new.or(change.old).map(|verdict| verdict.bucket);
-            if let Some(name) = bucket.and_then(|bucket| self.directory.name(bucket.entity, bucket.metric)) {
-                let threshold = self.job.policy.limits(MetricId::of(&name.metric)).threshold;
-                self.observer.verdict(&name, change, threshold);
+            if let Some(Verdict { bucket, .. }) = change.new.or(change.old) {
+                let name = || self.directory.name(bucket.entity, bucket.metric);
+                self.observer.verdict(change, &name, self.job.policy.limits(bucket.metric).threshold);
             }
         }
         for provisional in &batch.provisionals {

@@ -7,7 +7,7 @@ use super::output::{Output, RawSamples};
 use super::share::Outlets;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
-use crate::history::{DeadLetter, EVENT};
+use crate::history::DeadLetter;
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
 use crate::source::decoder::Decoder;
@@ -44,12 +44,11 @@ impl Intake<'_> {
         stretch.begin(record.offset);
         if !replayed {
             stretch.records += 1;
-            self.statistics.records.add(1);
         }
         let outcome = decoder.decode(record.bytes).and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
         match outcome {
             _ if replayed => {}
-            Ok(()) => stretch.count(EVENT),
+            Ok(()) => stretch.events += 1,
             Err(refusal) => self.refuse(stretch, record, refusal, outlets),
         }
     }
@@ -89,7 +88,7 @@ impl Intake<'_> {
             Admission::Future => return Err(Refusal::new(FUTURE, future(decoded.time, now))),
         }
         let latest = stretch.clock.latest();
-        stretch.mark(record.offset, before, timing.start(latest) > timing.start(before));
+        stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
         // After the clock: time goes on for those who are forgotten, even where only strangers speak.
         let entity = entity_of(decoded, &job.kinds);
         let (metrics, form) = self.metrics.of(decoded);
@@ -104,7 +103,7 @@ impl Intake<'_> {
         if timing.is_settled(start, self.horizon) {
             return Err(Refusal::new("too_late", behind(decoded.time, self.horizon)));
         }
-        if stretch.alive.insert(start) {
+        if stretch.speaks_in(start) {
             (outlets.report)(Report::Alive { partition: stretch.partition.id, start });
         }
         if !is_usual {

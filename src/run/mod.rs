@@ -99,8 +99,8 @@ pub struct Job {
 
 /// Somebody who looks on.
 pub trait Observer: Send + Sync {
-    /// A verdict was committed.
-    fn verdict(&self, series: &SeriesName, change: &Change, threshold: f64);
+    /// A verdict was committed. Of nearly all there is nothing to say: `name` is only asked for where there is.
+    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64);
 
     /// An open bucket looks anomalous, and that was committed.
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
@@ -119,7 +119,7 @@ pub trait Observer: Send + Sync {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn verdict(&self, _: &SeriesName, _: &Change, _: f64) {}
+    fn verdict(&self, _: &Change, _: &dyn Fn() -> Option<SeriesName>, _: f64) {}
     fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
     fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
     fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}

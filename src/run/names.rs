@@ -7,8 +7,10 @@ use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
+use dataflows::identity::{HashedMap, HashedSet};
 use dataflows::{EntityId, MetricId, Placement, Time, Timing};
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The identity of the entity of an event.
@@ -20,9 +22,10 @@ fn entity_type<'k>(decoded: &Decoded<'_>, kinds: &'k Kinds) -> &'k str {
     kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str())
 }
 
-/// A hash of the labels of an event that does not depend on their order.
+/// A hash of the labels of an event that does not depend on their order, of no meaning outside of this process.
 pub fn labels_of(decoded: &Decoded<'_>) -> u64 {
-    decoded.labels.iter().fold(0, |hash, label| hash ^ EntityId::of(&label.0, &label.1).0)
+    let quick = foldhash::fast::FixedState::default();
+    decoded.labels.iter().fold(0, |hash, label| hash ^ quick.hash_one((&*label.0, &*label.1)))
 }
 
 /// The name of the entity of an event that an arrival brings in a partition, in the bucket that starts at `since`, when event time was at `heard`.
@@ -122,7 +125,7 @@ const PLACED_MIN: usize = 10_000;
 struct Heard {
     name: EntityName,
     /// The metrics whose series are stored as they are now.
-    stored: HashSet<MetricId>,
+    stored: HashedSet<MetricId>,
     /// The name as its raw events share it; `None` for kinds without a raw table.
     raw: Option<Arc<RawEntity>>,
 }
@@ -130,7 +133,7 @@ struct Heard {
 impl Heard {
     fn new(name: EntityName) -> Self {
         let raw = raw_entity(&name);
-        Self { name, stored: HashSet::new(), raw }
+        Self { name, stored: HashedSet::default(), raw }
     }
 }
 
@@ -143,9 +146,9 @@ fn raw_entity(name: &EntityName) -> Option<Arc<RawEntity>> {
 /// The names that the committing worker has heard.
 #[derive(Default)]
 pub struct Directory {
-    entities: HashMap<EntityId, Heard>,
+    entities: HashedMap<EntityId, Heard>,
     /// A name, and the event time when it was heard last.
-    metrics: HashMap<MetricId, (Arc<str>, Time)>,
+    metrics: HashedMap<MetricId, (Arc<str>, Time)>,
     swept: Time,
 }
 
@@ -233,10 +236,11 @@ impl Directory {
 
     /// The series, if it was not stored yet.
     pub fn unstored(&mut self, entity: EntityId, metric: MetricId) -> Option<Series> {
-        let name = self.name(entity, metric)?;
         let known = self.entities.get_mut(&entity).filter(|known| !known.stored.contains(&metric))?;
+        let EntityName { entity_type, entity_id, labels, partition, .. } = &known.name;
+        let name = SeriesName::new(entity_type, entity_id, &self.metrics.get(&metric)?.0);
         known.stored.insert(metric);
-        Some(Series { name, labels: known.name.labels.iter().cloned().collect(), partition: known.name.partition.clone() })
+        Some(Series { name, labels: labels.iter().cloned().collect(), partition: partition.clone() })
     }
 
     /// A raw event with its names; `None` for kinds without a raw table.

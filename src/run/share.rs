@@ -124,7 +124,10 @@ impl<'a> Share<'a> {
         let (most, turns) = if stretch.is_restoring() { (1, TURN) } else { (TURN, 1) };
         let (mut poll, mut count) = (Poll::Waiting, 0);
         for _ in 0..turns {
-            poll = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets))?;
+            let counted = stretch.records;
+            let polled = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets));
+            statistics.records.add(stretch.records - counted);
+            poll = polled?;
             count += if let Poll::Read(read) = poll { read } else { 0 };
             if !matches!(poll, Poll::Read(_)) || !stretch.is_restoring() {
                 break;

@@ -2,7 +2,7 @@
 
 use super::Job;
 use super::census::Census;
-use crate::history::{Outcome, Position, Progress};
+use crate::history::{EVENT, Outcome, Position, Progress};
 use crate::instant;
 use crate::source::{Partition, Poll, SourceError};
 use dataflows::{Activity, PartitionClock, Time};
@@ -44,6 +44,10 @@ pub struct Stretch {
     pub reported: Option<(Time, Activity)>,
     /// Records read and not yet said.
     pub records: u64,
+    /// Events among them, and not yet counted: nearly all are.
+    pub events: u64,
+    /// The bucket of the last event, one of `alive`.
+    spoken_in: Time,
     /// By outcome: the records so far, and how many of them were said.
     outcomes: BTreeMap<String, (u64, u64)>,
     /// By reason: the hour of the last dead letter, and how many were kept in it.
@@ -77,6 +81,8 @@ impl Stretch {
             activity: Activity::Active,
             reported: None,
             records: 0,
+            events: 0,
+            spoken_in: Time::MIN,
             outcomes,
             letters: BTreeMap::new(),
             end_since: None,
@@ -112,10 +118,19 @@ impl Stretch {
 
     /// Takes note of what became of a record.
     pub fn count(&mut self, outcome: &str) {
+        self.count_more(outcome, 1);
+    }
+
+    fn count_more(&mut self, outcome: &str, more: u64) {
         match self.outcomes.get_mut(outcome) {
-            Some(counted) => counted.0 += 1,
-            None => _ = self.outcomes.insert(outcome.into(), (1, 0)),
+            Some(counted) => counted.0 += more,
+            None => _ = self.outcomes.insert(outcome.into(), (more, 0)),
         }
+    }
+
+    /// Whether an event is the first in a bucket that may still change.
+    pub fn speaks_in(&mut self, start: Time) -> bool {
+        start != std::mem::replace(&mut self.spoken_in, start) && self.alive.insert(start)
     }
 
     /// Whether a dead letter is kept: of each reason so many an hour. The others are counted all the same.
@@ -131,6 +146,10 @@ impl Stretch {
 
     /// The sums that grew since they were said last, and by how much.
     pub fn outcomes(&mut self) -> Vec<(Outcome, u64)> {
+        if self.events > 0 {
+            let events = std::mem::take(&mut self.events);
+            self.count_more(EVENT, events);
+        }
         let mut grown = Vec::new();
         for (outcome, (records, said)) in self.outcomes.iter_mut().filter(|(_, counted)| counted.0 > counted.1) {
             let more = *records - std::mem::replace(said, *records);

@@ -46,7 +46,7 @@ pub enum News {
 }
 
 /// The way to the committing thread, and its news.
-type Commits = (Sender<(Epoch, Vec<Output>)>, Receiver<News>);
+type Commits = (Sender<(Epoch, Vec<Vec<Output>>)>, Receiver<News>);
 
 /// What the threads of one process share.
 pub struct Common {
@@ -228,7 +228,10 @@ impl Ends {
 /// Epochs on their way from the graph to the committing thread, on worker 0.
 struct Group {
     channel: Option<Commits>,
-    outputs: Vec<Output>,
+    /// In the pieces in which they came: to move them into one would cost as much as to read them.
+    outputs: Vec<Vec<Output>>,
+    /// How many they are.
+    count: usize,
     records: u64,
     last: Option<Epoch>,
     sent_at: Instant,
@@ -251,14 +254,16 @@ impl Group {
             }
         }
         while let Some((epoch, outputs)) = queue.borrow_mut().take() {
-            self.records += outputs.iter().map(|output| if let Output::Progress(_, records) = *output { records } else { 0 }).sum::<u64>();
+            let records = |output: &Output| if let Output::Progress(_, records) = *output { records } else { 0 };
+            self.records += outputs.iter().flatten().map(records).sum::<u64>();
+            self.count += outputs.iter().map(Vec::len).sum::<usize>();
             self.outputs.extend(outputs);
             self.last = Some(epoch);
         }
-        let due = urgent || self.outputs.len() > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
+        let due = urgent || self.count > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
         if let Some(epoch) = self.last.filter(|_| due && !self.outstanding) {
             commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
-            (self.last, self.records, self.sent_at, self.outstanding) = (None, 0, Instant::now(), true);
+            (self.last, self.count, self.records, self.sent_at, self.outstanding) = (None, 0, 0, Instant::now(), true);
         }
         Ok(heard)
     }
@@ -282,7 +287,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
-    let mut group = Group { channel, outputs: Vec::new(), records: 0, last: None, sent_at: Instant::now(), outstanding: false };
+    let mut group = Group { channel, outputs: Vec::new(), count: 0, records: 0, last: None, sent_at: Instant::now(), outstanding: false };
     common.placements.iter().for_each(|placed| ends.placed.recall(&placed.placement));
     if index == 0 {
         acquaint(&mut ends, common, peers);

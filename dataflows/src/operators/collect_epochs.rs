@@ -13,14 +13,14 @@ use timely::scheduling::Activator;
 
 /// The queue between the graph and the thread that steps it.
 pub struct Epochs<T> {
-    complete: VecDeque<(Epoch, Vec<T>)>,
+    complete: VecDeque<(Epoch, Vec<Vec<T>>)>,
     held: BTreeMap<Epoch, Capability<Epoch>>,
     activator: Option<Activator>,
 }
 
 impl<T> Epochs<T> {
-    /// The oldest epoch whose data is complete and was not taken yet.
-    pub fn take(&mut self) -> Option<(Epoch, Vec<T>)> {
+    /// The oldest epoch whose data is complete and was not taken yet, in the pieces in which it came.
+    pub fn take(&mut self) -> Option<(Epoch, Vec<Vec<T>>)> {
         self.complete.pop_front()
     }
 
@@ -44,9 +44,9 @@ pub fn collect_epochs<'scope, T: ExchangeData>(
     let durable =
         stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Exchange::new(|_| 0), "collect_epochs", move |_, info| {
             inside.borrow_mut().activator = Some(scope.activator_for(info.address));
-            let mut pending: Pending<Vec<T>> = Pending::new();
+            let mut pending: Pending<Vec<Vec<T>>> = Pending::new();
             move |(input, frontier), _output| {
-                input.for_each(|message, data| pending.at(&message, 1).append(data));
+                input.for_each(|message, data| pending.at(&message, 1).push(std::mem::take(data)));
                 let mut queue = inside.borrow_mut();
                 while let Some((epoch, Arrivals { mut capabilities, data })) = pending.completed(smallest(&[frontier])) {
                     queue.complete.push_back((epoch, data));

@@ -161,7 +161,7 @@ pub fn graph(log: &Log, facts: &Facts, reading: &Reading, known: &[Acquaintance]
         drop((events, reports, acquaintances, fact_input, placements));
         while worker.step_or_park(Some(std::time::Duration::from_millis(1))) || !probe.done() {
             while let Some((epoch, changes)) = { queue.borrow_mut().take() } {
-                for (said, sign) in changes.into_iter().flatten() {
+                for (said, sign) in changes.into_iter().flatten().flatten() {
                     *result.lock().unwrap().entry(said).or_default() += sign;
                 }
                 queue.borrow_mut().release(epoch);

@@ -89,11 +89,12 @@ fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fau
     let mut upsert = transaction
         .prepare_cached(&format!("INSERT OR REPLACE INTO buckets ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row::COLUMNS))?;
     let mut delete = transaction.prepare_cached("DELETE FROM buckets WHERE series_id = ? AND bucket_start = ?")?;
-    for (series, start, new) in row::in_order(&batch.changes) {
-        let Some(verdict) = new else {
-            delete.execute((series, start))?;
+    for change in &batch.changes {
+        let Some(verdict) = change.new else {
+            change.old.iter().try_for_each(|old| delete.execute(row::place_of(old)).map(drop))?;
             continue;
         };
+        let (series, start) = row::place_of(&verdict);
         let [mean, min, max, stddev, expected, sigma, z_score] = row::numbers(&verdict);
         let (count, state) = (row::count(&verdict), verdict.state.as_str());
         upsert.execute(params![series, start, count, mean, min, max, stddev, expected, sigma, z_score, state])?;

@@ -149,13 +149,13 @@ fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
 
 fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
     let mut rows = Rows::new(11);
-    let (mut count, mut gone) = (0, (Vec::new(), Vec::new()));
-    for (series, start, new) in row::in_order(&batch.changes) {
-        let Some(verdict) = new else {
-            gone.0.push(series);
-            gone.1.push(Instant(start));
+    let (mut count, mut gone) = (0, <(Vec<_>, Vec<_>)>::default());
+    for change in &batch.changes {
+        let Some(verdict) = change.new else {
+            gone.extend(change.old.iter().map(row::place_of).map(|(series, start)| (series, Instant(start))));
             continue;
         };
+        let (series, start) = row::place_of(&verdict);
         count += 1;
         rows.row();
         rows.integer(series);
