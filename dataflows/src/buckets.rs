@@ -11,7 +11,7 @@ use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
 use crate::identity::{EntityId, HashedMap, MetricId};
 use crate::provisional::{LAST, Open};
-use crate::span::{Known, Span};
+use crate::span::Known;
 use crate::verdict::Bucket;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -229,12 +229,8 @@ impl Buckets {
     }
 
     fn note(&mut self, entity: u64, metric: u32, partition: u32, start: Time) {
-        let known = self.known.entry(entity).or_insert_with(|| Known { partition, spans: Vec::new() });
-        known.partition = known.partition.min(partition);
-        match known.spans.iter_mut().find(|span| span.metric == metric) {
-            Some(span) => span.note(start, self.timing.forget),
-            None => known.spans.push(Span { metric, runs: vec![(start, start)] }),
-        }
+        let known = self.known.entry(entity).or_insert_with(|| Known::new(partition));
+        known.note(metric, 0, partition, start, self.timing.forget);
     }
 
     /// Closed buckets that late samples came to.
@@ -297,19 +293,17 @@ impl Buckets {
         if std::mem::replace(&mut interval.closed, true) {
             return;
         }
-        let mut seen = Vec::new();
         for (entity, cell) in &interval.cells {
-            for Part { metric, accumulator, .. } in &cell.parts {
-                seen.push((*entity, *metric, cell.partition.unwrap_or_default()));
+            let known = self.known.entry(*entity).or_insert_with(|| Known::new(cell.partition.unwrap_or_default()));
+            for (hint, Part { metric, accumulator, .. }) in cell.parts.iter().enumerate() {
+                known.note(*metric, hint, cell.partition.unwrap_or_default(), start, self.timing.forget);
                 say(Bucket { entity: EntityId(*entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
             }
         }
-        let is_late = self.intervals.range(start + 1..).any(|(_, interval)| interval.closed);
-        for (entity, metric, partition) in seen {
-            self.note(entity, metric, partition, start);
-            if is_late {
-                self.miss_after(start, entity, metric, say);
-            }
+        if self.intervals.range(start + 1..).any(|(_, interval)| interval.closed) {
+            let seen = self.intervals.get(&start).into_iter().flat_map(|interval| &interval.cells);
+            let seen: Vec<_> = seen.flat_map(|(entity, cell)| cell.parts.iter().map(|part| (*entity, part.metric))).collect();
+            seen.into_iter().for_each(|(entity, metric)| self.miss_after(start, entity, metric, say));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::provisional::Provisional;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, Verdict};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The state of a series that can change no more is handed out once it is so many buckets ahead of what was handed out last, or follows another model.
@@ -33,10 +33,17 @@ pub struct Settled {
 /// A verdict that may change, and what the series is remembered by after it.
 pub(crate) struct Entry {
     pub(crate) verdict: Verdict,
-    /// What the method remembers.
-    pub(crate) track: Option<Track>,
-    pub(crate) after: Fold,
+    /// What the method remembers, if it does: as large as the rest.
+    pub(crate) track: Option<Box<Track>>,
+    /// What there is to remember of evidence; `None`: nothing.
+    pub(crate) after: Option<Box<Fold>>,
     pub(crate) closed: Option<Box<Episode>>,
+}
+
+impl Entry {
+    pub(crate) fn start(&self) -> Time {
+        self.verdict.bucket.start
+    }
 }
 
 #[derive(Default)]
@@ -46,12 +53,13 @@ pub(crate) struct Series {
     /// What is remembered of the buckets before the first entry.
     pub(crate) base: Fold,
     /// The same, by the method.
-    pub(crate) base_track: Option<Track>,
+    pub(crate) base_track: Option<Box<Track>>,
     /// Days that are over and were not handed out yet, as they ended.
     pub(crate) days: Vec<Watch>,
     /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
     pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
-    pub(crate) entries: BTreeMap<Time, Entry>,
+    /// By the start of their buckets.
+    pub(crate) entries: VecDeque<Entry>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     pub(crate) stale: Option<Time>,
     /// Closed episodes older than the first entry, that were not retired yet.
@@ -65,13 +73,33 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn last_fold(&self) -> &Fold {
-        self.entries.last_key_value().map_or(&self.base, |(_, entry)| &entry.after)
+    /// Where the bucket that starts then has its entry, or would have it. Nearly always it is the latest.
+    pub(crate) fn find(&self, start: Time) -> Result<usize, usize> {
+        match self.entries.back() {
+            Some(latest) if latest.start() >= start => self.entries.binary_search_by_key(&start, Entry::start),
+            _ => Err(self.entries.len()),
+        }
+    }
+
+    /// The place of the first entry from `start` on.
+    fn first_from(&self, start: Time) -> usize {
+        self.find(start).unwrap_or_else(|place| place)
+    }
+
+    /// Whether nothing of the latest bucket is to be remembered as evidence.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.entries.back().map_or(self.base.is_trivial(), |latest| latest.after.is_none())
+    }
+
+    fn fold_before(&self, place: usize) -> Fold {
+        let before = place.checked_sub(1).map(|before| self.entries[before].after.as_deref());
+        before.map_or_else(|| self.base.clone(), |after| after.cloned().unwrap_or_default())
     }
 
     /// What the method remembers of the buckets before `start`.
     pub(crate) fn track_before(&self, start: Time) -> Option<&Track> {
-        self.entries.range(..start).next_back().map_or(self.base_track.as_ref(), |(_, entry)| entry.track.as_ref())
+        let before = self.first_from(start).checked_sub(1);
+        before.map_or(self.base_track.as_deref(), |before| self.entries[before].track.as_deref())
     }
 
     /// Judges the buckets from `from` on again, and says what is different.
@@ -83,17 +111,18 @@ impl Series {
         say: &mut dyn FnMut(Verdict, isize),
     ) -> Option<Time> {
         let mut track = self.track_before(from).cloned();
-        let mut first = None;
-        for (start, entry) in self.entries.range_mut(from..) {
+        let (mut first, place) = (None, self.first_from(from));
+        for entry in self.entries.range_mut(place..) {
             let bucket = entry.verdict.bucket;
-            let (revised, after) = judge(bucket, &self.models, track.as_ref(), self.scored.get(start), silenced(&bucket), policy);
+            let known = self.scored.get(&bucket.start);
+            let (revised, after) = judge(bucket, &self.models, track.as_ref(), known, silenced(&bucket), policy);
             if revised != entry.verdict {
                 say(entry.verdict, -1);
                 say(revised, 1);
                 entry.verdict = revised;
-                first = first.or(Some(*start));
+                first = first.or(Some(bucket.start));
             }
-            entry.track.clone_from(&after);
+            entry.track = after.clone().map(Box::new);
             track = after;
         }
         first
@@ -105,18 +134,19 @@ impl Series {
 
     /// Folds the verdicts from `from` on again.
     pub(crate) fn refold(&mut self, from: Time, policy: &Policy) {
-        let mut fold = self.entries.range(..from).next_back().map_or(&self.base, |(_, entry)| &entry.after).clone();
-        for (_, entry) in self.entries.range_mut(from..) {
+        let place = self.first_from(from);
+        let mut fold = self.fold_before(place);
+        for entry in self.entries.range_mut(place..) {
             entry.closed = fold.step(&entry.verdict, policy);
-            entry.after = fold.clone();
+            entry.after = (!fold.is_trivial()).then(|| Box::new(fold.clone()));
         }
     }
 
     /// Lets go of verdicts on buckets before `settled`.
     pub(crate) fn settle(&mut self, settled: Time) {
-        while let Some(entry) = self.entries.first_entry().filter(|entry| *entry.key() < settled) {
-            let entry = entry.remove();
-            self.base = entry.after;
+        while self.entries.front().is_some_and(|oldest| oldest.start() < settled) {
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.base = entry.after.map(|after| *after).unwrap_or_default();
             self.settle_track(entry.track);
             self.done.extend(entry.closed.map(|closed| *closed));
         }
@@ -126,7 +156,7 @@ impl Series {
     }
 
     /// Moves the state on that can change no more, and keeps the count of a day that is over.
-    pub(crate) fn settle_track(&mut self, after: Option<Track>) {
+    pub(crate) fn settle_track(&mut self, after: Option<Box<Track>>) {
         if let (Some(before), Some(after)) = (&self.base_track, &after)
             && before.watch.tally.day != after.watch.tally.day
             && before.watch.tally.scored > 0
@@ -139,7 +169,7 @@ impl Series {
     /// The state to be handed out, if that is due: what a restart could not fold on from is not late by then. That a series begins or ends to drift is
     /// said at once.
     pub(crate) fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Settled> {
-        let track = self.base_track.as_ref()?;
+        let track = self.base_track.as_deref()?;
         let drifting = track.watch.drifting_since;
         let due = match self.handed_out {
             Some((last, model, since)) => {
@@ -158,8 +188,9 @@ impl Series {
 
     /// Says how the episodes differ from what was said last.
     pub(crate) fn tell(&mut self, say: &mut dyn FnMut(Episode, isize)) {
-        let closed = self.entries.values().filter_map(|entry| entry.closed.as_deref());
-        let now: Vec<Episode> = self.done.iter().chain(closed).chain(self.last_fold().open()).copied().collect();
+        let closed = self.entries.iter().filter_map(|entry| entry.closed.as_deref());
+        let open = self.entries.back().map_or(Some(&self.base), |latest| latest.after.as_deref()).and_then(Fold::open);
+        let now: Vec<Episode> = self.done.iter().chain(closed).chain(open).copied().collect();
         self.said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
         now.iter().filter(|episode| !self.said.contains(episode)).for_each(|episode| say(*episode, 1));
         self.said = now;

@@ -6,6 +6,7 @@ use crate::number::Number;
 use crate::tracking::{Reading, Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The seasonal part by phase: index `i` is the `i`-th bucket after midnight, by the calendar of the model.
@@ -161,11 +162,12 @@ impl Model {
             return (Some(Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number(z_score) }), None);
         };
         let Some((track, reading)) = self.read(track, start, mean) else {
-            let before = self.follow(track, tracker);
+            let before = self.follow(track, tracker).into_owned();
             return (None, Some(Track { counted: Some(mean), last_start: start, ..before }));
         };
         let counted = (self.metric_type == MetricType::Counter).then_some(mean);
-        let after = Track { counted, ..track.after(&reading, tracker, self.bucket_width) };
+        let mut after = track.after(&reading, tracker, self.bucket_width);
+        after.counted = counted;
         let score = match track.counted {
             Some(counted) => reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width)),
             None => reading.score(),
@@ -175,7 +177,7 @@ impl Model {
 
     /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last
     /// value: what was counted since is not known. What is read of a counter is its growth per bucket.
-    pub fn read(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<(Track, Reading)> {
+    pub fn read<'a>(&self, track: Option<&'a Track>, start: Time, mean: f64) -> Option<(Cow<'a, Track>, Reading)> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
         let track = self.follow(track, tracker);
         let value = match self.metric_type {
@@ -190,7 +192,7 @@ impl Model {
     }
 
     /// The state as it goes on under this model.
-    fn follow(&self, track: Option<&Track>, tracker: &Tracker) -> Track {
+    fn follow<'a>(&self, track: Option<&'a Track>, tracker: &Tracker) -> Cow<'a, Track> {
         Track::follow(track, self.trained_until, tracker, self.metric_type, |start| self.seasonal_at(start))
     }
 

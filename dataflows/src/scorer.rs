@@ -16,7 +16,7 @@ use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, State, Unscored, Verdict};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
@@ -30,10 +30,10 @@ pub struct Scorer {
     policy: Policy,
     series: HashedMap<SeriesId, Series>,
     /// The name of an entity, and when the entity was last heard of.
-    names: HashMap<EntityId, (Box<str>, Time)>,
+    names: Names,
     silences: Vec<Silence>,
     /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
-    changed: HashMap<SeriesId, Time>,
+    changed: HashedMap<SeriesId, Time>,
     /// Series with episodes.
     watched: BTreeSet<SeriesId>,
     /// Buckets that start before this were settled when states were last handed out.
@@ -42,13 +42,12 @@ pub struct Scorer {
     swept: Time,
 }
 
-/// Whether any of these silences covers a bucket of an entity of this name.
-fn is_silenced(silences: &[Silence], name: Option<&str>, bucket: &Bucket) -> bool {
-    !silences.is_empty() && name.is_some_and(|name| silences.iter().any(|silence| silence.covers(name, bucket.metric, bucket.start)))
-}
+type Names = HashedMap<EntityId, (Box<str>, Time)>;
 
-fn name_of(names: &HashMap<EntityId, (Box<str>, Time)>, entity: EntityId) -> Option<&str> {
-    names.get(&entity).map(|known| &*known.0)
+/// Whether any of these silences covers a bucket. Names are looked up only where there are some.
+fn is_silenced(silences: &[Silence], names: &Names, bucket: &Bucket) -> bool {
+    let covers = |name: &str| silences.iter().any(|silence| silence.covers(name, bucket.metric, bucket.start));
+    !silences.is_empty() && names.get(&bucket.entity).is_some_and(|known| covers(&known.0))
 }
 
 impl Scorer {
@@ -57,9 +56,9 @@ impl Scorer {
         Self {
             policy,
             series: HashedMap::default(),
-            names: HashMap::default(),
+            names: HashedMap::default(),
             silences: Vec::new(),
-            changed: HashMap::new(),
+            changed: HashedMap::default(),
             watched: BTreeSet::new(),
             settled: Time::MIN,
             swept: Time::MIN,
@@ -82,7 +81,7 @@ impl Scorer {
         entry.models.push(model);
         entry.models.sort_by_key(|model| (is_warming(model), std::cmp::Reverse(model.trained_until)));
         // What scores the oldest verdict that may still change is kept, and what is newer; without verdicts, the one in force and the one before.
-        let oldest = entry.entries.first_key_value().map(|oldest| *oldest.0);
+        let oldest = entry.entries.front().map(Entry::start);
         let needed =
             |oldest: Time| entry.models.iter().position(|model| model.trained_until <= oldest).map_or(MODELS_MAX, |place| place + 1);
         entry.models.truncate(oldest.map_or(2, needed).clamp(2, MODELS_MAX));
@@ -115,33 +114,39 @@ impl Scorer {
     /// Judges the buckets of a series from `from` on again; the first whose verdict is different.
     fn judge_from(&mut self, series: SeriesId, from: Time, say: &mut dyn FnMut(Verdict, isize)) -> Option<Time> {
         let Self { policy, series: all, names, silences, .. } = self;
-        let silenced = |bucket: &Bucket| is_silenced(silences, name_of(names, bucket.entity), bucket);
+        let silenced = |bucket: &Bucket| is_silenced(silences, names, bucket);
         all.get_mut(&series)?.judge_again(from, &silenced, policy, say)
     }
 
     /// Judges a new or revised bucket. Of several, the earlier ones first: what comes after them need not be judged twice.
     pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
-        let silenced = is_silenced(&self.silences, name_of(&self.names, bucket.entity), &bucket);
-        if let Some(from) = self.series.get_mut(&id).and_then(|series| series.stale.take()) {
-            self.judge_from(id, from, say);
+        let Self { policy, series, names, silences, changed, .. } = self;
+        let series = series.entry(id).or_default();
+        if let Some(from) = series.stale.take() {
+            series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), policy, say);
         }
-        let series = self.series.entry(id).or_default();
         let known = series.scored.get(&bucket.start);
-        let (verdict, track) = judge(bucket, &series.models, series.track_before(bucket.start), known, silenced, &self.policy);
+        let silenced = is_silenced(silences, names, &bucket);
+        let (verdict, track) = judge(bucket, &series.models, series.track_before(bucket.start), known, silenced, policy);
         say(verdict, 1);
-        let is_latest = series.entries.last_key_value().is_none_or(|latest| *latest.0 < bucket.start);
+        let place = series.find(bucket.start);
+        let is_latest = place == Err(series.entries.len());
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
         // Nearly every bucket is like this: nothing to remember before it, and nothing after.
-        let is_plain = is_latest && is_calm && series.last_fold().is_trivial() && !self.changed.contains_key(&id);
-        series.entries.insert(bucket.start, Entry { verdict, track, after: Fold::default(), closed: None });
+        let is_plain = is_latest && is_calm && series.is_calm() && !changed.contains_key(&id);
+        let entry = Entry { verdict, track: track.map(Box::new), after: None, closed: None };
+        match place {
+            Ok(place) => series.entries[place] = entry,
+            Err(place) => series.entries.insert(place, entry),
+        }
         if !is_latest {
             series.is_stale_from(bucket.start);
         }
         if is_plain {
-            series.settle(bucket.start - self.policy.retention());
+            series.settle(bucket.start - policy.retention());
         } else {
-            let from = self.changed.entry(id).or_insert(bucket.start);
+            let from = changed.entry(id).or_insert(bucket.start);
             *from = (*from).min(bucket.start);
         }
     }
@@ -150,7 +155,7 @@ impl Scorer {
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
         let Some(series) = self.series.get_mut(&id) else { return };
-        if let Some(entry) = series.entries.remove(&bucket.start) {
+        if let Some(entry) = series.find(bucket.start).ok().and_then(|place| series.entries.remove(place)) {
             series.is_stale_from(bucket.start);
             say(entry.verdict, -1);
             let from = self.changed.entry(id).or_insert(bucket.start);
@@ -177,7 +182,7 @@ impl Scorer {
         let Some(first) = verdicts.first() else { return };
         let id = first.bucket.series();
         let series = self.series.entry(id).or_default();
-        let limit = series.entries.first_key_value().map_or(Time::MAX, |first| *first.0);
+        let limit = series.entries.front().map_or(Time::MAX, Entry::start);
         (series.base, series.done) = (Fold::default(), Vec::new());
         for verdict in verdicts.iter().filter(|verdict| verdict.bucket.start < limit) {
             let closed = series.base.step(verdict, &self.policy);
@@ -191,10 +196,10 @@ impl Scorer {
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         let series = self.series.entry(id).or_default();
         series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
-        series.base_track = track;
+        series.base_track = track.map(Box::new);
         for verdict in verdicts {
-            let after = track_after(series.base_track.clone(), verdict, &series.models);
-            series.settle_track(after);
+            let after = track_after(series.base_track.as_deref().cloned(), verdict, &series.models);
+            series.settle_track(after.map(Box::new));
         }
     }
 
@@ -221,7 +226,7 @@ impl Scorer {
             let policy = &self.policy;
             let Some(series) = self.series.get_mut(&id) else { continue };
             series.refold(from, policy);
-            let latest = series.entries.last_key_value().map_or(Time::MIN, |latest| *latest.0);
+            let latest = series.entries.back().map_or(Time::MIN, Entry::start);
             series.settle(latest.saturating_sub(policy.retention()));
             series.tell(episode);
             if !series.said.is_empty() {
@@ -257,7 +262,7 @@ impl Scorer {
         let settled_from = horizon.saturating_sub(self.policy.retention());
         let Self { series, names, .. } = self;
         series.retain(|_, series| {
-            let latest = series.entries.last_key_value().map(|(start, entry)| (entry.verdict.bucket.entity, *start));
+            let latest = series.entries.back().map(|latest| (latest.verdict.bucket.entity, latest.start()));
             latest
                 .and_then(|(entity, start)| Some((names.get_mut(&entity)?, start)))
                 .into_iter()
@@ -297,10 +302,10 @@ impl Scorer {
     /// Looks at a bucket that is still open; says what changed since it was last looked at.
     pub fn look(&mut self, open: &Open, say: &mut dyn FnMut(Provisional, isize)) {
         let Some(series) = self.series.get_mut(&open.bucket.series()) else { return };
-        let silenced = is_silenced(&self.silences, name_of(&self.names, open.bucket.entity), &open.bucket);
+        let silenced = is_silenced(&self.silences, &self.names, &open.bucket);
         let model = in_force(&series.models, open.bucket.start).filter(|_| !silenced);
         let limits = self.policy.limits(open.bucket.metric);
-        let inside = Inside::of(series.entries.values().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
+        let inside = Inside::of(series.entries.iter().filter_map(|entry| entry.verdict.bucket.aggregate.as_ref()));
         let track = series.track_before(open.bucket.start);
         // A counter has grown as it should when its bucket is over, and not before.
         let model = model.filter(|model| model.metric_type == MetricType::Gauge);

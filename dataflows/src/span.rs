@@ -10,6 +10,11 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn note(&mut self, start: Time, forget: Time) {
+        // Nearly always it goes on.
+        if let Some(latest) = self.runs.last_mut().filter(|run| run.0 <= start && start - run.1 <= forget) {
+            latest.1 = latest.1.max(start);
+            return;
+        }
         let place = self.runs.partition_point(|run| run.0 <= start);
         self.runs.insert(place, (start, start));
         self.runs.dedup_by(|later, earlier| {
@@ -31,4 +36,23 @@ impl Span {
 pub(crate) struct Known {
     pub(crate) partition: u32,
     pub(crate) spans: Vec<Span>,
+}
+
+impl Known {
+    pub(crate) fn new(partition: u32) -> Self {
+        Self { partition, spans: Vec::new() }
+    }
+
+    /// Takes note of a metric that has samples in a bucket; `hint` is where it probably is.
+    pub(crate) fn note(&mut self, metric: u32, hint: usize, partition: u32, start: Time, forget: Time) {
+        self.partition = self.partition.min(partition);
+        let place = match self.spans.get(hint) {
+            Some(span) if span.metric == metric => Some(hint),
+            _ => self.spans.iter().position(|span| span.metric == metric),
+        };
+        match place {
+            Some(place) => self.spans[place].note(start, forget),
+            None => self.spans.push(Span { metric, runs: vec![(start, start)] }),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::number::Number;
 use crate::peaks::Peaks;
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 const DAY: Time = 86_400_000;
@@ -196,18 +197,26 @@ pub enum View {
 /// What follows from the width of a bucket.
 #[derive(Clone, Copy)]
 struct Rhythm {
+    /// Buckets in a day.
+    day: f64,
     block: f64,
-    peaks_decay: f64,
-    habituation_decay: f64,
 }
 
 impl Rhythm {
     fn of(width: Time) -> Self {
         #[allow(clippy::cast_precision_loss)] // far below 2^52
         let day = (DAY as f64 / width.max(1) as f64).round().max(2.0);
-        let block = (QUARTER * day).floor().max(BLOCK_MIN);
-        let peaks_decay = 0.5_f64.powf(block / (PEAKS_HALF_DAYS * day));
-        Self { block, peaks_decay, habituation_decay: 0.5_f64.powf(1.0 / (QUARTER * day).max(HABITUATION_MIN)) }
+        Self { day, block: (QUARTER * day).floor().max(BLOCK_MIN) }
+    }
+
+    /// What is left of older peaks when new ones are filed.
+    fn peaks_decay(self) -> f64 {
+        0.5_f64.powf(self.block / (PEAKS_HALF_DAYS * self.day))
+    }
+
+    /// What is left of the loudest of late after another bucket.
+    fn habituation_decay(self) -> f64 {
+        0.5_f64.powf(1.0 / (QUARTER * self.day).max(HABITUATION_MIN))
     }
 }
 
@@ -243,15 +252,21 @@ impl Track {
     /// How the state goes on under another model, whose profile says `seasonal` of the last bucket. Where training has seen as much as the state, it
     /// knows better; otherwise the levels move by what the profiles differ, and only the peaks are the new model's.
     /// Levels of a counter's growth say nothing of a gauge, nor the other way round.
-    pub fn follow(track: Option<&Self>, model: Time, tracker: &Tracker, metric_type: MetricType, seasonal: impl Fn(Time) -> f64) -> Self {
+    pub fn follow<'a>(
+        track: Option<&'a Self>,
+        model: Time,
+        tracker: &Tracker,
+        metric_type: MetricType,
+        seasonal: impl Fn(Time) -> f64,
+    ) -> Cow<'a, Self> {
         let primed = &tracker.primed;
         let is_alike = |track: &Self| track.counted.is_some() == (metric_type == MetricType::Counter);
         match track {
-            Some(track) if track.model == model => track.clone(),
+            Some(track) if track.model == model => Cow::Borrowed(track),
             Some(track) if track.last_start > primed.last_start && is_alike(track) => {
                 let now = seasonal(track.last_start);
                 let moved = track.last_seasonal - now;
-                Self {
+                Cow::Owned(Self {
                     model,
                     slow: track.slow + moved,
                     fast: track.fast + moved,
@@ -262,9 +277,9 @@ impl Track {
                     calibration: Arc::clone(&primed.calibration),
                     watch: primed.watch.following(Some(&track.watch)),
                     ..track.clone()
-                }
+                })
             }
-            _ => Self { model, watch: primed.watch.following(track.map(|track| &track.watch)), ..primed.clone() },
+            _ => Cow::Owned(Self { model, watch: primed.watch.following(track.map(|track| &track.watch)), ..primed.clone() }),
         }
     }
 
@@ -310,25 +325,28 @@ impl Track {
     /// The state after the bucket of a reading.
     pub fn after(&self, reading: &Reading, tracker: &Tracker, width: Time) -> Self {
         let rhythm = Rhythm::of(width);
+        // Each field by itself: a copy of the whole would count and discount what is shared.
         let mut after = Self {
+            model: self.model,
             last_start: reading.start,
             last: reading.mean,
+            counted: self.counted,
             last_seasonal: reading.seasonal,
             slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (self.habituation * rhythm.habituation_decay).max(reading.loudness().min(HABITUATION_MAX)),
+            habituation: (self.habituation * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.spike),
             drift_peak: self.drift_peak.max(reading.drift),
+            calibration: Arc::clone(&self.calibration),
             watch: self.watch.after(reading.start, width, reading.deviation(), reading.z_score()),
-            ..self.clone()
         };
         if after.block >= rhythm.block {
-            let (mut spike, mut drift) = (self.calibration.spike, self.calibration.drift);
-            spike.add(after.spike_peak, rhythm.peaks_decay);
-            drift.add(after.drift_peak, rhythm.peaks_decay);
+            let (mut spike, mut drift, decay) = (self.calibration.spike, self.calibration.drift, rhythm.peaks_decay());
+            spike.add(after.spike_peak, decay);
+            drift.add(after.drift_peak, decay);
             let spike_divisor = spike.divisor(TYPICAL_PEAK, tracker.rare_spike);
             let drift_divisor = drift.divisor(TYPICAL_PEAK, RARE_DRIFT);
             after.calibration = Arc::new(Calibration { spike, drift, spike_divisor, drift_divisor });
