@@ -51,7 +51,7 @@ pub enum Command {
     /// Write the simulated log to Kafka, a file or standard output
     #[command(after_help = "Example: tidewatch generate --preset chaos --for 1h --speed max --to file:metrics.jsonl --truth truth.jsonl")]
     Generate(generate::Args),
-    /// Run the graph over a file of the past: train on what comes before a time, score the rest
+    /// Run the graph over a file of the past: train on what comes before a time and score the rest, or score it all by models that are there
     Backtest(Box<commands::backtest::BacktestArgs>),
     /// Try policies on history, show what each finds and costs, and write the one that fits an alarm budget to the configuration
     Tune(Box<commands::tune::TuneArgs>),

@@ -9,9 +9,35 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
+/// Adds a number in as few digits as read back to the same bits, without an exponent, as `{}` does: several times as fast, and of two forms that are as
+/// near it may take the other one.
+pub fn plain(text: &mut String, number: f64) {
+    let mut buffer = zmij::Buffer::new();
+    match buffer.format(number) {
+        // `{}` writes very large and very small numbers out.
+        written if written.contains('e') => text.push_str(&number.to_string()),
+        written => text.push_str(written.strip_suffix(".0").unwrap_or(written)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_number_reads_back_and_is_as_short_as_the_standard_library_writes_it(bits in any::<u64>(), short in -1_000_000_i64..1_000_000) {
+            #[allow(clippy::cast_precision_loss)] // far below 2^52
+            for number in [f64::from_bits(bits), short as f64, short as f64 / 1000.0, -0.0] {
+                let mut text = String::new();
+                plain(&mut text, number);
+                let read: f64 = text.parse().unwrap();
+                prop_assert!(read.to_bits() == number.to_bits() || number.is_nan() && read.is_nan(), "{}", text);
+                prop_assert_eq!(text.len(), number.to_string().len(), "{}", text);
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_short_and_keep_four_digits() {

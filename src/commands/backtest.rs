@@ -1,27 +1,28 @@
 //! `tidewatch backtest`: the same graph over a file of the past, as fast as it goes.
 //!
 //! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
-//! looks at its own bucket and a model whose training had ended.
+//! looks at its own bucket and a model whose training had ended. By models that are there already it scores everything, and reads once.
 
-use super::measure::{measure, spoken, write_report};
-use super::run::run_quietly;
+use super::measure::{measure, write_report};
+use super::rows::{Rows, Written, header, scores};
+use super::run::{run_before, run_quietly};
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
-use crate::history::{self, History};
+use crate::history::{self, EVENT, History};
 use crate::instant;
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{self, Models, Trained};
 use crate::quality::Labels;
-use crate::run::Statistics;
+use crate::run::{Job, Kept, Statistics};
 use crate::series::SeriesName;
 use crate::source::Source;
 use crate::source::file::{Files, count_lines};
-use crate::source::table::{COLUMNS, Table};
+use crate::source::table::Table;
 use crate::{telemetry, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use dataflows::{Policy, SeriesId, Severity, State, Time, Verdict, anomaly_score};
-use std::collections::{BTreeMap, HashMap};
+use dataflows::{SeriesId, Time, Verdict};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -29,24 +30,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What follows the four columns of the input. `z_score` is what counts, `own_z_score` that of the series alone: they differ where the bucket accompanies one
-/// of another metric of its entity.
-const SCORES: &str = "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score,own_z_score";
-
 /// What to run over.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example: tidewatch backtest metrics.csv --train-until 2026-01-19T00:00:00Z --out verdicts.csv")]
 pub struct BacktestArgs {
     /// A CSV file with the columns timestamp,entity,metric,value, or JSON lines of events
     input: String,
-    /// Everything before this time trains, the rest is scored
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    train_until: Time,
+    /// Everything before this time trains, the rest is scored; without it, everything is scored by the models of --models
+    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "models")]
+    train_until: Option<Time>,
     /// Where verdicts are written as CSV; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
     /// Measures what is flagged by a CSV of labelled anomalies with the columns entity,metric,start,end; without a metric, of any metric of the entity
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "train_until")]
     labels: Option<PathBuf>,
     /// Where the measures are written as JSON
     #[arg(long, value_name = "FILE", requires = "labels")]
@@ -55,9 +52,9 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
     /// Keeps the buckets and verdicts there, for `digest` and others: embedded:PATH or postgres://… [default: nowhere]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", requires = "train_until")]
     history: Option<String>,
-    /// Keeps the models there, for `explain`: embedded:PATH, redis://… or rediss://… [default: nowhere]
+    /// Keeps the models there, for `explain`: embedded:PATH, redis://… or rediss://… [default: nowhere]. Without --train-until, the models to score by
     #[arg(long, value_name = "URL")]
     models: Option<String>,
     #[command(flatten)]
@@ -119,6 +116,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
         bail!("output '{place}' cannot be written: there is no such folder, or it is one");
     }
+    let Some(train_until) = arguments.train_until else { return score(arguments, &input, kinds.clone(), &stop) };
     let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;
     let total = input.records();
     // Before minutes of work are done.
@@ -133,7 +131,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         Ok(history)
     };
     let mut before = pass(NOWHERE, None, "aggregating")?;
-    let trained = fit(arguments, &mut *before)?;
+    let trained = fit(arguments, train_until, &mut *before)?;
     drop(before);
     if let Some(store) = &mut store {
         store.push(&trained)?;
@@ -142,7 +140,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     warn_of_refusals(arguments, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
-    scored.verdicts(arguments.train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
+    scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
     // Not before: a backtest that fails leaves what an earlier one has written.
@@ -152,19 +150,60 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         Box::new(BufWriter::new(File::create(&arguments.out).with_context(|| format!("output '{place}' cannot be written"))?))
     };
     match &input {
-        Input::Table(table) => by_row(arguments, table, &verdicts, &mut *out),
-        Input::Events(_) => by_bucket(arguments, &mut *scored, &verdicts, &mut *out),
+        Input::Table(table) => by_row(arguments, train_until, table, &verdicts, &mut *out),
+        Input::Events(_) => by_bucket(arguments, train_until, &mut *scored, &verdicts, &mut *out),
     }
     .with_context(|| format!("output '{place}' cannot be written"))?;
     out.flush().with_context(|| format!("output '{place}' cannot be written"))?;
     drop(out);
-    labels.map_or(Ok(()), |labels| compare(arguments, &mut *scored, &verdicts, &labels))
+    labels.map_or(Ok(()), |labels| compare(arguments, train_until, &mut *scored, &verdicts, &labels))
+}
+
+/// Scores the whole input by the models there are. Rows are written while it goes on, and nothing else is kept.
+fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+    let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
+    let (models, _) = models::open(url)?.load()?;
+    if models.is_empty() {
+        bail!("models '{}' are none: train first, or give --train-until", crate::secret::redacted(url));
+    }
+    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
+    let place = arguments.out.display().to_string();
+    let failed = || format!("output '{place}' cannot be written");
+    // A run that fails leaves what an earlier one has written. A device has nothing to be left.
+    let is_file = place != "-" && (!arguments.out.exists() || arguments.out.is_file());
+    let partial = is_file.then(|| PathBuf::from(format!("{place}.partial")));
+    let out: Box<dyn Write + Send> = match &partial {
+        Some(path) => Box::new(BufWriter::new(File::create(path).with_context(failed)?)),
+        None if place == "-" => Box::new(BufWriter::new(std::io::stdout())),
+        None => Box::new(BufWriter::new(File::create(&arguments.out).with_context(failed)?)),
+    };
+    let written = Written::new(Rows::new(policy, Time::MIN), out, stop);
+    let job = Job { kept: Kept::NoVerdicts, ..arguments.detection.job(input.source(), kinds) };
+    let (bar, mut history) = (("scoring", input.records()), open(NOWHERE)?);
+    let models: Box<dyn Models> = Box::new(Memory::new(models));
+    let ran = run_before(&written, job, &arguments.workers, &mut *history, Some(models), bar, &Statistics::default(), stop);
+    let outcome = written.finish().with_context(failed).and_then(|rows| {
+        ended(arguments, ran?, stop)?;
+        warn_of_refusals(arguments, &mut *history)?;
+        Ok(rows)
+    });
+    match (outcome, partial) {
+        (Ok(rows), Some(path)) => {
+            std::fs::rename(path, &arguments.out).with_context(failed)?;
+            tracing::info!("{} rows in {place}", indicatif::HumanCount(rows));
+            Ok(())
+        }
+        (outcome, path) => {
+            path.into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+            outcome.map(drop)
+        }
+    }
 }
 
 /// Says how what was flagged agrees with labels; on standard error where standard output holds the verdicts.
-fn compare(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Verdicts, labels: &Labels) -> Result<()> {
+fn compare(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History, verdicts: &Verdicts, labels: &Labels) -> Result<()> {
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
-    let quality = measure(history, verdicts, labels, &policy, arguments.train_until)?;
+    let quality = measure(history, verdicts, labels, &policy, train_until)?;
     if arguments.out.as_os_str() == "-" {
         // As with standard output: a reader that went away is no error.
         let _ = writeln!(std::io::stderr().lock(), "{quality}");
@@ -198,6 +237,11 @@ fn aggregate(
 ) -> Result<()> {
     let job = arguments.detection.job(input.source(), kinds);
     let records = run_quietly(job, &arguments.workers, history, models, bar, &Statistics::default(), stop)?;
+    ended(arguments, records, stop)
+}
+
+/// Whether a pass came to the end of an input that is one.
+fn ended(arguments: &BacktestArgs, records: u64, stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
         bail!("interrupted; nothing was written");
     }
@@ -208,8 +252,8 @@ fn aggregate(
 }
 
 /// Fits the series that can be fitted; the others stay unscored, and their number and reasons are said.
-fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Trained>> {
-    let request = arguments.detection.request(arguments.train_until, arguments.train_until)?;
+fn fit(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History) -> Result<Vec<Trained>> {
+    let request = arguments.detection.request(train_until, train_until)?;
     let request = train::Request { window: milliseconds(arguments.window), ..request };
     let mut models = Memory::new(Vec::new());
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
@@ -223,13 +267,12 @@ fn fit(arguments: &BacktestArgs, history: &mut dyn History) -> Result<Vec<Traine
 
 /// Says what was refused. Of an input that is mostly refused, verdicts would mislead.
 fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Result<()> {
-    let refused = history.dead_letters()?;
+    let mut refused = history.outcomes()?;
+    let events = refused.remove(EVENT).unwrap_or_default();
     for (reason, count) in &refused {
         tracing::warn!("{count} records were refused as {reason}");
     }
-    let mut seen = 0;
-    history.verdicts(Time::MIN, Time::MAX, &mut |verdict| seen += verdict.bucket.aggregate.map_or(0, |aggregate| aggregate.count))?;
-    if refused.values().sum::<u64>() > seen {
+    if refused.values().sum::<u64>() > events {
         bail!("most of '{}' was refused, see above; events must come in the order of time, within --lateness", arguments.input);
     }
     Ok(())
@@ -238,61 +281,37 @@ fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Resu
 type Verdicts = HashMap<(SeriesId, Time), Verdict>;
 
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
-fn by_row(arguments: &BacktestArgs, table: &Table, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
+fn by_row(arguments: &BacktestArgs, train_until: Time, table: &Table, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
+    out.write_all(header().as_bytes())?;
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let width = milliseconds(arguments.detection.bucket);
-    let mut writer = csv::Writer::from_writer(out);
+    let (mut writer, mut text) = (csv::Writer::from_writer(out), String::new());
     table.rows(&mut |[timestamp, entity, metric, value]| {
-        let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= arguments.train_until) else { return Ok(()) };
-        let series = SeriesId::named("server", entity.trim(), metric.trim());
-        let verdict = verdicts.get(&(series, time.div_euclid(width) * width));
-        let mut fields = vec![timestamp.to_owned(), entity.to_owned(), metric.to_owned(), value.to_owned()];
-        fields.extend(scores(verdict, &policy));
-        writer.write_record(&fields).map_err(std::io::Error::other)
+        let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= train_until) else { return Ok(()) };
+        let (series, start) = (SeriesId::named("server", entity.trim(), metric.trim()), time.div_euclid(width) * width);
+        text.clear();
+        let verdict = verdicts.get(&(series, start));
+        scores(&mut text, verdict, &verdict.map_or_else(String::new, |_| instant::format(start)), &policy);
+        writer.write_record([timestamp, entity, metric, value].into_iter().chain(text.split(','))).map_err(std::io::Error::other)
     })?;
     writer.flush()?;
     Ok(())
 }
 
 /// One row per series and bucket from `--train-until` on, by time; the value is the bucket's mean.
-fn by_bucket(arguments: &BacktestArgs, history: &mut dyn History, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "{},{SCORES}", COLUMNS.join(","))?;
-    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
+fn by_bucket(
+    arguments: &BacktestArgs,
+    train_until: Time,
+    history: &mut dyn History,
+    verdicts: &Verdicts,
+    out: &mut dyn Write,
+) -> Result<()> {
+    out.write_all(header().as_bytes())?;
     let names: HashMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
-    let mut rows: BTreeMap<(Time, &SeriesName), &Verdict> = BTreeMap::new();
+    let mut rows = Rows::new(arguments.detection.policy.policy(&arguments.detection.timing()), train_until);
     for ((series, start), verdict) in verdicts {
-        rows.extend(names.get(series).filter(|_| *start >= arguments.train_until).map(|name| ((*start, name), verdict)));
+        rows.take(*series, *start, Some(*verdict), || names.get(series).cloned());
     }
-    let mut writer = csv::Writer::from_writer(out);
-    for ((start, name), verdict) in rows {
-        let value = verdict.bucket.aggregate.map_or_else(String::new, |aggregate| aggregate.mean.0.to_string());
-        let mut fields = vec![instant::format(start), name.entity_id.clone(), name.metric.clone(), value];
-        fields.extend(scores(Some(verdict), &policy));
-        writer.write_record(&fields)?;
-    }
-    writer.flush()?;
+    rows.write(Time::MAX, out)?;
     Ok(())
-}
-
-/// The fields of [`SCORES`]; empty where there is no score.
-fn scores(verdict: Option<&Verdict>, policy: &Policy) -> Vec<String> {
-    let score = verdict.and_then(|verdict| verdict.score);
-    let anomalous = verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
-    let text = |number: Option<f64>| number.map_or_else(String::new, |number| number.to_string());
-    let z_score = verdict.and_then(|verdict| spoken(verdict, policy));
-    let severity =
-        |verdict: &Verdict| Some(Severity::of(verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str());
-    vec![
-        text(score.map(|score| score.expected.0)),
-        text(z_score),
-        anomalous.to_string(),
-        verdict.map_or_else(String::new, |verdict| instant::format(verdict.bucket.start)),
-        text(verdict.and_then(|verdict| verdict.bucket.aggregate).map(|aggregate| aggregate.mean.0)),
-        text(score.map(|score| score.sigma.0)),
-        verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str()).into(),
-        verdict.filter(|_| anomalous).and_then(severity).unwrap_or_default().into(),
-        text(z_score.map(anomaly_score)),
-        text(score.map(|score| score.z_score.0)),
-    ]
 }

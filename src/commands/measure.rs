@@ -1,5 +1,6 @@
 //! What a backtest found of labelled anomalies: a table, and a report as JSON.
 
+use super::rows::spoken;
 use crate::history::History;
 use crate::quality::{Judged, Labels, Quality};
 use crate::series::SeriesName;
@@ -48,12 +49,6 @@ fn loudness(verdict: &Verdict, policy: &Policy) -> f64 {
     let (Some(aggregate), Some(score)) = (verdict.bucket.aggregate, verdict.score) else { return 0.0 };
     let any = Limits { threshold: 0.0, ..*policy.limits(verdict.bucket.metric) };
     if any.are_passed(aggregate.mean.0, score.expected.0, score.z_score.0) { spoken(verdict, policy).map_or(0.0, f64::abs) } else { 0.0 }
-}
-
-/// The z_score as it counts: that of a bucket which accompanies another ends at its threshold, since only what is past it is an anomaly.
-pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
-    let (z_score, threshold) = (verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold);
-    Some(if verdict.state == State::Accompanying { z_score.clamp(-threshold, threshold) } else { z_score })
 }
 
 /// Writes a report as JSON.

@@ -10,6 +10,7 @@ mod in_short;
 pub mod incidents;
 mod measure;
 pub mod models;
+mod rows;
 pub mod run;
 pub mod silence;
 pub mod simulation;

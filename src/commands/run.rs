@@ -6,7 +6,7 @@ use crate::console::{Console, record_bar};
 use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
-use crate::run::{Activity, Alerts, Job, Present, Recipient, Statistics, Unobserved};
+use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
 use crate::secret::redacted;
 use crate::serve::{Server, Shown};
 use crate::source::file::Files;
@@ -169,6 +169,7 @@ impl DetectionArgs {
             models_interval: self.models_interval,
             look_every: None,
             alerts: Alerts::default(),
+            kept: Kept::Everything,
         }
     }
 
@@ -193,6 +194,24 @@ pub fn run_quietly(
     workers: &WorkerArgs,
     history: &mut dyn History,
     models: Option<Box<dyn Models>>,
+    bar: (&'static str, Option<u64>),
+    shown: &Statistics,
+    stop: &Arc<AtomicBool>,
+) -> Result<u64> {
+    run_before(&Unobserved, job, workers, history, models, bar, shown, stop)
+}
+
+/// The same before an observer.
+///
+/// # Errors
+/// Those of [`run_quietly`].
+#[allow(clippy::too_many_arguments)] // the observer is one more
+pub fn run_before(
+    observer: &dyn Observer,
+    job: Job,
+    workers: &WorkerArgs,
+    history: &mut dyn History,
+    models: Option<Box<dyn Models>>,
     (what, total): (&'static str, Option<u64>),
     shown: &Statistics,
     stop: &Arc<AtomicBool>,
@@ -201,7 +220,7 @@ pub fn run_quietly(
     let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar(what, total, &statistics, &over, shown));
-        let outcome = runner::run(job, timely, history, models, &statistics, &Unobserved, stop);
+        let outcome = runner::run(job, timely, history, models, &statistics, observer, stop);
         over.store(true, Ordering::Relaxed);
         outcome
     })?;

@@ -6,7 +6,7 @@ use super::names::Directory;
 use super::net::net_changes;
 use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
-use super::{Job, Observer, Part, Restored, SILENCES};
+use super::{Job, Kept, Observer, Part, Restored, SILENCES};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, Change, History, HistoryError};
@@ -97,7 +97,14 @@ impl<'a> Committer<'a> {
     /// # Errors
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
     pub fn commit(&mut self, outputs: Vec<Vec<Output>>) -> Result<Vec<EpisodeId>, HistoryError> {
-        let (batch, told) = self.batch(outputs);
+        let (mut batch, told) = self.batch(outputs);
+        let unkept = match self.job.kept {
+            Kept::Everything => None,
+            Kept::NoVerdicts => {
+                (batch.tracks, batch.calibration) = (BTreeMap::new(), BTreeMap::new());
+                Some(std::mem::take(&mut batch.changes))
+            }
+        };
         let mut wait = RETRY.0;
         let took = loop {
             let since = Instant::now();
@@ -113,11 +120,13 @@ impl<'a> Committer<'a> {
         };
         self.statistics.health.note(Part::History, 0, None);
         self.statistics.commit_seconds.add(took);
+        batch.changes = unkept.unwrap_or(batch.changes);
         self.announce(&batch);
         self.count_drifting(&batch);
         self.minute.count(&batch, took);
         self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
+        batch.settled.iter().for_each(|before| self.observer.settled(*before));
         self.room.1 = batch.changes;
         Ok(told.retired)
     }

@@ -95,6 +95,17 @@ pub struct Job {
     pub look_every: Option<Duration>,
     /// Who is told of incidents.
     pub alerts: Alerts,
+    /// What history is given.
+    pub kept: Kept,
+}
+
+/// What history is given of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Everything.
+    Everything,
+    /// All but the verdicts and what a restart goes on from: it is the observer who wants them, and nobody will go on.
+    NoVerdicts,
 }
 
 /// Somebody who looks on.
@@ -107,6 +118,9 @@ pub trait Observer: Send + Sync {
 
     /// An open bucket that looked anomalous no longer does, or no longer speaks for its entity, and that was committed.
     fn provisional_withdrawn(&self, series: &SeriesName, start: Time, reason: &str);
+
+    /// Buckets that start before this change no more, and all that was to be said of them was committed.
+    fn settled(&self, _before: Time) {}
 
     /// An incident was committed that is new, or has changed since `before`.
     fn incident(&self, incident: &NamedIncident, before: Option<&Incident>);

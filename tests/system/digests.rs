@@ -138,6 +138,16 @@ fn live_and_backtest_come_to_the_same() {
         place.run(&format!("backtest log.jsonl {flags}")).well();
         assert_eq!(digest(&place, &history), live, "-w {workers}");
     }
+    // By the models that are there already, and without a history.
+    let rows = |name: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(place.path(name)).unwrap();
+        text.lines().skip(1).filter(|line| *line >= TRAINED_UNTIL).map(str::to_owned).collect()
+    };
+    for workers in [1, 4] {
+        place.run(&format!("backtest log.jsonl --models embedded:live.db --out scored.csv -w {workers}")).well();
+        assert_eq!(rows("scored.csv"), rows("past-1.db.csv"), "-w {workers}");
+    }
+    assert!(rows("scored.csv").len() > 220 && !place.path("scored.csv.partial").exists());
     let scored: i64 = rusqlite::Connection::open(place.path("live.db"))
         .and_then(|database| database.query_row("SELECT count(*) FROM buckets WHERE z_score IS NOT NULL", [], |row| row.get(0)))
         .unwrap();
@@ -145,4 +155,9 @@ fn live_and_backtest_come_to_the_same() {
     place
         .run(&format!("backtest log.jsonl --train-until {TRAINED_UNTIL} --out again.csv --history embedded:past-1.db"))
         .error(&["past-1.db", "holds this input already"]);
+    place.run("backtest log.jsonl --models embedded:nowhere.db").error(&["nowhere.db", "there is nothing"]);
+    place.run("migrate --history embedded:empty.db").well();
+    place.run("backtest log.jsonl --models embedded:empty.db --out scored.csv").error(&["empty.db", "train first", "--train-until"]);
+    assert!(!rows("scored.csv").is_empty(), "what an earlier one has written is left");
+    place.run("backtest log.jsonl --models embedded:live.db --out /dev/full").error(&["/dev/full", "cannot be written"]);
 }

@@ -1,0 +1,233 @@
+//! Verdicts as rows of CSV, by time and name, each written once it can change no more.
+
+use crate::history::Change;
+use crate::history::incident::NamedIncident;
+use crate::run::Observer;
+use crate::series::SeriesName;
+use crate::source::table::COLUMNS;
+use crate::{instant, number};
+use dataflows::identity::HashedMap;
+use dataflows::{Incident, Policy, Provisional, SeriesId, Severity, State, Time, Verdict, anomaly_score};
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What follows the four columns of the input. `z_score` is what counts, `own_z_score` that of the series alone: they differ where the bucket accompanies one
+/// of another metric of its entity.
+const SCORES: &str = "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score,own_z_score,count,min,max,stddev";
+
+/// The first line.
+pub fn header() -> String {
+    format!("{},{SCORES}\n", COLUMNS.join(","))
+}
+
+/// The z_score as it counts: that of a bucket which accompanies another ends at its threshold, since only what is past it is an anomaly.
+pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
+    let (z_score, threshold) = (verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold);
+    Some(if verdict.state == State::Accompanying { z_score.clamp(-threshold, threshold) } else { z_score })
+}
+
+/// The fields of [`SCORES`], a comma between two; empty where there is no score. `start` is that of the bucket, written out.
+pub fn scores(text: &mut String, verdict: Option<&Verdict>, start: &str, policy: &Policy) {
+    let (score, aggregate) = (verdict.and_then(|verdict| verdict.score), verdict.and_then(|verdict| verdict.bucket.aggregate));
+    let z_score = verdict.and_then(|verdict| spoken(verdict, policy));
+    let anomalous = verdict.filter(|verdict| verdict.state == State::Anomalous);
+    let threshold = |verdict: &Verdict| policy.limits(verdict.bucket.metric).threshold;
+    let severity = anomalous.and_then(|verdict| Some(Severity::of(verdict.score?.z_score.0, threshold(verdict)).as_str()));
+    let field = |text: &mut String, number: Option<f64>| {
+        number.into_iter().for_each(|number| number::plain(text, number));
+        text.push(',');
+    };
+    field(text, score.map(|score| score.expected.0));
+    field(text, z_score);
+    let _ = write!(text, "{},{start},", anomalous.is_some());
+    field(text, aggregate.map(|aggregate| aggregate.mean.0));
+    field(text, score.map(|score| score.sigma.0));
+    let state = verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str());
+    [state, ",", severity.unwrap_or_default(), ","].iter().for_each(|part| text.push_str(part));
+    field(text, z_score.map(anomaly_score));
+    field(text, score.map(|score| score.z_score.0));
+    let _ = aggregate.map_or(Ok(()), |aggregate| write!(text, "{}", aggregate.count));
+    text.push(',');
+    field(text, aggregate.map(|aggregate| aggregate.min.0));
+    field(text, aggregate.map(|aggregate| aggregate.max.0));
+    aggregate.iter().for_each(|aggregate| number::plain(text, aggregate.stddev.0));
+}
+
+/// A series whose rows are written.
+struct Named {
+    name: SeriesName,
+    /// Entity and metric as fields.
+    fields: String,
+    /// Its place among the names, in their order.
+    rank: usize,
+}
+
+/// Rows that may still change.
+pub struct Rows {
+    policy: Policy,
+    from: Time,
+    /// What was said of the buckets that start then, the last word last; a bucket that is no more has none.
+    said: BTreeMap<Time, Vec<(usize, Option<Verdict>)>>,
+    places: HashedMap<SeriesId, usize>,
+    names: Vec<Named>,
+    /// As many names have their rank.
+    ranked: usize,
+}
+
+impl Rows {
+    /// Rows for the buckets that start at or after `from`.
+    pub fn new(policy: Policy, from: Time) -> Self {
+        Self { policy, from, said: BTreeMap::new(), places: HashedMap::default(), names: Vec::new(), ranked: 0 }
+    }
+
+    /// Takes what holds of a bucket from now on: `new`, or nothing. What has no name is left out.
+    pub fn take(&mut self, series: SeriesId, start: Time, new: Option<Verdict>, name: impl FnOnce() -> Option<SeriesName>) {
+        if start < self.from {
+            return;
+        }
+        let place = match self.places.entry(series) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let Some(name) = name() else { return };
+                self.names.push(Named { fields: fields(&name), name, rank: 0 });
+                *vacant.insert(self.names.len() - 1)
+            }
+        };
+        self.said.entry(start).or_default().push((place, new));
+    }
+
+    /// Writes the rows of the buckets that start before `settled`; how many.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&mut self, settled: Time, out: &mut dyn Write) -> io::Result<u64> {
+        let (mut written, mut text) = (0, String::new());
+        while let Some(oldest) = self.said.first_entry().filter(|oldest| *oldest.key() < settled) {
+            let (start, said) = oldest.remove_entry();
+            self.rank();
+            let mut order: Vec<(usize, usize)> = said.iter().enumerate().map(|(i, (place, _))| (self.names[*place].rank, i)).collect();
+            order.sort_unstable();
+            let start = instant::format(start);
+            text.clear();
+            for words in order.chunk_by(|one, other| one.0 == other.0) {
+                let Some((place, Some(verdict))) = words.last().map(|(_, i)| &said[*i]) else { continue };
+                [&start, ",", &self.names[*place].fields, ","].iter().for_each(|part| text.push_str(part));
+                verdict.bucket.aggregate.iter().for_each(|aggregate| number::plain(&mut text, aggregate.mean.0));
+                text.push(',');
+                scores(&mut text, Some(verdict), &start, &self.policy);
+                text.push('\n');
+                written += 1;
+            }
+            out.write_all(text.as_bytes())?;
+        }
+        Ok(written)
+    }
+
+    /// Finds the order of the names, where there are more than the last time.
+    fn rank(&mut self) {
+        if self.ranked == self.names.len() {
+            return;
+        }
+        self.ranked = self.names.len();
+        let mut order: Vec<usize> = (0..self.names.len()).collect();
+        order.sort_by(|one, other| self.names[*one].name.cmp(&self.names[*other].name));
+        order.into_iter().enumerate().for_each(|(rank, place)| self.names[place].rank = rank);
+    }
+}
+
+/// Entity and metric, quoted where they must be.
+fn fields(name: &SeriesName) -> String {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
+    // Memory takes what is written to it.
+    let _ = writer.write_record([&name.entity_id, &name.metric]);
+    String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).trim_end_matches('\n').to_owned()
+}
+
+/// Writes rows while a run goes on.
+pub struct Written<'a> {
+    inside: Mutex<(Rows, Box<dyn Write + Send>, io::Result<u64>)>,
+    /// Set when nothing more can be written.
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Written<'a> {
+    /// Rows that go to `out`, header first, which sets `stop` if it takes no more.
+    pub fn new(rows: Rows, mut out: Box<dyn Write + Send>, stop: &'a AtomicBool) -> Self {
+        let outcome = out.write_all(header().as_bytes()).map(|()| 0);
+        Self { inside: Mutex::new((rows, out, outcome)), stop }
+    }
+
+    /// Writes what is left; the number of rows.
+    ///
+    /// # Errors
+    /// What could not be written, now or before.
+    pub fn finish(self) -> io::Result<u64> {
+        let (mut rows, mut out, outcome) = self.inside.into_inner().expect("no holder panics");
+        let rest = outcome.and_then(|before| Ok(before + rows.write(Time::MAX, &mut *out)?))?;
+        out.flush()?;
+        Ok(rest)
+    }
+}
+
+impl Observer for Written<'_> {
+    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, _: f64) {
+        let Some(Verdict { bucket, .. }) = change.new.or(change.old) else { return };
+        self.inside.lock().expect("no holder panics").0.take(bucket.series(), bucket.start, change.new, name);
+    }
+
+    fn settled(&self, before: Time) {
+        let mut inside = self.inside.lock().expect("no holder panics");
+        let (rows, out, outcome) = &mut *inside;
+        if let Ok(written) = outcome {
+            *outcome = rows.write(before, &mut **out).map(|more| *written + more);
+            self.stop.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        }
+    }
+
+    fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
+    fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
+    fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
+    fn incident_withdrawn(&self, _: &NamedIncident, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::{Aggregate, Bucket, Number, Score};
+
+    fn verdict(name: &SeriesName, start: Time, mean: f64) -> Verdict {
+        let (mean, zero) = (Number(mean), Number(0.0));
+        let aggregate = Some(Aggregate { count: 3, mean, min: mean, max: mean, stddev: zero });
+        let bucket = Bucket { entity: name.entity(), metric: dataflows::MetricId::of(&name.metric), start, aggregate };
+        Verdict { bucket, score: Some(Score { expected: zero, sigma: Number(1.0), z_score: mean }), state: State::Normal }
+    }
+
+    #[test]
+    fn rows_come_by_time_and_name_and_the_last_word_holds() {
+        let (mut rows, mut out) = (Rows::new(Policy::default(), 300_000), Vec::new());
+        let names = ["b", "a,1"].map(|entity| SeriesName::new("server", entity, "cpu"));
+        let mut take = |name: &SeriesName, start: Time, mean: Option<f64>| {
+            rows.take(name.id(), start, mean.map(|mean| verdict(name, start, mean)), || Some(name.clone()));
+        };
+        take(&names[0], 0, Some(9.0));
+        take(&names[0], 600_000, Some(1.0));
+        take(&names[0], 300_000, Some(1.5));
+        take(&names[1], 300_000, Some(2.0));
+        take(&names[0], 300_000, Some(2.5));
+        take(&names[1], 600_000, Some(1.0));
+        take(&names[1], 600_000, None);
+        assert_eq!(rows.write(600_000, &mut out).unwrap(), 2);
+        assert_eq!(rows.write(600_000, &mut out).unwrap(), 0);
+        assert_eq!(rows.write(Time::MAX, &mut out).unwrap(), 1);
+        let text = String::from_utf8(out).unwrap();
+        let begins: Vec<&str> = text.lines().map(|line| line.split(",0,").next().unwrap()).collect();
+        let expected = ["1970-01-01T00:05:00Z,\"a,1\",cpu,2", "1970-01-01T00:05:00Z,b,cpu,2.5", "1970-01-01T00:10:00Z,b,cpu,1"];
+        assert_eq!(begins, expected);
+        let columns = header().trim_end().split(',').count();
+        assert!(text.lines().skip(1).all(|line| line.split(',').count() == columns), "{text}");
+    }
+}
