@@ -37,6 +37,13 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     // What is wrong with the command line is said before minutes of work are done.
     arguments.workers.config()?;
+    for (flag, url) in [("--history", &arguments.history), ("--models", &arguments.models)] {
+        if url == "embedded::memory:" {
+            bail!(
+                "{flag} {url}: the page, the trainer and the digest look at it from elsewhere; name a file, or score one with `tidewatch backtest`"
+            );
+        }
+    }
     let recipients = alerts(arguments, Present::default())?.recipients;
     for recipient in recipients.iter().filter(|_| arguments.workers.process == 0) {
         tracing::info!("incidents are told to {}, {}", recipient.name, recipient.place);

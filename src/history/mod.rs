@@ -305,7 +305,7 @@ pub fn open(url: &str) -> Result<Box<dyn History>, HistoryError> {
     }
 }
 
-const SCHEMES: &str = "write embedded:PATH (a SQLite file), embedded::memory: or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+const SCHEMES: &str = "write embedded:PATH (a SQLite file) or postgres://USER:PASSWORD@HOST:PORT/DATABASE";
 
 /// What a process that lost its claim is told.
 const FENCED: &str = "another process has taken over this source; this one stops, and nothing it still held is stored";

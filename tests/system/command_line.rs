@@ -123,6 +123,7 @@ fn wrong_stores_are_refused_with_what_would_be_right() {
         ("--history nonsense", &["nonsense", "embedded:PATH", "postgres://"]),
         ("--history mysql://me:hunter2@host/x", &["mysql", "postgres://"]),
         ("--history embedded:", &["embedded:PATH"]),
+        ("--history embedded::memory:", &["--history", "look at it from elsewhere", "name a file"]),
         ("--history embedded:folder", &["folder", "name a file in it"]),
         ("--history embedded:letter.db", &["letter.db", "not a database", "choose another path"]),
         ("digest --history embedded:letter.db", &["letter.db", "not a database"]),

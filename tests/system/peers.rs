@@ -46,7 +46,16 @@ fn peers_do_the_same_work_as_tidewatch() {
     let output = peers(&place, &[&["20000"], &CHEAP[..]].concat());
     let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
-    for name in ["**Tidewatch**, no revision", "**Tidewatch**", "DuckDB", "polars", "plain Python", "newlines"] {
+    for name in [
+        "**Tidewatch**, rows, no revision",
+        "**Tidewatch**, rows",
+        "**Tidewatch**, SQLite, no revision",
+        "**Tidewatch**, SQLite",
+        "DuckDB",
+        "polars",
+        "plain Python",
+        "newlines",
+    ] {
         let line = said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in {said}"));
         assert!(line.contains("| 20,000 |"), "{line}");
     }
