@@ -199,7 +199,7 @@ fn line<const N: usize>(
     for (step, (tricube, offset)) in kernel.tricube.iter().zip(&kernel.offsets).enumerate().take(count - pairs).skip(pairs) {
         sums.add(*tricube, *offset, at(first + step));
     }
-    (sums.total, std::array::from_fn(|lane| sums.at_zero(lane, spread_min)))
+    (sums.total, sums.at_zero(spread_min))
 }
 
 impl<const N: usize> Moments<N> {
@@ -235,11 +235,12 @@ impl<const N: usize> Moments<N> {
     }
 
     #[inline(always)]
-    fn at_zero(&self, lane: usize, spread_min: f64) -> f64 {
-        let total = self.total[lane];
-        let (centre, mean) = (self.first[lane] / total, self.value[lane] / total);
-        let spread = self.second[lane] / total - centre * centre;
-        if spread > spread_min { mean - centre / spread * (self.slope[lane] / total - centre * mean) } else { mean }
+    fn at_zero(&self, spread_min: f64) -> [f64; N] {
+        let mean_of = |sums: &[f64; N]| -> [f64; N] { std::array::from_fn(|lane| sums[lane] / self.total[lane]) };
+        let [centre, second, mean, slope] = [&self.first, &self.second, &self.value, &self.slope].map(mean_of);
+        let spread: [f64; N] = std::array::from_fn(|lane| second[lane] - centre[lane] * centre[lane]);
+        let rise: [f64; N] = std::array::from_fn(|lane| centre[lane] / spread[lane] * (slope[lane] - centre[lane] * mean[lane]));
+        std::array::from_fn(|lane| if spread[lane] > spread_min { mean[lane] - rise[lane] } else { mean[lane] })
     }
 }
 
