@@ -5,6 +5,10 @@ use super::parameters::Parameters;
 use super::plan::Geometry;
 use super::robustness::{Middle, bisquare};
 use super::smooth::{Table, Weights};
+use super::vectors::widest;
+
+/// Columns of moving averages at a time.
+const BESIDE: usize = 8;
 
 /// Some series and what is known of them, interleaved: all first values, all second ones and so on.
 #[derive(Debug)]
@@ -105,9 +109,16 @@ impl<'a> Fit<'a> {
     fn filter(&mut self) {
         let (period, width) = (self.parameters.period, self.width);
         let [one, other] = &mut self.averages;
-        let n = moving_average(&self.phases, one, width, period, self.phases.len() / width);
-        let n = moving_average(one, other, width, period, n);
-        let n = moving_average(other, one, width, 3, n);
+        let long = self.phases.len() / width;
+        let n = long - 2 * period;
+        widest(
+            #[inline(always)]
+            || {
+                moving_average(&self.phases, one, width, period, long);
+                moving_average(one, other, width, period, long - period + 1);
+                moving_average(other, one, width, 3, n + 2);
+            },
+        );
         let low = &self.geometry.low_pass;
         let table = Table { numbers: &one[..n * width], width };
         low.apply(table, Weights::Equal, 0..width, &mut other[..n * width]);
@@ -118,13 +129,22 @@ impl<'a> Fit<'a> {
     fn weigh(&mut self) {
         let residual = self.values.iter().zip(&self.seasonal).zip(&self.trend).map(|((value, seasonal), trend)| value - (seasonal + trend));
         self.rest.iter_mut().zip(residual).for_each(|(rest, residual)| *rest = residual.abs());
-        for (lane, middle) in self.middles.iter_mut().enumerate() {
-            let lane = || (lane..self.rest.len()).step_by(self.width);
-            let seen = lane().filter(|i| self.seen[*i] > 0.0).count();
-            let sizes = lane().filter(|i| self.seen[*i] > 0.0).map(|i| self.rest[i]);
-            let bound = 3.0 * middle.sum(sizes, seen);
-            lane().for_each(|i| self.weights[i] = self.seen[i] * bisquare(self.rest[i], bound));
+        let mut bounds = vec![0.0; self.width];
+        for (lane, (middle, bound)) in self.middles.iter_mut().zip(&mut bounds).enumerate() {
+            let rows = self.rest.chunks_exact(self.width).zip(self.seen.chunks_exact(self.width));
+            *bound = 3.0 * middle.sum(rows.filter(|(_, seen)| seen[lane] > 0.0).map(|(sizes, _)| sizes[lane]));
         }
+        let (weights, rest, seen) = (&mut self.weights, &self.rest, &self.seen);
+        widest(
+            #[inline(always)]
+            || {
+                let rows = weights.chunks_exact_mut(bounds.len()).zip(rest.chunks_exact(bounds.len()).zip(seen.chunks_exact(bounds.len())));
+                for (weights, (sizes, seen)) in rows {
+                    let lanes = weights.iter_mut().zip(sizes.iter().zip(seen)).zip(&bounds);
+                    lanes.for_each(|((weight, (size, seen)), bound)| *weight = seen * bisquare(*size, *bound));
+                }
+            },
+        );
     }
 }
 
@@ -137,7 +157,7 @@ fn weights<'a>(weighting: Weighting, weights: &'a [f64], seen: &'a [f64]) -> Wei
 
 /// Fills what is left of NaN along time.
 fn bridge_all(table: &mut [f64], width: usize, weighting: Weighting) {
-    if weighting == Weighting::Each && table.iter().any(|value| value.is_nan()) {
+    if weighting == Weighting::Each && table.iter().fold(false, |any, value| any | value.is_nan()) {
         let rows = table.len() / width;
         (0..width).for_each(|column| holes::bridge(table, width, column, 0..rows));
     }
@@ -147,35 +167,40 @@ fn difference(difference: &mut [f64], from: &[f64], less: &[f64]) {
     difference.iter_mut().zip(from.iter().zip(less)).for_each(|(difference, (from, less))| *difference = from - less);
 }
 
-/// Means of so many rows each, of a table of `n` rows; their number.
-fn moving_average(table: &[f64], means: &mut [f64], width: usize, length: usize, n: usize) -> usize {
+/// Means of so many rows each, of a table of `n` rows.
+#[inline(always)]
+fn moving_average(table: &[f64], means: &mut [f64], width: usize, length: usize, n: usize) {
+    let mut column = 0;
+    while width - column >= BESIDE {
+        average_columns::<BESIDE>(table, means, width, length, n, column);
+        column += BESIDE;
+    }
+    (column..width).for_each(|column| average_columns::<1>(table, means, width, length, n, column));
+}
+
+/// The same of some columns, whose sums are kept in registers.
+#[inline(always)]
+fn average_columns<const N: usize>(table: &[f64], means: &mut [f64], width: usize, length: usize, n: usize, column: usize) {
     #[allow(clippy::cast_precision_loss)] // far below 2^52
     let share = length as f64;
-    if width == 1 {
-        // The same sums: rows of one value cost ten times what the value does, and this is most of a fit.
-        let mut sum = table[..length].iter().fold(0.0, |sum, value| sum + value);
-        for ((mean, leaving), entering) in means.iter_mut().zip(table).zip(&table[length..n]) {
-            *mean = sum / share;
-            sum += entering - leaving;
-        }
-        means[n - length] = sum / share;
-        return n - length + 1;
-    }
-    let mut sums = vec![0.0; width];
-    for row in table[..length * width].chunks_exact(width) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    }
-    let (leaving, entering) = (table.chunks_exact(width), table[length * width..n * width].chunks_exact(width));
-    let mut means = means.chunks_exact_mut(width);
-    for (leaving, entering) in leaving.zip(entering) {
-        let Some(mean) = means.next() else { break };
-        for (((mean, sum), leaving), entering) in mean.iter_mut().zip(&mut sums).zip(leaving).zip(entering) {
-            *mean = *sum / share;
-            *sum += entering - leaving;
+    let at = |row: usize| table[row * width + column..].first_chunk::<N>().expect("a table has all of its rows");
+    let mut sum = [0.0; N];
+    for row in 0..length {
+        let value = at(row);
+        for lane in 0..N {
+            sum[lane] += value[lane];
         }
     }
-    if let Some(mean) = means.next() {
-        mean.iter_mut().zip(&sums).for_each(|(mean, sum)| *mean = sum / share);
+    for row in 0..=n - length {
+        let mean: &mut [f64; N] = means[row * width + column..].first_chunk_mut().expect("there is a row for each mean");
+        for lane in 0..N {
+            mean[lane] = sum[lane] / share;
+        }
+        if row < n - length {
+            let (leaving, entering) = (at(row), at(row + length));
+            for lane in 0..N {
+                sum[lane] += entering[lane] - leaving[lane];
+            }
+        }
     }
-    n - length + 1
 }

@@ -42,6 +42,7 @@ mod robustness;
 mod smooth;
 #[cfg(test)]
 mod tests;
+mod vectors;
 
 pub use error::Error;
 pub use parameters::{Degree, Parameters, Smoother};

@@ -67,7 +67,7 @@ impl Plan {
         Ok(self.side_by_side(&[series], weighting).remove(0))
     }
 
-    /// Takes many series apart, in their order: several at a time side by side, in a third to two thirds of the time that they take one by one, with the same
+    /// Takes many series apart, in their order: several at a time side by side, in a quarter to two thirds of the time that they take one by one, with the same
     /// bits.
     ///
     /// # Errors
