@@ -1,5 +1,6 @@
 //! `kafka:` one or more topics, their partitions assigned to workers, never subscribed: a group would move them at moments that the graph does not know of.
 
+mod batch;
 pub mod producer;
 mod reader;
 mod word;
@@ -27,7 +28,7 @@ const PASSWORD: &str = "sasl.password";
 /// What a URL with a user before its brokers is told: the client would take all of it for a host, and show it.
 pub(super) const USER: &str = "user and password are parameters of Kafka: write ?sasl.username=USER&password_file=FILE";
 /// What the client is told before the URL's own parameters.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("group.id", "tidewatch"),
     ("enable.auto.commit", "false"),
     ("enable.partition.eof", "true"),
@@ -36,6 +37,10 @@ const SETTINGS: [(&str, &str); 8] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     // Per partition, 64 MiB by default; with many partitions that alone would fill a small machine.
     ("queued.max.messages.kbytes", "16384"),
+    // Per partition, 100,000 by default: what waits for so long has left the processor's cache. One fetch brings a megabyte more.
+    ("queued.min.messages", "10000"),
+    // A partition that had enough waiting is fetched from again no sooner; after a second, the default, it would long have been read out.
+    ("fetch.queue.backoff.ms", "10"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
