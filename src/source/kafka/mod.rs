@@ -1,5 +1,6 @@
 //! `kafka:` one or more topics, their partitions assigned to workers, never subscribed: a group would move them at moments that the graph does not know of.
 
+mod batch;
 pub mod producer;
 mod reader;
 mod word;
@@ -27,7 +28,7 @@ const PASSWORD: &str = "sasl.password";
 /// What a URL with a user before its brokers is told: the client would take all of it for a host, and show it.
 pub(super) const USER: &str = "user and password are parameters of Kafka: write ?sasl.username=USER&password_file=FILE";
 /// What the client is told before the URL's own parameters.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("group.id", "tidewatch"),
     ("enable.auto.commit", "false"),
     ("enable.partition.eof", "true"),
@@ -36,6 +37,12 @@ const SETTINGS: [(&str, &str); 8] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     // Per partition, 64 MiB by default; with many partitions that alone would fill a small machine.
     ("queued.max.messages.kbytes", "16384"),
+    // Per partition, 100,000 by default: what waits for so long has left the processor's cache. One fetch brings a megabyte more.
+    ("queued.min.messages", "10000"),
+    // A partition that had enough waiting is fetched from again no sooner; after a second, the default, it would long have been read out.
+    ("fetch.queue.backoff.ms", "10"),
+    // While a broker waits for a record of a partition at its end, half a second by default, it is not asked for those that have more.
+    ("fetch.wait.max.ms", "50"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
@@ -191,7 +198,8 @@ impl Source for KafkaTopics {
             if let Some(offset) = offset.filter(|offset| *offset < low) {
                 tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
             }
-            reader.expect(partition, *offset, self.until_end.then_some(end));
+            // Asked for the beginning, the client looks for the leader first, and again only after half a second.
+            reader.expect(partition, offset.or(Some(low)), self.until_end.then_some(end));
         }
         reader.assign()?;
         Ok(Box::new(reader))

@@ -1,10 +1,10 @@
 //! One worker's partitions of a Kafka cluster, each with a queue of its own.
 
+use super::batch::{BatchQueue, Said};
 use super::word::Word;
 use super::{TOPIC_SHIFT, id_of};
 use crate::source::{Partition, Poll, Reader, Record, SourceError};
 use dataflows::Time;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(3);
 /// Partitions are assigned anew at most this often.
 const RENEWAL: Duration = Duration::from_secs(10);
+/// Records that are taken from the client at once, at most: each of them is some 700 bytes, which are looked at twice.
+const BATCH: usize = 256;
 
 /// Where one partition is being read.
 struct Place {
@@ -44,9 +46,17 @@ impl Place {
         (self.doubted, self.silent_since) = (false, None);
     }
 
-    /// Hands a record over, unless it was handed over before: after a reset the broker begins anew.
+    fn is_ended(&self) -> bool {
+        self.end.is_some_and(|end| self.next.unwrap_or(0) >= end)
+    }
+
+    /// Hands a record over, unless it was handed over before: after a reset the broker begins anew. Behind the end none is.
     fn hand_over(&mut self, offset: i64, arrived_at: Option<Time>, bytes: &[u8], take: &mut dyn FnMut(Record<'_>)) -> usize {
         if self.next.is_some_and(|next| offset < next) {
+            return 0;
+        }
+        if self.end.is_some_and(|end| offset >= end) {
+            self.next = self.end;
             return 0;
         }
         take(Record { offset, next_offset: offset + 1, bytes, arrived_at });
@@ -55,7 +65,7 @@ impl Place {
     }
 }
 
-/// When the broker took a record, by its own clock. A producer's clock is as good as its event time, so it proves nothing.
+/// As in [`Said::Record`].
 fn arrival(message: &BorrowedMessage<'_>) -> Option<Time> {
     if let Timestamp::LogAppendTime(time) = message.timestamp() { Some(time) } else { None }
 }
@@ -67,7 +77,7 @@ pub(super) struct KafkaReader {
     names: Vec<String>,
     brokers: String,
     assignment: BTreeMap<u32, Place>,
-    queues: HashMap<u32, PartitionQueue<Word>>,
+    queues: HashMap<u32, BatchQueue>,
     /// Whether all brokers are away, as far as is known.
     all_down: bool,
     /// Whether partitions are to be assigned anew, and when that was done last.
@@ -98,7 +108,7 @@ impl KafkaReader {
         self.consumer.assign(&list).map_err(|error| self.error("", format!("cannot assign partitions: {error}")))?;
         for (id, place) in &self.assignment {
             let (topic, number) = self.topic(*id);
-            let queue = self.consumer.split_partition_queue(topic, number);
+            let queue = BatchQueue::split(&self.consumer, topic, number);
             let queue = queue.ok_or_else(|| self.error(&place.name, "has no queue".into()))?;
             self.queues.insert(*id, queue);
         }
@@ -152,39 +162,46 @@ impl Reader for KafkaReader {
         self.serve();
         self.renew()?;
         let Self { assignment, queues, word, all_down, .. } = self;
-        let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get(&partition)) else { return Ok(Poll::Ended) };
+        let (Some(place), Some(queue)) = (assignment.get_mut(&partition), queues.get_mut(&partition)) else { return Ok(Poll::Ended) };
         let mut count = 0;
         while let Some((offset, arrived_at, bytes)) = place.early.pop_front() {
             count += place.hand_over(offset, arrived_at, &bytes, take);
         }
-        while count < most && place.end.is_none_or(|end| place.next.unwrap_or(0) < end) {
-            match queue.poll(Duration::ZERO) {
-                None => break,
-                Some(Ok(message)) => {
-                    count += place.hand_over(message.offset(), arrival(&message), message.payload().unwrap_or_default(), take);
+        while count < most && !place.is_ended() {
+            let asked = BATCH.min(most - count);
+            let given = queue.take(asked, &mut |said| {
+                let heard = match said {
+                    Said::Record { offset, arrived_at, bytes } => {
+                        count += place.hand_over(offset, arrived_at, bytes, take);
+                        true
+                    }
+                    Said::End => {
+                        // Behind the last record there may be offsets that no record has: transaction markers, or what compaction took.
+                        place.next = place.next.max(place.end);
+                        place.at_end = true;
+                        true
+                    }
+                    Said::Trouble(error) => {
+                        word.hear(&error, &format!("{}: {error}", place.name));
+                        (place.at_end, place.doubted) = (false, true);
+                        false
+                    }
+                };
+                if heard {
                     place.is_heard();
                     *all_down = false;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    // Behind the last record there may be offsets that no record has: transaction markers, or what compaction took.
-                    place.next = place.next.max(place.end);
-                    place.at_end = true;
-                    place.is_heard();
-                    *all_down = false;
-                }
-                Some(Err(error)) => {
-                    word.hear(&error, &format!("{}: {error}", place.name));
-                    (place.at_end, place.doubted) = (false, true);
-                }
+            });
+            if given < asked {
+                break;
             }
         }
         if count == 0 && place.doubted {
             place.silent_since.get_or_insert_with(Instant::now);
         }
-        let ended = place.end.is_some_and(|end| place.next.unwrap_or(0) >= end);
         Ok(match count {
             1.. => Poll::Read(count),
-            0 if ended => Poll::Ended,
+            0 if place.is_ended() => Poll::Ended,
             0 if place.at_end => Poll::Idle,
             0 => Poll::Waiting,
         })
