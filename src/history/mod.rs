@@ -13,6 +13,7 @@ mod migration;
 pub mod minute;
 pub mod outbox;
 mod postgres;
+mod raw;
 mod row;
 pub mod silence;
 pub mod span;
@@ -25,11 +26,11 @@ use crate::series::SeriesName;
 use dataflows::{Episode, EpisodeId, IncidentId, Policy, Provisional, SeriesId, Severity, Time, Track, Verdict, Watch};
 use incident::{EntityPlacement, NamedIncident};
 pub use ledger::{EVENT, Ledger, LetterFilter, Outcome, Stay, StoredLetter};
+pub use raw::{RawEntity, RawEvent, RawEvents};
 pub use row::place_of;
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// A series as history knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,32 +50,6 @@ pub struct Change {
     pub old: Option<Verdict>,
     /// What holds now; `None` where the bucket no longer exists.
     pub new: Option<Verdict>,
-}
-
-/// What raw events are of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RawEntity {
-    /// `server` or `application`: the entity type of the two built-in kinds. Others are not stored raw.
-    pub entity_type: String,
-    /// The thing measured.
-    pub entity_id: String,
-    /// Rack, zone and other labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// One event as it came, for the wide raw tables. What many of them have in common they share.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RawEvent {
-    /// The thing measured.
-    pub entity: Arc<RawEntity>,
-    /// Event time.
-    pub time: Time,
-    /// The partition's name and the record's offset: with the time, the natural key of the row.
-    pub partition: String,
-    /// See `partition`.
-    pub offset: i64,
-    /// The metrics by name. Those without a column of their own are left out of the raw table.
-    pub metrics: Vec<(Arc<str>, f64)>,
 }
 
 /// A record that was refused, kept.
@@ -139,7 +114,7 @@ pub struct Batch {
     /// How the promises of models were kept on a day, by its beginning, as far as buckets of it can change no more.
     pub calibration: BTreeMap<(Time, SeriesId), Watch>,
     /// Raw events, empty with `--no-raw`.
-    pub raw: Vec<RawEvent>,
+    pub raw: Vec<RawEvents>,
     /// Refused records.
     pub dead_letters: Vec<DeadLetter>,
     /// At most one per partition.

@@ -1,7 +1,8 @@
 //! The two wide tables of raw events: which column holds what.
 
-use super::RawEvent;
+use super::{RawEvent, RawEvents};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A raw table: one row per event, one column per metric it knows.
 pub(super) struct Wide {
@@ -52,19 +53,20 @@ impl Wide {
         columns
     }
 
-    /// The events of a batch that this table holds.
-    pub fn events<'a>(&self, raw: &'a [RawEvent]) -> impl Iterator<Item = &'a RawEvent> {
+    /// The events among these that this table holds.
+    pub fn events<'a>(&self, raw: &'a RawEvents) -> impl Iterator<Item = &'a RawEvent> {
         let entity_type = self.entity_type;
-        raw.iter().filter(move |event| event.entity.entity_type == entity_type)
+        raw.events.iter().filter(move |event| event.entity.entity_type == entity_type)
+    }
+
+    /// Of each form, where each column finds its value among those of an event.
+    pub fn places(&self, raw: &RawEvents) -> Vec<Vec<Option<usize>>> {
+        let place = |form: &Vec<Arc<str>>, column: &str| form.iter().position(|name| **name == *column);
+        raw.forms.iter().map(|form| self.metrics.iter().map(|column| place(form, column)).collect()).collect()
     }
 }
 
 /// A label by its column: `rack_id`, or `rack` where a kind calls it so.
 pub(super) fn label<'a>(labels: &'a BTreeMap<String, String>, column: &str) -> Option<&'a str> {
     labels.get(column).or_else(|| labels.get(column.trim_end_matches("_id"))).map(String::as_str)
-}
-
-/// A metric by its column.
-pub(super) fn metric(event: &RawEvent, column: &str) -> Option<f64> {
-    event.metrics.iter().find(|(name, _)| &**name == column).map(|(_, value)| *value)
 }

@@ -262,7 +262,7 @@ impl<'a> Committer<'a> {
         let told = self.tell(&mut batch, episodes, incidents);
         batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
         self.learn_partitions(&raw);
-        batch.raw = raw.into_iter().filter_map(|samples| self.directory.raw(&samples, &self.partitions)).collect();
+        batch.raw = raw.into_iter().map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
         self.directory.forget(self.latest_end, &self.job.timing, &|| self.ledger.living());
         (batch, told)
     }

@@ -3,7 +3,7 @@
 use super::Job;
 use super::census::{Arrival, Word};
 use super::names::{Metrics, entity_of, labels_of, name_of};
-use super::output::{Output, RawSamples};
+use super::output::Output;
 use super::share::Outlets;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
@@ -109,7 +109,11 @@ impl Intake<'_> {
         if !is_usual {
             announce(job, stretch, &arrival, decoded, outlets);
         }
-        send(job, &stretch.partition, &arrival, decoded, outlets);
+        send(stretch.partition.id, &arrival, decoded, outlets);
+        if job.raw && !replayed {
+            let values = decoded.metrics.iter().map(|metric| metric.1);
+            stretch.raw.push((arrival.entity, decoded.time, arrival.offset), arrival.metrics, values);
+        }
         Ok(())
     }
 
@@ -140,12 +144,11 @@ fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &D
     });
 }
 
-/// Sends the event into the graph, in as many pieces as it takes, and the raw event to be stored.
-fn send(job: &Job, partition: &Partition, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
-    let (entity, time, partition) = (arrival.entity, decoded.time, partition.id);
-    let samples = || arrival.metrics.iter().copied().zip(decoded.metrics.iter().map(|metric| metric.1));
+/// Sends the event into the graph, in as many pieces as it takes.
+fn send(partition: u32, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
+    let (entity, time) = (arrival.entity, decoded.time);
     let mut event = Event::empty(entity, time, partition);
-    for (metric, value) in samples() {
+    for (metric, value) in arrival.metrics.iter().copied().zip(decoded.metrics.iter().map(|metric| metric.1)) {
         if !event.push(metric, value) {
             (outlets.event)(event);
             event = Event::empty(entity, time, partition);
@@ -153,10 +156,6 @@ fn send(job: &Job, partition: &Partition, arrival: &Arrival<'_>, decoded: &Decod
         }
     }
     (outlets.event)(event);
-    if job.raw && !arrival.replayed {
-        let raw = RawSamples { entity, time, partition, offset: arrival.offset, samples: samples().collect() };
-        (outlets.output)(Output::Raw(Box::new(raw)));
-    }
 }
 
 fn late(time: Time, latest: Time) -> String {

@@ -2,7 +2,7 @@
 
 use super::census::{Arrival, step};
 use super::output::EntityName;
-use crate::history::{RawEntity, RawEvent, Series};
+use crate::history::{RawEntity, RawEvent, RawEvents, Series};
 use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
@@ -243,12 +243,20 @@ impl Directory {
         Some(Series { name, labels: labels.iter().cloned().collect(), partition: partition.clone() })
     }
 
-    /// A raw event with its names; `None` for kinds without a raw table.
-    pub fn raw(&self, raw: &RawSamples, partitions: &HashMap<u32, String>) -> Option<RawEvent> {
-        let entity = Arc::clone(self.entities.get(&raw.entity)?.raw.as_ref()?);
-        let metrics = raw.samples.iter().filter_map(|(metric, value)| Some((Arc::clone(&self.metrics.get(metric)?.0), *value))).collect();
+    /// Raw events with their names, without those of kinds that have no raw table.
+    pub fn raw(&self, raw: RawSamples, partitions: &HashMap<u32, String>) -> RawEvents {
+        let name = |metric: &MetricId| self.metrics.get(metric).map_or_else(|| Arc::from(""), |known| Arc::clone(&known.0));
+        let forms: Vec<Vec<Arc<str>>> = raw.forms.iter().map(|form| form.iter().map(name).collect()).collect();
+        let (mut events, mut next) = (Vec::with_capacity(raw.events.len()), 0);
+        for event in &raw.events {
+            let first = next;
+            next += forms[event.form].len();
+            if let Some(entity) = self.entities.get(&event.entity).and_then(|known| known.raw.as_ref()) {
+                events.push(RawEvent { entity: Arc::clone(entity), time: event.time, offset: event.offset, form: event.form, first });
+            }
+        }
         let partition = partitions.get(&raw.partition).cloned().unwrap_or_else(|| raw.partition.to_string());
-        Some(RawEvent { entity, time: raw.time, partition, offset: raw.offset, metrics })
+        RawEvents { partition, forms, events, values: raw.values }
     }
 
     /// How many names are held.

@@ -23,7 +23,7 @@ pub enum Output {
     Entity(Box<EntityName>),
     /// The name behind an identity, at or before its first use, and when in event time it was heard.
     Metric(MetricId, String, Time),
-    /// An event as it came.
+    /// Events as they came.
     Raw(Box<RawSamples>),
     /// A refused record.
     DeadLetter(Box<DeadLetter>),
@@ -49,7 +49,7 @@ impl Output {
                 size_of_val(&**name) + name.entity_type.len() + name.entity_id.len() + name.partition.len() + labels.sum::<usize>()
             }
             Self::Metric(_, name, _) => name.len(),
-            Self::Raw(samples) => size_of_val(&**samples) + size_of_val(&*samples.samples),
+            Self::Raw(samples) => samples.bytes(),
             Self::DeadLetter(letter) => {
                 size_of_val(&**letter) + letter.partition.len() + letter.reason.len() + letter.detail.len() + letter.bytes.len()
             }
@@ -95,17 +95,57 @@ impl EntityName {
     }
 }
 
-/// An event as it came, names still as identities.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Events of one partition as they came, one after another, names still as identities: an allocation for each of them would cost as much as its row.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RawSamples {
+    /// The number of the partition.
+    pub partition: u32,
+    /// The events.
+    pub events: Vec<RawSample>,
+    /// Lists of metrics; an event has one of them.
+    pub forms: Vec<Vec<MetricId>>,
+    /// The values of all events, one event after another.
+    pub values: Vec<f64>,
+}
+
+/// One event among [`RawSamples`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RawSample {
     /// The thing measured.
     pub entity: EntityId,
     /// Event time.
     pub time: Time,
-    /// The number of the partition.
-    pub partition: u32,
-    /// The record's place in it.
+    /// The record's place in its partition.
     pub offset: i64,
-    /// Its metrics.
-    pub samples: Vec<(MetricId, f64)>,
+    /// Which of the forms it has.
+    pub form: usize,
 }
+
+impl RawSamples {
+    /// Adds an event, with a value for each of its metrics.
+    pub fn push(&mut self, (entity, time, offset): (EntityId, Time, i64), metrics: &[MetricId], values: impl Iterator<Item = f64>) {
+        // A producer writes few lists; where each event has another, to look through all would take ever longer.
+        let recent = self.forms.len().saturating_sub(RECENT_FORMS);
+        let known = self.forms[recent..].iter().position(|form| form == metrics).map(|place| recent + place);
+        let form = known.unwrap_or_else(|| {
+            self.forms.push(metrics.to_vec());
+            self.forms.len() - 1
+        });
+        self.events.push(RawSample { entity, time, offset, form });
+        self.values.extend(values);
+    }
+
+    /// What was added; room for as much is left.
+    pub fn take(&mut self) -> Self {
+        let (events, values) = (Vec::with_capacity(self.events.len()), Vec::with_capacity(self.values.len()));
+        std::mem::replace(self, Self { partition: self.partition, events, forms: Vec::new(), values })
+    }
+
+    fn bytes(&self) -> usize {
+        let forms = self.forms.iter().map(|form| size_of_val(form) + size_of_val(&**form));
+        size_of::<Self>() + size_of_val(&*self.events) + size_of_val(&*self.values) + forms.sum::<usize>()
+    }
+}
+
+/// Lists of metrics that are looked through for that of an event.
+const RECENT_FORMS: usize = 4;

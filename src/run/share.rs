@@ -133,6 +133,9 @@ impl<'a> Share<'a> {
                 break;
             }
         }
+        if !stretch.raw.events.is_empty() {
+            (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
+        }
         stretch.note(poll, job.idle_timeout)?;
         if !stretch.is_restoring() {
             stretch.end_replay();

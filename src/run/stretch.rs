@@ -2,6 +2,7 @@
 
 use super::Job;
 use super::census::Census;
+use super::output::RawSamples;
 use crate::history::{EVENT, Outcome, Position, Progress};
 use crate::instant;
 use crate::source::{Partition, Poll, SourceError};
@@ -46,6 +47,8 @@ pub struct Stretch {
     pub records: u64,
     /// Events among them, and not yet counted: nearly all are.
     pub events: u64,
+    /// Events to be stored as they came, until the end of a turn.
+    pub raw: RawSamples,
     /// The bucket of the last event, one of `alive`.
     spoken_in: Time,
     /// By outcome: the records so far, and how many of them were said.
@@ -70,6 +73,7 @@ impl Stretch {
         let beginning = (i64::MIN, Time::MIN, i64::MIN);
         let (replay_offset, replay_time, committed) =
             progress.map_or(beginning, |progress| (progress.replay_offset, progress.replay_time, progress.next_offset));
+        let id = partition.id;
         Self {
             partition,
             clock: PartitionClock::new(replay_time),
@@ -82,6 +86,7 @@ impl Stretch {
             reported: None,
             records: 0,
             events: 0,
+            raw: RawSamples { partition: id, ..RawSamples::default() },
             spoken_in: Time::MIN,
             outcomes,
             letters: BTreeMap::new(),

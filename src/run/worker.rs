@@ -230,7 +230,7 @@ struct Group {
     channel: Option<Commits>,
     /// In the pieces in which they came: to move them into one would cost as much as to read them.
     outputs: Vec<Vec<Output>>,
-    /// How many they are.
+    /// How many they are, each raw event counted.
     count: usize,
     records: u64,
     last: Option<Epoch>,
@@ -254,9 +254,14 @@ impl Group {
             }
         }
         while let Some((epoch, outputs)) = queue.borrow_mut().take() {
-            let records = |output: &Output| if let Output::Progress(_, records) = *output { records } else { 0 };
-            self.records += outputs.iter().flatten().map(records).sum::<u64>();
             self.count += outputs.iter().map(Vec::len).sum::<usize>();
+            for output in outputs.iter().flatten() {
+                match output {
+                    Output::Progress(_, records) => self.records += records,
+                    Output::Raw(samples) => self.count += samples.events.len(),
+                    _ => {}
+                }
+            }
             self.outputs.extend(outputs);
             self.last = Some(epoch);
         }

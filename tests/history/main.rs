@@ -17,7 +17,7 @@ use dataflows::{Aggregate, Bucket, MetricId, Number, Score, SeriesId, State, Tim
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stores::{Store, on_each_store, postgres_store};
-use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEntity, RawEvent, Series, open};
+use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEntity, RawEvent, RawEvents, Series, open};
 use tidewatch::series::SeriesName;
 
 const WIDTH: Time = 300_000;
@@ -70,19 +70,21 @@ fn appear(verdict: Verdict) -> Change {
 
 /// A batch with something for every table.
 fn full_batch() -> Batch {
-    let event = |entity_type: &str, entity_id: &str, metrics: &[(&str, f64)]| RawEvent {
+    let event = |entity_type: &str, entity_id: &str, (form, first)| RawEvent {
         entity: Arc::new(RawEntity { entity_type: entity_type.into(), entity_id: entity_id.into(), labels: series("srv-001").labels }),
         time: START + 5,
-        partition: "metrics/0".to_string(),
         offset: 17,
-        metrics: metrics.iter().map(|(name, value)| (Arc::from(*name), *value)).collect(),
+        form,
+        first,
     };
+    let forms = [&["cpu_usage_percent", "fan_rpm"][..], &["error_rate_percent"], &["celsius"]];
     Batch {
-        raw: vec![
-            event("server", "srv-001", &[("cpu_usage_percent", 85.2), ("fan_rpm", 900.0)]),
-            event("application", "api", &[("error_rate_percent", 0.5)]),
-            event("fridge", "kitchen", &[("celsius", 4.0)]),
-        ],
+        raw: vec![RawEvents {
+            partition: "metrics/0".into(),
+            forms: forms.iter().map(|form| form.iter().copied().map(Arc::from).collect()).collect(),
+            events: vec![event("server", "srv-001", (0, 0)), event("application", "api", (1, 2)), event("fridge", "kitchen", (2, 3))],
+            values: vec![85.2, 900.0, 0.5, 4.0],
+        }],
         dead_letters: vec![DeadLetter {
             partition: "metrics/0".into(),
             offset: 18,
@@ -155,9 +157,9 @@ fn a_position_tells_where_reading_goes_on_and_who_was_heard_last() {
 #[test]
 fn of_raw_events_that_are_there_in_part_the_others_are_added() {
     on_each_store(|store| {
-        let event = full_batch().raw.remove(0);
         let batch = |offsets: std::ops::Range<i64>| {
-            let raw = offsets.map(|offset| RawEvent { offset, ..event.clone() }).collect();
+            let mut raw = full_batch().raw;
+            raw[0].events = offsets.map(|offset| RawEvent { offset, ..raw[0].events[0].clone() }).collect();
             Batch { raw, ..batch(vec![appear(scored("srv-001", START, 95.3))]) }
         };
         store.history.commit(&batch(0..2000)).unwrap();
@@ -265,7 +267,7 @@ fn a_hostile_name_stops_no_commit() {
         let mut hostile = full_batch();
         hostile.series.push(series("a\0b'; DROP TABLE series; --"));
         hostile.dead_letters[0].detail = "key '\0' is no metric".into();
-        let entity = Arc::make_mut(&mut hostile.raw[0].entity);
+        let entity = Arc::make_mut(&mut hostile.raw[0].events[0].entity);
         entity.entity_id = "nul\0".into();
         entity.labels.insert("zone\0".into(), "\0".into());
         store.history.commit(&hostile).unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Fault, ledger};
 use crate::history::statement::{Statement, Value};
-use crate::history::wide::{WIDES, label, metric};
+use crate::history::wide::{WIDES, label};
 use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
@@ -160,21 +160,24 @@ fn write_raw(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> 
             wide.table,
             columns.join(", ")
         ))?;
-        for event in wide.events(&batch.raw) {
-            let mut place = 1..;
-            let mut bind = |value: &dyn rusqlite::ToSql| insert.raw_bind_parameter(place.next().unwrap_or(0), value);
-            bind(&event.time)?;
-            bind(&row::text(&event.entity.entity_id))?;
-            for column in wide.labels {
-                bind(&label(&event.entity.labels, column).map(row::text))?;
+        for raw in &batch.raw {
+            let places = wide.places(raw);
+            for event in wide.events(raw) {
+                let mut place = 1..;
+                let mut bind = |value: &dyn rusqlite::ToSql| insert.raw_bind_parameter(place.next().unwrap_or(0), value);
+                bind(&event.time)?;
+                bind(&row::text(&event.entity.entity_id))?;
+                for column in wide.labels {
+                    bind(&label(&event.entity.labels, column).map(row::text))?;
+                }
+                for value in &places[event.form] {
+                    bind(&value.map(|value| raw.values[event.first + value]))?;
+                }
+                bind(&row::labels_to_json(&event.entity.labels))?;
+                bind(&raw.partition)?;
+                bind(&event.offset)?;
+                insert.raw_execute()?;
             }
-            for column in wide.metrics {
-                bind(&metric(event, column))?;
-            }
-            bind(&row::labels_to_json(&event.entity.labels))?;
-            bind(&event.partition)?;
-            bind(&event.offset)?;
-            insert.raw_execute()?;
         }
     }
     Ok(())

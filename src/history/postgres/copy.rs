@@ -80,6 +80,7 @@ impl ToSql for Value {
 pub(super) struct Rows {
     bytes: Vec<u8>,
     columns: i16,
+    count: usize,
 }
 
 impl Rows {
@@ -87,12 +88,18 @@ impl Rows {
     pub fn new(columns: i16) -> Self {
         let mut bytes = b"PGCOPY\n\xff\r\n\0".to_vec();
         bytes.extend([0; 8]); // no flags, no header extension
-        Self { bytes, columns }
+        Self { bytes, columns, count: 0 }
     }
 
     /// Begins a row; as many fields as there are columns follow.
     pub fn row(&mut self) {
         self.bytes.extend(self.columns.to_be_bytes());
+        self.count += 1;
+    }
+
+    /// Whether no row was begun.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// A BIGINT.

@@ -3,10 +3,9 @@
 use super::Fault;
 use super::copy::Rows;
 use super::write::Commit;
-use crate::history::wide::{WIDES, Wide, label, metric};
-use crate::history::{RawEntity, RawEvent, row};
+use crate::history::wide::{WIDES, Wide, label};
+use crate::history::{RawEntity, RawEvents, row};
 use postgres::CopyInWriter;
-use postgres::error::SqlState;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
@@ -15,46 +14,37 @@ use std::sync::Arc;
 const PIECE_BYTES: usize = 65_536;
 
 /// Writes the events of a batch that have a table.
-pub(super) fn write(commit: &mut Commit<'_>, raw: &[RawEvent]) -> Result<(), Fault> {
-    WIDES.iter().filter(|wide| wide.events(raw).next().is_some()).try_for_each(|wide| write_wide(commit, wide, raw))
+pub(super) fn write(commit: &mut Commit<'_>, raw: &[RawEvents]) -> Result<(), Fault> {
+    let has_any = |wide: &&Wide| raw.iter().any(|raw| wide.events(raw).next().is_some());
+    WIDES.iter().filter(has_any).try_for_each(|wide| write_wide(commit, wide, raw))
 }
 
-/// Rows are new, but where a commit is tried again of which nobody knows whether it came through. Only then they go by way of a staging table, which writes
-/// each of them twice.
-fn write_wide(commit: &mut Commit<'_>, wide: &Wide, raw: &[RawEvent]) -> Result<(), Fault> {
-    let (table, columns) = (wide.table, wide.columns().join(", "));
-    let into = |table: &str| format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
-    let copy = commit.statements.get(&mut commit.transaction, &into(table))?;
-    let mut savepoint = commit.transaction.transaction()?;
-    let outcome = savepoint.copy_in(&copy).map_err(Fault::from).and_then(|writer| send(wide, raw, writer));
-    match outcome {
-        Ok(()) => return Ok(savepoint.commit()?),
-        Err(Fault::Client(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => savepoint.rollback()?,
-        Err(fault) => return Err(fault),
-    }
-    let copy = commit.statements.get(&mut commit.transaction, &into(&format!("staged_{table}")))?;
-    send(wide, raw, commit.transaction.copy_in(&copy)?)?;
-    commit.move_over(table, &columns, "DO NOTHING")
+fn write_wide(commit: &mut Commit<'_>, wide: &Wide, raw: &[RawEvents]) -> Result<(), Fault> {
+    let columns = wide.columns().join(", ");
+    commit.insert(wide.table, &columns, "DO NOTHING", &|writer| send(wide, raw, writer))
 }
 
 /// Encodes the events of one table and hands them to a COPY.
-fn send(wide: &Wide, raw: &[RawEvent], mut writer: CopyInWriter<'_>) -> Result<(), Fault> {
+fn send(wide: &Wide, raw: &[RawEvents], mut writer: CopyInWriter<'_>) -> Result<(), Fault> {
     let mut rows = Rows::new(i16::try_from(wide.columns().len()).unwrap_or(i16::MAX));
     // Entities are few, and their events are many.
     let mut labels: HashMap<*const RawEntity, String> = HashMap::new();
-    for event in wide.events(raw) {
-        let entity = &event.entity;
-        rows.row();
-        rows.time(event.time);
-        rows.text(&entity.entity_id);
-        wide.labels.iter().for_each(|column| rows.text_or_null(label(&entity.labels, column)));
-        wide.metrics.iter().for_each(|column| rows.number(metric(event, column)));
-        rows.json(labels.entry(Arc::as_ptr(entity)).or_insert_with(|| row::labels_to_json(&entity.labels)));
-        rows.text(&event.partition);
-        rows.integer(event.offset);
-        if rows.encoded().len() >= PIECE_BYTES {
-            writer.write_all(rows.encoded())?;
-            rows.clear();
+    for raw in raw {
+        let (places, partition) = (wide.places(raw), row::text(&raw.partition));
+        for event in wide.events(raw) {
+            let entity = &event.entity;
+            rows.row();
+            rows.time(event.time);
+            rows.text(&entity.entity_id);
+            wide.labels.iter().for_each(|column| rows.text_or_null(label(&entity.labels, column)));
+            places[event.form].iter().for_each(|place| rows.number(place.map(|place| raw.values[event.first + place])));
+            rows.json(labels.entry(Arc::as_ptr(entity)).or_insert_with(|| row::labels_to_json(&entity.labels)));
+            rows.field(partition.as_bytes());
+            rows.integer(event.offset);
+            if rows.encoded().len() >= PIECE_BYTES {
+                writer.write_all(rows.encoded())?;
+                rows.clear();
+            }
         }
     }
     writer.write_all(&rows.finish())?;

@@ -7,8 +7,9 @@ use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row,
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
-use postgres::Transaction;
+use postgres::error::SqlState;
 use postgres::types::ToSql;
+use postgres::{CopyInWriter, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -31,6 +32,9 @@ pub(super) struct Commit<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) statements: &'a mut Statements,
 }
+
+/// What hands rows to a COPY, once or, where that failed, twice.
+type SendRows<'a> = &'a dyn Fn(CopyInWriter<'_>) -> Result<(), Fault>;
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
 pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>) -> Result<(), Fault> {
@@ -107,17 +111,33 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Copies rows into the staging table of `table`, then moves them over with what to do `ON CONFLICT`.
-    fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
-        let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
-        let mut writer = self.transaction.copy_in(&copy)?;
-        writer.write_all(&rows.finish())?;
-        writer.finish()?;
-        self.move_over(table, columns, on_conflict)
+    /// Copies rows straight into `table`. They are new, but where a commit is tried again of which nobody knows whether it came through, and in the first
+    /// commits after a restart: only then they go by way of a staging table, which writes each of them twice.
+    pub(super) fn insert(&mut self, table: &str, columns: &str, on_conflict: &str, send: SendRows<'_>) -> Result<(), Fault> {
+        let copy = self.statements.get(&mut self.transaction, &format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"))?;
+        let mut savepoint = self.transaction.transaction()?;
+        match savepoint.copy_in(&copy).map_err(Fault::from).and_then(send) {
+            Ok(()) => Ok(savepoint.commit()?),
+            Err(Fault::Client(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                savepoint.rollback()?;
+                self.merge(table, columns, on_conflict, send)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
-    /// Moves what is staged for `table` there.
-    pub(super) fn move_over(&mut self, table: &str, columns: &str, on_conflict: &str) -> Result<(), Fault> {
+    /// Copies rows into the staging table of `table`, if there are any, then moves them over with what to do `ON CONFLICT`.
+    fn upsert(&mut self, table: &str, columns: &str, rows: Rows, on_conflict: &str) -> Result<(), Fault> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let rows = rows.finish();
+        self.merge(table, columns, on_conflict, &|writer| copy(&rows, writer))
+    }
+
+    fn merge(&mut self, table: &str, columns: &str, on_conflict: &str, send: SendRows<'_>) -> Result<(), Fault> {
+        let copy = self.statements.get(&mut self.transaction, &format!("COPY staged_{table} ({columns}) FROM STDIN (FORMAT binary)"))?;
+        send(self.transaction.copy_in(&copy)?)?;
         let insert = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM staged_{table} ON CONFLICT {on_conflict}");
         let insert = self.statements.get(&mut self.transaction, &insert)?;
         self.transaction.execute(&insert, &[])?;
@@ -125,10 +145,13 @@ impl Commit<'_> {
     }
 }
 
+fn copy(rows: &[u8], mut writer: CopyInWriter<'_>) -> Result<(), Fault> {
+    writer.write_all(rows)?;
+    writer.finish()?;
+    Ok(())
+}
+
 fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.series.is_empty() {
-        return Ok(());
-    }
     // The last of two rows of one series holds: ON CONFLICT does not touch a row twice.
     let series: BTreeMap<i64, _> = batch.series.iter().map(|series| (row::key(series.name.id()), series)).collect();
     let mut rows = Rows::new(7);
@@ -148,15 +171,15 @@ fn write_series(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
 }
 
 fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    let mut rows = Rows::new(11);
-    let (mut count, mut gone) = (0, <(Vec<_>, Vec<_>)>::default());
+    let (mut fresh, mut revised) = (Rows::new(11), Rows::new(11));
+    let mut gone = <(Vec<_>, Vec<_>)>::default();
     for change in &batch.changes {
         let Some(verdict) = change.new else {
             gone.extend(change.old.iter().map(row::place_of).map(|(series, start)| (series, Instant(start))));
             continue;
         };
         let (series, start) = row::place_of(&verdict);
-        count += 1;
+        let rows = if change.old.is_none() { &mut fresh } else { &mut revised };
         rows.row();
         rows.integer(series);
         rows.time(start);
@@ -170,20 +193,18 @@ fn write_buckets(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
         let delete = commit.statements.get(&mut commit.transaction, sql)?;
         commit.transaction.execute(&delete, &[&gone.0, &gone.1])?;
     }
-    if count == 0 {
-        return Ok(());
-    }
     // Every column is set even where nothing changed: `IS DISTINCT FROM` takes -0 for 0, and rows are to come back bit for bit.
     let on_conflict = "(series_id, bucket_start) DO UPDATE SET count = excluded.count, mean = excluded.mean, min = excluded.min,
         max = excluded.max, stddev = excluded.stddev, expected = excluded.expected, sigma = excluded.sigma,
         z_score = excluded.z_score, state = excluded.state";
-    commit.upsert("buckets", row::COLUMNS, rows, on_conflict)
+    if !fresh.is_empty() {
+        let fresh = fresh.finish();
+        commit.insert("buckets", row::COLUMNS, on_conflict, &|writer| copy(&fresh, writer))?;
+    }
+    commit.upsert("buckets", row::COLUMNS, revised, on_conflict)
 }
 
 fn write_tracks(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.tracks.is_empty() {
-        return Ok(());
-    }
     let mut rows = Rows::new(3);
     for (series, state) in &batch.tracks {
         rows.row();
@@ -195,9 +216,6 @@ fn write_tracks(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
 }
 
 fn write_calibration(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.calibration.is_empty() {
-        return Ok(());
-    }
     let mut rows = Rows::new(15);
     for ((_, series), watch) in &batch.calibration {
         rows.row();
@@ -263,9 +281,6 @@ fn names(commit: &mut Commit<'_>, keys: &[i64]) -> Result<HashMap<i64, SeriesNam
 }
 
 fn write_dead_letters(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.dead_letters.is_empty() {
-        return Ok(());
-    }
     let known_at = instant::now();
     let mut rows = Rows::new(7);
     for letter in &batch.dead_letters {
