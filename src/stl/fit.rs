@@ -2,9 +2,10 @@
 
 use super::holes;
 use super::parameters::Parameters;
-use super::plan::Geometry;
+use super::plan::{Decomposition, Geometry};
 use super::robustness::{Middle, bisquare};
-use super::smooth::{Table, Weights};
+use super::smooth::Weights;
+use super::sums::Table;
 use super::vectors::widest;
 
 /// Columns of moving averages at a time.
@@ -21,9 +22,9 @@ pub(super) struct Fit<'a> {
     values: Vec<f64>,
     /// 0 where a value is missing, 1 elsewhere.
     seen: Vec<f64>,
-    pub(super) weights: Vec<f64>,
-    pub(super) seasonal: Vec<f64>,
-    pub(super) trend: Vec<f64>,
+    weights: Vec<f64>,
+    seasonal: Vec<f64>,
+    trend: Vec<f64>,
     /// The series without trend, or without season.
     rest: Vec<f64>,
     /// Smoothed phases, with a period before and one after.
@@ -40,38 +41,67 @@ pub(super) enum Weighting {
 }
 
 impl<'a> Fit<'a> {
-    pub(super) fn new(parameters: &'a Parameters, geometry: &'a Geometry, series: &[&[f64]]) -> Self {
-        let (width, n) = (series.len(), geometry.trend.n);
-        let (mut values, mut seen) = (vec![0.0; n * width], vec![0.0; n * width]);
-        for (lane, series) in series.iter().enumerate() {
-            for (i, value) in series.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-                (values[i * width + lane], seen[i * width + lane]) = (*value, 1.0);
-            }
-        }
-        let long = (n + 2 * parameters.period) * width;
+    /// Room for fits, which they leave to the next ones: to ask the system for it each time would cost as much as a third of a fit.
+    pub(super) fn new(parameters: &'a Parameters, geometry: &'a Geometry) -> Self {
         Self {
             parameters,
             geometry,
-            width,
-            weights: seen.clone(),
-            values,
-            seen,
-            seasonal: vec![0.0; n * width],
-            trend: vec![0.0; n * width],
-            rest: vec![0.0; n * width],
-            phases: vec![0.0; long],
-            averages: [vec![0.0; long], vec![0.0; long]],
-            middles: vec![Middle::default(); width],
+            width: 0,
+            values: Vec::new(),
+            seen: Vec::new(),
+            weights: Vec::new(),
+            seasonal: Vec::new(),
+            trend: Vec::new(),
+            rest: Vec::new(),
+            phases: Vec::new(),
+            averages: [Vec::new(), Vec::new()],
+            middles: Vec::new(),
         }
     }
 
     /// Fits once as the series ask for, and once more by robustness weights for each outer loop.
-    pub(super) fn run(&mut self, weighting: Weighting) {
+    pub(super) fn run(&mut self, series: &[&[f64]], weighting: Weighting) {
+        self.take(series);
         self.inner(weighting);
         for _ in 0..self.parameters.outer_loops {
             self.weigh();
             self.inner(Weighting::Each);
         }
+    }
+
+    /// Takes up some series, of which nothing is known yet.
+    fn take(&mut self, series: &[&[f64]]) {
+        let (width, n) = (series.len(), self.geometry.trend.n);
+        self.width = width;
+        for table in [&mut self.values, &mut self.seen, &mut self.trend] {
+            table.clear();
+            table.resize(n * width, 0.0);
+        }
+        for (lane, series) in series.iter().enumerate() {
+            for (i, value) in series.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                (self.values[i * width + lane], self.seen[i * width + lane]) = (*value, 1.0);
+            }
+        }
+        self.weights.clone_from(&self.seen);
+        [&mut self.seasonal, &mut self.rest].into_iter().for_each(|table| table.resize(n * width, 0.0));
+        let [one, other] = &mut self.averages;
+        [&mut self.phases, one, other].into_iter().for_each(|table| table.resize((n + 2 * self.parameters.period) * width, 0.0));
+        self.middles.resize(width, Middle::default());
+        self.middles.iter_mut().for_each(Middle::forget);
+    }
+
+    /// What was found of one of the series.
+    pub(super) fn tell(&self, lane: usize, values: &[f64], found: &mut Decomposition) {
+        let part = |from: &[f64], into: &mut Vec<f64>| {
+            into.clear();
+            into.extend(from.chunks_exact(self.width).map(|row| row[lane]));
+        };
+        part(&self.seasonal, &mut found.seasonal);
+        part(&self.trend, &mut found.trend);
+        part(&self.weights, &mut found.weights);
+        found.residual.clear();
+        let parts = values.iter().zip(&found.seasonal).zip(&found.trend);
+        found.residual.extend(parts.map(|((value, seasonal), trend)| value - seasonal - trend));
     }
 
     fn inner(&mut self, weighting: Weighting) {

@@ -40,10 +40,11 @@ mod parameters;
 mod plan;
 mod robustness;
 mod smooth;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod vectors;
 
 pub use error::Error;
 pub use parameters::{Degree, Parameters, Smoother};
-pub use plan::{Decomposition, Plan};
+pub use plan::{Decomposition, Fitter, Plan};

@@ -12,6 +12,11 @@ pub(super) struct Middle {
 }
 
 impl Middle {
+    /// Begins with another series.
+    pub(super) fn forget(&mut self) {
+        self.last = 0.0;
+    }
+
     /// The sum of the two middle ones of some sizes (twice the one of an odd number); 0 without any.
     pub(super) fn sum(&mut self, sizes: impl Iterator<Item = f64>) -> f64 {
         self.sizes.clear();

@@ -3,24 +3,11 @@
 //! A column is computed by the same operations in the same order whatever stands beside it, so that it has the same bits alone as among others.
 
 use super::holes;
-use super::loess::{Kernel, Loess, Row, Symmetry};
+use super::loess::{Loess, Row};
 use super::parameters::Degree;
-use super::vectors::widest;
+use super::sums::{Place, Table, line, mean, sum};
+use super::vectors::{Scalar, Simd, WithSimd, store, widest};
 use std::ops::Range;
-
-/// Columns of plain sums at a time: their chains of additions hide one another's latency.
-const PLAIN: usize = 8;
-
-/// Columns of weighted lines at a time: five sums of each just fit in the registers of a baseline x86-64.
-const WEIGHTED: usize = 4;
-
-/// A table of numbers, row after row.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Table<'a> {
-    pub(super) numbers: &'a [f64],
-    /// Numbers in a row.
-    pub(super) width: usize,
-}
 
 /// What the values count.
 #[derive(Clone, Copy, Debug)]
@@ -31,38 +18,57 @@ pub(super) enum Weights<'a> {
     Each { weights: &'a [f64], seen: &'a [f64] },
 }
 
-impl<'a> Table<'a> {
-    /// So many numbers of a row from a column on.
-    #[inline(always)]
-    fn at<const N: usize>(self, row: usize, column: usize) -> &'a [f64; N] {
-        let place = row * self.width + column;
-        self.numbers[place..].first_chunk().expect("a table has all of its rows")
-    }
-}
-
 impl Loess {
     /// Smooths some columns of `values` into those of `smooth`, a table as wide, of as many rows (two more where the smoother is extended). Where no value
     /// in reach has weight, a value that was seen stands for itself, as in the Fortran, and one that was not is NaN unless others of its column were fitted.
     pub(super) fn apply(&self, values: Table, weights: Weights, columns: Range<usize>, smooth: &mut [f64]) {
-        widest(
-            #[inline(always)]
-            || self.apply_here(values, weights, columns, smooth),
-        );
+        widest(Smoothing { loess: self, values, weights, columns, smooth });
     }
+}
 
+/// One application of a smoother.
+struct Smoothing<'a> {
+    loess: &'a Loess,
+    values: Table<'a>,
+    weights: Weights<'a>,
+    columns: Range<usize>,
+    smooth: &'a mut [f64],
+}
+
+impl WithSimd for Smoothing<'_> {
+    type Output = ();
+
+    /// Plain sums of eight columns at a time, since one chain of additions waits for itself; weighted lines, which have five, of four.
     #[inline(always)]
-    fn apply_here(&self, values: Table, weights: Weights, columns: Range<usize>, smooth: &mut [f64]) {
-        let width = values.width;
-        for row in self.rows.iter().chain(self.ends.iter().flatten()) {
-            // The last season of phases may be short.
-            self.fit(*row, values, weights, columns.clone(), &mut smooth[row.at * width..]);
+    fn with_simd<S: Simd>(self, simd: S) {
+        if S::F64_LANES >= 4 { self.run::<S, 2, 1>(simd) } else { self.run::<S, 8, 4>(simd) }
+    }
+}
+
+impl Smoothing<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const PLAIN: usize, const WEIGHTED: usize>(mut self, simd: S) {
+        let (loess, width) = (self.loess, self.values.width);
+        for row in loess.rows.iter().chain(loess.ends.iter().flatten()) {
+            let mut column = self.columns.start;
+            match self.weights {
+                Weights::Equal => {
+                    column = self.sums::<S, PLAIN>(simd, *row, column);
+                    self.sums::<Scalar, 1>(Scalar, *row, column);
+                }
+                Weights::Each { weights, seen } => {
+                    column = self.fits::<S, WEIGHTED>(simd, *row, column, [weights, seen]);
+                    self.fits::<Scalar, 1>(Scalar, *row, column, [weights, seen]);
+                }
+            }
         }
-        let places = || self.rows.iter().map(|row| row.at);
+        let Self { weights, columns, smooth, .. } = self;
+        let places = || loess.rows.iter().map(|row| row.at);
         if let Weights::Each { .. } = weights {
             for column in columns.clone() {
                 holes::bridge(smooth, width, column, places());
-                if self.ends.is_some() {
-                    holes::extend(smooth, width, column, self.n + 2);
+                if loess.ends.is_some() {
+                    holes::extend(smooth, width, column, loess.n + 2);
                 }
             }
         }
@@ -72,182 +78,48 @@ impl Loess {
         }
     }
 
+    /// Fits a row by plain sums, as many columns at a time as there are lanes; the first column that is left.
     #[inline(always)]
-    fn fit(&self, row: Row, values: Table, weights: Weights, columns: Range<usize>, smooth: &mut [f64]) {
-        let kernel = self.kernel(row);
-        let mut column = columns.start;
-        match weights {
-            Weights::Equal => {
-                while columns.end - column >= PLAIN {
-                    smooth[column..column + PLAIN].copy_from_slice(&sum::<PLAIN>(kernel, row.first, values, column));
-                    column += PLAIN;
-                }
-                for (column, smooth) in smooth.iter_mut().enumerate().take(columns.end).skip(column) {
-                    [*smooth] = sum::<1>(kernel, row.first, values, column);
-                }
-            }
-            Weights::Each { weights, seen } => {
-                let tables = [values, Table { numbers: weights, ..values }, Table { numbers: seen, ..values }];
-                while columns.end - column >= WEIGHTED {
-                    smooth[column..column + WEIGHTED].copy_from_slice(&self.weighted::<WEIGHTED>(kernel, row, tables, column));
-                    column += WEIGHTED;
-                }
-                for (column, smooth) in smooth.iter_mut().enumerate().take(columns.end).skip(column) {
-                    [*smooth] = self.weighted::<1>(kernel, row, tables, column);
-                }
-            }
+    fn sums<S: Simd, const K: usize>(&mut self, simd: S, row: Row, mut column: usize) -> usize {
+        let kernel = self.loess.kernel(row);
+        while self.columns.end - column >= K * S::F64_LANES {
+            let sums = sum::<S, K>(simd, kernel, self.values, Place { first: row.first, column });
+            store(simd, self.smooth, row.at * self.values.width + column, &sums);
+            column += K * S::F64_LANES;
         }
+        column
     }
 
+    /// The same where values count differently.
     #[inline(always)]
-    fn weighted<const N: usize>(&self, kernel: &Kernel, row: Row, [values, weights, seen]: [Table; 3], column: usize) -> [f64; N] {
-        let (total, mut fitted) = match self.degree {
-            Degree::Constant => mean::<N>(kernel, row.first, values, weights, column),
-            Degree::Line => line::<N>(kernel, row.first, values, weights, column, self.spread_min),
-        };
-        if total.iter().any(|total| *total <= 0.0) {
-            let own = self.own(row);
-            for lane in 0..N {
-                if total[lane] <= 0.0 {
-                    let seen = own.is_some_and(|own| seen.at::<N>(own, column)[lane] > 0.0);
-                    fitted[lane] = own.filter(|_| seen).map_or(f64::NAN, |own| values.at::<N>(own, column)[lane]);
-                }
+    fn fits<S: Simd, const K: usize>(&mut self, simd: S, row: Row, mut column: usize, [weights, seen]: [&[f64]; 2]) -> usize {
+        let (kernel, width) = (self.loess.kernel(row), self.values.width);
+        let tables = [self.values, Table { numbers: weights, width }];
+        while self.columns.end - column >= K * S::F64_LANES {
+            let place = Place { first: row.first, column };
+            let [total, fitted] = match self.loess.degree {
+                Degree::Constant => mean::<S, K>(simd, kernel, tables, place),
+                Degree::Line => line::<S, K>(simd, kernel, tables, place, self.loess.spread_min),
+            };
+            let at = row.at * width + column;
+            store(simd, self.smooth, at, &fitted);
+            let totals: &[f64] = pulp::bytemuck::cast_slice(&total);
+            for (lane, _) in totals.iter().enumerate().filter(|(_, total)| **total <= 0.0) {
+                let own = self.own(row).map(|own| own * width + column + lane).filter(|own| seen[*own] > 0.0);
+                self.smooth[at + lane] = own.map_or(f64::NAN, |own| self.values.numbers[own]);
             }
+            column += K * S::F64_LANES;
         }
-        fitted
+        column
     }
 
     /// The value that stands at the place of a fit; none beyond the ends.
     #[inline(always)]
     fn own(&self, row: Row) -> Option<usize> {
-        match self.ends {
+        match self.loess.ends {
             None => Some(row.at),
-            Some(_) => row.at.checked_sub(1).filter(|place| *place < self.n),
+            Some(_) => row.at.checked_sub(1).filter(|place| *place < self.loess.n),
         }
-    }
-}
-
-/// The fit where all values have the same weight.
-#[inline(always)]
-fn sum<const N: usize>(kernel: &Kernel, first: usize, values: Table, column: usize) -> [f64; N] {
-    let mut sum = [0.0; N];
-    if kernel.symmetry == Symmetry::None {
-        for (step, weight) in kernel.plain.iter().enumerate() {
-            let value = values.at::<N>(first + step, column);
-            for lane in 0..N {
-                sum[lane] += weight * value[lane];
-            }
-        }
-        return sum;
-    }
-    let (middle, last) = (kernel.plain.len() / 2, first + kernel.plain.len() - 1);
-    for (step, weight) in kernel.plain[..middle].iter().enumerate() {
-        let (left, right) = (values.at::<N>(first + step, column), values.at::<N>(last - step, column));
-        for lane in 0..N {
-            sum[lane] += weight * (left[lane] + right[lane]);
-        }
-    }
-    let value = values.at::<N>(first + middle, column);
-    for lane in 0..N {
-        sum[lane] += kernel.plain[middle] * value[lane];
-    }
-    sum
-}
-
-/// The sum of the weights, and the weighted mean.
-#[inline(always)]
-fn mean<const N: usize>(kernel: &Kernel, first: usize, values: Table, weights: Table, column: usize) -> ([f64; N], [f64; N]) {
-    let (mut total, mut sum) = ([0.0; N], [0.0; N]);
-    for (step, tricube) in kernel.tricube.iter().enumerate() {
-        let (value, weight) = (values.at::<N>(first + step, column), weights.at::<N>(first + step, column));
-        for lane in 0..N {
-            let weight = tricube * weight[lane];
-            total[lane] += weight;
-            sum[lane] += weight * value[lane];
-        }
-    }
-    (total, std::array::from_fn(|lane| sum[lane] / total[lane]))
-}
-
-/// Sums of weights `w` and values `y` at offsets `d` from the fit: Σw, Σwd, Σwd², Σwy, Σwdy.
-#[derive(Clone, Copy)]
-struct Moments<const N: usize> {
-    total: [f64; N],
-    first: [f64; N],
-    second: [f64; N],
-    value: [f64; N],
-    slope: [f64; N],
-}
-
-/// The sum of the weights, and the weighted line at offset 0; the mean where the weights are too close together for a line.
-#[inline(always)]
-fn line<const N: usize>(
-    kernel: &Kernel,
-    first: usize,
-    values: Table,
-    weights: Table,
-    column: usize,
-    spread_min: f64,
-) -> ([f64; N], [f64; N]) {
-    let mut sums = Moments { total: [0.0; N], first: [0.0; N], second: [0.0; N], value: [0.0; N], slope: [0.0; N] };
-    let at = |row: usize| (values.at::<N>(row, column), weights.at::<N>(row, column));
-    let (count, last) = (kernel.tricube.len(), first + kernel.tricube.len() - 1);
-    let pairs = if kernel.symmetry == Symmetry::Even { count / 2 } else { 0 };
-    for (step, (tricube, offset)) in kernel.tricube[..pairs].iter().zip(&kernel.offsets).enumerate() {
-        sums.add_pair(*tricube, *offset, at(first + step), at(last - step));
-    }
-    for (step, (tricube, offset)) in kernel.tricube.iter().zip(&kernel.offsets).enumerate().take(count - pairs).skip(pairs) {
-        sums.add(*tricube, *offset, at(first + step));
-    }
-    (sums.total, sums.at_zero(spread_min))
-}
-
-impl<const N: usize> Moments<N> {
-    #[inline(always)]
-    fn add(&mut self, tricube: f64, offset: f64, (value, weight): (&[f64; N], &[f64; N])) {
-        for lane in 0..N {
-            let weight = tricube * weight[lane];
-            let (product, lever) = (weight * value[lane], weight * offset);
-            self.total[lane] += weight;
-            self.first[lane] += lever;
-            self.second[lane] += lever * offset;
-            self.value[lane] += product;
-            self.slope[lane] += product * offset;
-        }
-    }
-
-    /// Values at `offset` and at its opposite, with the same tricube: a fifth fewer operations than one after the other.
-    #[inline(always)]
-    fn add_pair(&mut self, tricube: f64, offset: f64, left: (&[f64; N], &[f64; N]), right: (&[f64; N], &[f64; N])) {
-        let lever = tricube * offset;
-        let square = lever * offset;
-        // Array by array: in one loop over the lanes the compiler makes vectors of different sums, and shuffles.
-        let products: [[f64; N]; 2] = [left, right].map(|(value, weight)| std::array::from_fn(|lane| value[lane] * weight[lane]));
-        let both = |one: &[f64; N], other: &[f64; N]| std::array::from_fn(|lane| one[lane] + other[lane]);
-        let apart = |one: &[f64; N], other: &[f64; N]| std::array::from_fn(|lane| one[lane] - other[lane]);
-        let (weights, weight) = (both(left.1, right.1), apart(left.1, right.1));
-        let (values, value) = (both(&products[0], &products[1]), apart(&products[0], &products[1]));
-        accumulate(&mut self.total, tricube, &weights);
-        accumulate(&mut self.first, lever, &weight);
-        accumulate(&mut self.second, square, &weights);
-        accumulate(&mut self.value, tricube, &values);
-        accumulate(&mut self.slope, lever, &value);
-    }
-
-    #[inline(always)]
-    fn at_zero(&self, spread_min: f64) -> [f64; N] {
-        let mean_of = |sums: &[f64; N]| -> [f64; N] { std::array::from_fn(|lane| sums[lane] / self.total[lane]) };
-        let [centre, second, mean, slope] = [&self.first, &self.second, &self.value, &self.slope].map(mean_of);
-        let spread: [f64; N] = std::array::from_fn(|lane| second[lane] - centre[lane] * centre[lane]);
-        let rise: [f64; N] = std::array::from_fn(|lane| centre[lane] / spread[lane] * (slope[lane] - centre[lane] * mean[lane]));
-        std::array::from_fn(|lane| if spread[lane] > spread_min { mean[lane] - rise[lane] } else { mean[lane] })
-    }
-}
-
-#[inline(always)]
-fn accumulate<const N: usize>(sum: &mut [f64; N], factor: f64, values: &[f64; N]) {
-    for lane in 0..N {
-        sum[lane] += factor * values[lane];
     }
 }
 
@@ -263,5 +135,30 @@ fn connect(smooth: &mut [f64], width: usize, first: usize, slopes: &mut [f64], r
     for row in open.chunks_exact_mut(width).take(rows.len() - 1) {
         step += 1.0;
         row[first..].iter_mut().zip(from.iter().zip(&*slopes)).for_each(|(value, (from, slope))| *value = from + slope * step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parameters::Smoother;
+    use super::*;
+
+    #[test]
+    fn every_machine_finds_the_same_bits() {
+        let (width, n): (usize, usize) = (19, 60);
+        let numbers: Vec<f64> = (0..width * n).map(|i| ((i * 7919) % 1013) as f64 / 101.0).collect();
+        let weights: Vec<f64> = (0..width * n).map(|i| [1.0, 0.7, 0.0, 0.2][i * 31 % 7 % 4]).collect();
+        let seen: Vec<f64> = weights.iter().map(|weight| if *weight > 0.0 { 1.0 } else { 0.0 }).collect();
+        let table = Table { numbers: &numbers, width };
+        for (degree, jump) in [(Degree::Constant, 1), (Degree::Line, 1), (Degree::Line, 4)] {
+            let loess = Loess::extended(Smoother { window: 13, degree, jump }, n);
+            for weights in [Weights::Equal, Weights::Each { weights: &weights, seen: &seen }] {
+                let (mut widest, mut plain) = (vec![0.0; width * (n + 2)], vec![0.0; width * (n + 2)]);
+                loess.apply(table, weights, 0..width, &mut widest);
+                Smoothing { loess: &loess, values: table, weights, columns: 0..width, smooth: &mut plain }.run::<_, 8, 4>(Scalar);
+                let bits = |numbers: &[f64]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&widest), bits(&plain), "{degree:?} {jump}");
+            }
+        }
     }
 }

@@ -222,3 +222,21 @@ fn what_cannot_be_fitted_is_refused_with_a_reason() {
     assert_eq!(plan.fit(&[f64::INFINITY; 24]), Err(Error::Infinite { place: 0 }));
     assert_eq!(plan.fit(&[1.0; 25]), Err(Error::OtherLength { expected: 24, n: 25 }));
 }
+
+#[test]
+fn a_fitter_keeps_its_room_and_nothing_else() {
+    let all: Vec<Vec<f64>> = (0..23).map(|seed| series(120, seed)).collect();
+    let mut all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
+    let gap: Vec<f64> = all[3].iter().enumerate().map(|(i, value)| if i % 5 == 0 { f64::NAN } else { *value }).collect();
+    all[3] = &gap;
+    let plan = Plan::new(parameters(4, 120), 120).unwrap();
+    let (mut fitter, mut found) = (plan.fitter(), Vec::new());
+    for group in all.chunks(10) {
+        fitter.fit_all(group, &mut found).unwrap();
+        let alone: Vec<Decomposition> = group.iter().map(|series| plan.fit(series).unwrap()).collect();
+        assert_eq!(format!("{found:?}"), format!("{alone:?}"));
+    }
+    let before = format!("{found:?}");
+    assert_eq!(fitter.fit_all(&[&all[0][..100]], &mut found), Err(Error::OtherLength { expected: 120, n: 100 }));
+    assert_eq!(format!("{found:?}"), before);
+}
