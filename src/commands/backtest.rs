@@ -108,7 +108,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         bail!("a backtest runs in one process; give it threads with -w");
     }
     if arguments.input == "-" {
-        bail!("a backtest reads its input twice: write it to a file");
+        bail!("a backtest reads its input from its beginning, and mostly twice: write it to a file");
     }
     let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
     let place = arguments.out.display().to_string();
@@ -136,7 +136,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if let Some(store) = &mut store {
         store.push(&trained)?;
     }
-    let mut scored = pass(kept, Some(Box::new(Memory::new(trained))), "scoring")?;
+    let mut scored = pass(kept, Some(Box::new(Memory::new((trained, Vec::new())))), "scoring")?;
     warn_of_refusals(arguments, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
@@ -159,19 +159,19 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     labels.map_or(Ok(()), |labels| compare(arguments, train_until, &mut *scored, &verdicts, &labels))
 }
 
-/// Scores the whole input by the models there are. Rows are written while it goes on, and nothing else is kept.
+/// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
 fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
-    let (models, _) = models::open(url)?.load()?;
-    if models.is_empty() {
-        bail!("models '{}' are none: train first, or give --train-until", crate::secret::redacted(url));
-    }
+    let loaded = models::open(url)?.load()?;
+    check(&loaded, milliseconds(arguments.detection.bucket)).with_context(|| format!("models '{}'", crate::secret::redacted(url)))?;
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let place = arguments.out.display().to_string();
     let failed = || format!("output '{place}' cannot be written");
     // A run that fails leaves what an earlier one has written. A device has nothing to be left.
     let is_file = place != "-" && (!arguments.out.exists() || arguments.out.is_file());
-    let partial = is_file.then(|| PathBuf::from(format!("{place}.partial")));
+    // Behind a link, and not where another backtest is writing.
+    let file = arguments.out.canonicalize().unwrap_or_else(|_| arguments.out.clone());
+    let partial = is_file.then(|| PathBuf::from(format!("{}.{}.partial", file.display(), std::process::id())));
     let out: Box<dyn Write + Send> = match &partial {
         Some(path) => Box::new(BufWriter::new(File::create(path).with_context(failed)?)),
         None if place == "-" => Box::new(BufWriter::new(std::io::stdout())),
@@ -180,24 +180,45 @@ fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<Atomi
     let written = Written::new(Rows::new(policy, Time::MIN), out, stop);
     let job = Job { kept: Kept::NoVerdicts, ..arguments.detection.job(input.source(), kinds) };
     let (bar, mut history) = (("scoring", input.records()), open(NOWHERE)?);
-    let models: Box<dyn Models> = Box::new(Memory::new(models));
+    let models: Box<dyn Models> = Box::new(Memory::new(loaded));
     let ran = run_before(&written, job, &arguments.workers, &mut *history, Some(models), bar, &Statistics::default(), stop);
-    let outcome = written.finish().with_context(failed).and_then(|rows| {
+    // Rows that might still have changed are not said of a run that was cut short.
+    let is_whole = ran.is_ok() && !stop.load(Ordering::Relaxed);
+    let mut outcome = written.finish(is_whole).with_context(failed).and_then(|rows| {
+        if stop.load(Ordering::Relaxed) && partial.is_none() {
+            bail!("interrupted; the rows that were written are not all");
+        }
         ended(arguments, ran?, stop)?;
         warn_of_refusals(arguments, &mut *history)?;
         Ok(rows)
     });
-    match (outcome, partial) {
-        (Ok(rows), Some(path)) => {
-            std::fs::rename(path, &arguments.out).with_context(failed)?;
-            tracing::info!("{} rows in {place}", indicatif::HumanCount(rows));
-            Ok(())
-        }
-        (outcome, path) => {
-            path.into_iter().for_each(|path| drop(std::fs::remove_file(path)));
-            outcome.map(drop)
+    if let Some(path) = partial {
+        outcome = outcome.and_then(|rows| std::fs::rename(&path, &file).with_context(failed).map(|()| rows));
+        match &outcome {
+            Ok(rows) => tracing::info!("{} rows in {place}", indicatif::HumanCount(*rows)),
+            Err(_) => drop(std::fs::remove_file(path)),
         }
     }
+    outcome.map(drop)
+}
+
+/// Whether anything can be scored by what a store has loaded. That some of it cannot is said when it is handed to the graph.
+fn check((models, unusable): &(Vec<Trained>, Vec<String>), width: Time) -> Result<()> {
+    let (ready, warming): (Vec<&Trained>, Vec<_>) = models.iter().partition(|one| one.model.as_warming().is_none());
+    if ready.iter().any(|one| one.model.bucket_width == width) {
+        return Ok(());
+    }
+    if let Some(other) = ready.first() {
+        let seconds = other.model.bucket_width / 1000;
+        bail!("all of them are of buckets of another width: give --bucket {seconds}s, or train with the --bucket of this backtest");
+    }
+    if let Some(problem) = unusable.first() {
+        bail!("none can be used, such as {problem}");
+    }
+    if warming.is_empty() {
+        bail!("there are none: train first, or give --train-until");
+    }
+    bail!("all series are warming: train on more of their history, or give --train-until")
 }
 
 /// Says how what was flagged agrees with labels; on standard error where standard output holds the verdicts.
@@ -255,7 +276,7 @@ fn ended(arguments: &BacktestArgs, records: u64, stop: &AtomicBool) -> Result<()
 fn fit(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History) -> Result<Vec<Trained>> {
     let request = arguments.detection.request(train_until, train_until)?;
     let request = train::Request { window: milliseconds(arguments.window), ..request };
-    let mut models = Memory::new(Vec::new());
+    let mut models = Memory::new((Vec::new(), Vec::new()));
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
     if report.trained < report.total {
         for line in report.to_string().lines() {

@@ -64,6 +64,8 @@ struct Named {
     fields: String,
     /// Its place among the names, in their order.
     rank: usize,
+    /// The last bucket that was said of it.
+    last: Time,
 }
 
 /// Rows that may still change.
@@ -74,14 +76,30 @@ pub struct Rows {
     said: BTreeMap<Time, Vec<(usize, Option<Verdict>)>>,
     places: HashedMap<SeriesId, usize>,
     names: Vec<Named>,
-    /// As many names have their rank.
-    ranked: usize,
+    /// Places in `names` that nobody has.
+    free: Vec<usize>,
+    /// Whether there are names that have no rank yet.
+    is_news: bool,
+    /// Half the number at which names that were not said for long are let go.
+    kept: usize,
 }
+
+/// Fewer names are not worth forgetting.
+const NAMES_MIN: usize = 10_000;
 
 impl Rows {
     /// Rows for the buckets that start at or after `from`.
     pub fn new(policy: Policy, from: Time) -> Self {
-        Self { policy, from, said: BTreeMap::new(), places: HashedMap::default(), names: Vec::new(), ranked: 0 }
+        Self {
+            policy,
+            from,
+            said: BTreeMap::new(),
+            places: HashedMap::default(),
+            names: Vec::new(),
+            free: Vec::new(),
+            is_news: false,
+            kept: 0,
+        }
     }
 
     /// Takes what holds of a bucket from now on: `new`, or nothing. What has no name is left out.
@@ -93,10 +111,18 @@ impl Rows {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(vacant) => {
                 let Some(name) = name() else { return };
-                self.names.push(Named { fields: fields(&name), name, rank: 0 });
-                *vacant.insert(self.names.len() - 1)
+                self.is_news = true;
+                let named = Named { fields: fields(&name), name, rank: 0, last: start };
+                let place = self.free.pop().unwrap_or(self.names.len());
+                if place < self.names.len() {
+                    self.names[place] = named
+                } else {
+                    self.names.push(named)
+                }
+                *vacant.insert(place)
             }
         };
+        self.names[place].last = self.names[place].last.max(start);
         self.said.entry(start).or_default().push((place, new));
     }
 
@@ -124,16 +150,30 @@ impl Rows {
             }
             out.write_all(text.as_bytes())?;
         }
+        self.forget(self.said.first_key_value().map_or(settled, |oldest| *oldest.0));
         Ok(written)
+    }
+
+    /// Lets go of names that no bucket from `first` on was said of, once there are many.
+    fn forget(&mut self, first: Time) {
+        if self.places.len() <= 2 * self.kept.max(NAMES_MIN) {
+            return;
+        }
+        let Self { places, names, free, .. } = self;
+        places.retain(|_, place| {
+            let is_said = names[*place].last >= first;
+            free.extend((!is_said).then_some(*place));
+            is_said
+        });
+        self.kept = self.places.len();
     }
 
     /// Finds the order of the names, where there are more than the last time.
     fn rank(&mut self) {
-        if self.ranked == self.names.len() {
+        if !std::mem::take(&mut self.is_news) {
             return;
         }
-        self.ranked = self.names.len();
-        let mut order: Vec<usize> = (0..self.names.len()).collect();
+        let mut order: Vec<usize> = self.places.values().copied().collect();
         order.sort_by(|one, other| self.names[*one].name.cmp(&self.names[*other].name));
         order.into_iter().enumerate().for_each(|(rank, place)| self.names[place].rank = rank);
     }
@@ -161,15 +201,16 @@ impl<'a> Written<'a> {
         Self { inside: Mutex::new((rows, out, outcome)), stop }
     }
 
-    /// Writes what is left; the number of rows.
+    /// Writes what is left, if the run has come to its end, or else only what can change no more; the number of rows.
     ///
     /// # Errors
     /// What could not be written, now or before.
-    pub fn finish(self) -> io::Result<u64> {
+    pub fn finish(self, is_whole: bool) -> io::Result<u64> {
         let (mut rows, mut out, outcome) = self.inside.into_inner().expect("no holder panics");
-        let rest = outcome.and_then(|before| Ok(before + rows.write(Time::MAX, &mut *out)?))?;
+        let until = if is_whole { Time::MAX } else { Time::MIN };
+        let count = outcome.and_then(|before| Ok(before + rows.write(until, &mut *out)?))?;
         out.flush()?;
-        Ok(rest)
+        Ok(count)
     }
 }
 
@@ -204,6 +245,27 @@ mod tests {
         let aggregate = Some(Aggregate { count: 3, mean, min: mean, max: mean, stddev: zero });
         let bucket = Bucket { entity: name.entity(), metric: dataflows::MetricId::of(&name.metric), start, aggregate };
         Verdict { bucket, score: Some(Score { expected: zero, sigma: Number(1.0), z_score: mean }), state: State::Normal }
+    }
+
+    #[test]
+    fn a_flood_of_names_is_let_go_of() {
+        let (mut rows, mut out) = (Rows::new(Policy::default(), 0), Vec::new());
+        let mut written = 0;
+        for bucket in 0..100 {
+            let start = bucket * 300_000;
+            for i in 0..1000 {
+                // Half of the pods are new each time.
+                let pod = if i < 500 { i } else { i + 1000 * bucket };
+                let name = SeriesName::new("pod", &format!("{pod:07}"), "cpu");
+                rows.take(name.id(), start, Some(verdict(&name, start, 1.0)), || Some(name.clone()));
+            }
+            written += rows.write(start, &mut out).unwrap();
+        }
+        written += rows.write(Time::MAX, &mut out).unwrap();
+        assert!(rows.names.len() <= 2 * NAMES_MIN + 1000, "{} names", rows.names.len());
+        assert_eq!(written, 100_000);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().map(|line| line.split(",cpu,").next().unwrap()).is_sorted());
     }
 
     #[test]

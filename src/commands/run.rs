@@ -40,7 +40,7 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     for (flag, url) in [("--history", &arguments.history), ("--models", &arguments.models)] {
         if url == "embedded::memory:" {
             bail!(
-                "{flag} {url}: the page, the trainer and the digest look at it from elsewhere; name a file, or score one with `tidewatch backtest`"
+                "{flag} {url}: the page, the trainer and the digest look at it from elsewhere; name a file, or score one with `tidewatch backtest --models`"
             );
         }
     }

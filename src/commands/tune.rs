@@ -141,7 +141,7 @@ fn fit(arguments: &TuneArgs, history: &mut dyn History, until: Time) -> Result<H
         calendars: arguments.calendars.clone(),
         ..train::Request::new(until, until)
     };
-    let mut models = Memory::new(Vec::new());
+    let mut models = Memory::new((Vec::new(), Vec::new()));
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
     if report.trained == 0 {
         bail!("no series could be trained on what comes before {}: {report}", instant::format(until));

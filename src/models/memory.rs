@@ -1,20 +1,24 @@
-//! Models that live as long as the process: what a backtest trains.
+//! Models that live as long as the process: what a backtest trains or scores by.
 
 use super::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// One generation of models.
 pub struct Memory {
-    models: BTreeMap<SeriesName, Trained>,
+    /// Of each series in the order in which they were trained.
+    models: BTreeMap<SeriesName, Vec<Trained>>,
+    unusable: Vec<String>,
     generation: u64,
 }
 
 impl Memory {
-    /// These models, as generation 1.
-    pub fn new(models: Vec<Trained>) -> Self {
-        Self { models: models.into_iter().map(|trained| (trained.series.clone(), trained)).collect(), generation: 1 }
+    /// What a store has loaded, as generation 1.
+    pub fn new((loaded, unusable): (Vec<Trained>, Vec<String>)) -> Self {
+        let mut models: BTreeMap<SeriesName, Vec<Trained>> = BTreeMap::new();
+        loaded.into_iter().for_each(|trained| models.entry(trained.series.clone()).or_default().push(trained));
+        models.values_mut().for_each(|models| models.sort_by_key(|trained| trained.model.trained_until));
+        Self { models, unusable, generation: 1 }
     }
 }
 
@@ -24,21 +28,16 @@ impl Models for Memory {
     }
 
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError> {
-        Ok((self.models.values().cloned().collect(), Vec::new()))
+        Ok((self.models.values().flatten().cloned().collect(), self.unusable.clone()))
     }
 
     fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
         let is_model = |one: &Trained| one.model.as_warming().is_none();
         for new in models {
-            match self.models.entry(new.series.clone()) {
-                // That a series is warming is no news where there is a model.
-                Entry::Occupied(known) if is_model(known.get()) && !is_model(new) => {}
-                Entry::Occupied(mut known) => {
-                    known.insert(new.clone());
-                }
-                Entry::Vacant(place) => {
-                    place.insert(new.clone());
-                }
+            let known = self.models.entry(new.series.clone()).or_default();
+            // That a series is warming is no news where there is a model.
+            if is_model(new) || !known.iter().any(is_model) {
+                *known = vec![new.clone()];
             }
         }
         Ok(())
@@ -50,6 +49,6 @@ impl Models for Memory {
     }
 
     fn get(&mut self, series: &SeriesName) -> Result<Option<Trained>, ModelsError> {
-        Ok(self.models.get(series).cloned())
+        Ok(self.models.get(series).and_then(|models| models.last()).cloned())
     }
 }

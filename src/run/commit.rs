@@ -101,7 +101,7 @@ impl<'a> Committer<'a> {
         let unkept = match self.job.kept {
             Kept::Everything => None,
             Kept::NoVerdicts => {
-                (batch.tracks, batch.calibration) = (BTreeMap::new(), BTreeMap::new());
+                (batch.series, batch.tracks, batch.calibration) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
                 Some(std::mem::take(&mut batch.changes))
             }
         };

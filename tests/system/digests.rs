@@ -147,7 +147,9 @@ fn live_and_backtest_come_to_the_same() {
         place.run(&format!("backtest log.jsonl --models embedded:live.db --out scored.csv -w {workers}")).well();
         assert_eq!(rows("scored.csv"), rows("past-1.db.csv"), "-w {workers}");
     }
-    assert!(rows("scored.csv").len() > 220 && !place.path("scored.csv.partial").exists());
+    let is_partial = |name: &std::ffi::OsStr| name.to_string_lossy().contains(".partial");
+    assert!(rows("scored.csv").len() > 220);
+    assert!(!std::fs::read_dir(place.path(".")).unwrap().any(|file| is_partial(&file.unwrap().file_name())), "nothing is left over");
     let scored: i64 = rusqlite::Connection::open(place.path("live.db"))
         .and_then(|database| database.query_row("SELECT count(*) FROM buckets WHERE z_score IS NOT NULL", [], |row| row.get(0)))
         .unwrap();
@@ -159,5 +161,13 @@ fn live_and_backtest_come_to_the_same() {
     place.run("migrate --history embedded:empty.db").well();
     place.run("backtest log.jsonl --models embedded:empty.db --out scored.csv").error(&["empty.db", "train first", "--train-until"]);
     assert!(!rows("scored.csv").is_empty(), "what an earlier one has written is left");
+    // Failed: of two trainings only the later one was handed over, and what lay between them stayed unscored.
+    let later = "2026-01-19T00:30:00Z";
+    place.run(&format!("train --history embedded:live.db --models embedded:live.db --until {later}")).well();
+    place.run("backtest log.jsonl --models embedded:live.db --out scored.csv").well();
+    let between = |name: &str| rows(name).into_iter().filter(|line| line.as_str() < later).collect::<Vec<_>>();
+    assert!(between("scored.csv").len() > 220);
+    assert_eq!(between("scored.csv"), between("past-1.db.csv"));
+    place.run("backtest log.jsonl --models embedded:live.db --bucket 10m --out scored.csv").error(&["another width", "--bucket 300s"]);
     place.run("backtest log.jsonl --models embedded:live.db --out /dev/full").error(&["/dev/full", "cannot be written"]);
 }
