@@ -138,7 +138,13 @@ impl RawSamples {
     /// What was added; room for as much is left.
     pub fn take(&mut self) -> Self {
         let (events, values) = (Vec::with_capacity(self.events.len()), Vec::with_capacity(self.values.len()));
-        std::mem::replace(self, Self { partition: self.partition, events, forms: Vec::new(), values })
+        let mut taken = std::mem::replace(self, Self { partition: self.partition, events, forms: Vec::new(), values });
+        // What waits for a commit waits in no more memory than it needs.
+        if 2 * taken.events.len() < taken.events.capacity() {
+            taken.events.shrink_to_fit();
+            taken.values.shrink_to_fit();
+        }
+        taken
     }
 
     fn bytes(&self) -> usize {

@@ -127,14 +127,14 @@ impl<'a> Share<'a> {
             let counted = stretch.records;
             let polled = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets));
             statistics.records.add(stretch.records - counted);
+            if !stretch.raw.events.is_empty() {
+                (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
+            }
             poll = polled?;
             count += if let Poll::Read(read) = poll { read } else { 0 };
             if !matches!(poll, Poll::Read(_)) || !stretch.is_restoring() {
                 break;
             }
-        }
-        if !stretch.raw.events.is_empty() {
-            (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
         }
         stretch.note(poll, job.idle_timeout)?;
         if !stretch.is_restoring() {

@@ -11,6 +11,11 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Capability, Operator};
 use timely::scheduling::Activator;
 
+/// What came, in no more memory than it needs, nearly: a few outputs come in a buffer of kilobytes, and wait for as long as the store is away.
+fn packed<T>(data: &mut Vec<T>) -> Vec<T> {
+    if 2 * data.len() >= data.capacity() { std::mem::take(data) } else { data.drain(..).collect() }
+}
+
 /// The queue between the graph and the thread that steps it.
 pub struct Epochs<T> {
     complete: VecDeque<(Epoch, Vec<Vec<T>>)>,
@@ -46,7 +51,7 @@ pub fn collect_epochs<'scope, T: ExchangeData>(
             inside.borrow_mut().activator = Some(scope.activator_for(info.address));
             let mut pending: Pending<Vec<Vec<T>>> = Pending::new();
             move |(input, frontier), _output| {
-                input.for_each(|message, data| pending.at(&message, 1).push(std::mem::take(data)));
+                input.for_each(|message, data| pending.at(&message, 1).push(packed(data)));
                 let mut queue = inside.borrow_mut();
                 while let Some((epoch, Arrivals { mut capabilities, data })) = pending.completed(smallest(&[frontier])) {
                     queue.complete.push_back((epoch, data));
