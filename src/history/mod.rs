@@ -31,6 +31,7 @@ pub use row::place_of;
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet};
+pub use wide::has_raw_table;
 
 /// A series as history knows it.
 #[derive(Clone, Debug, PartialEq)]

@@ -43,6 +43,11 @@ pub(super) const WIDES: [Wide; 2] = [
     },
 ];
 
+/// Whether events of an entity type have a raw table.
+pub fn has_raw_table(entity_type: &str) -> bool {
+    WIDES.iter().any(|wide| wide.entity_type == entity_type)
+}
+
 impl Wide {
     /// All columns, in the order in which they are written: time, entity, labels, metrics, all labels, partition, offset.
     pub fn columns(&self) -> Vec<&'static str> {

@@ -2,12 +2,12 @@
 
 use super::Job;
 use super::census::{Arrival, Word};
-use super::names::{Metrics, entity_of, labels_of, name_of};
+use super::names::{Metrics, entity_of, entity_type, labels_of, name_of};
 use super::output::Output;
 use super::share::Outlets;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
-use crate::history::DeadLetter;
+use crate::history::{DeadLetter, has_raw_table};
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
 use crate::source::decoder::Decoder;
@@ -110,7 +110,7 @@ impl Intake<'_> {
             announce(job, stretch, &arrival, decoded, outlets);
         }
         send(stretch.partition.id, &arrival, decoded, outlets);
-        if job.raw && !replayed {
+        if job.raw && !replayed && has_raw_table(entity_type(decoded, &job.kinds)) {
             let values = decoded.metrics.iter().map(|metric| metric.1);
             stretch.raw.push((arrival.entity, decoded.time, arrival.offset), arrival.metrics, values);
         }

@@ -2,7 +2,7 @@
 
 use super::census::{Arrival, step};
 use super::output::EntityName;
-use crate::history::{RawEntity, RawEvent, RawEvents, Series};
+use crate::history::{RawEntity, RawEvent, RawEvents, Series, has_raw_table};
 use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
@@ -18,7 +18,8 @@ pub fn entity_of(decoded: &Decoded<'_>, kinds: &Kinds) -> EntityId {
     EntityId::of(entity_type(decoded, kinds), &decoded.entity_id)
 }
 
-fn entity_type<'k>(decoded: &Decoded<'_>, kinds: &'k Kinds) -> &'k str {
+/// The entity type of an event.
+pub fn entity_type<'k>(decoded: &Decoded<'_>, kinds: &'k Kinds) -> &'k str {
     kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str())
 }
 
@@ -140,7 +141,7 @@ impl Heard {
 fn raw_entity(name: &EntityName) -> Option<Arc<RawEntity>> {
     let EntityName { entity_type, entity_id, labels, .. } = name;
     let entity = || RawEntity { entity_type: entity_type.clone(), entity_id: entity_id.clone(), labels: labels.iter().cloned().collect() };
-    matches!(entity_type.as_str(), "server" | "application").then(|| Arc::new(entity()))
+    has_raw_table(entity_type).then(|| Arc::new(entity()))
 }
 
 /// The names that the committing worker has heard.

@@ -160,7 +160,7 @@ fn write_raw(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> 
             wide.table,
             columns.join(", ")
         ))?;
-        for raw in &batch.raw {
+        for raw in batch.raw.iter().filter(|raw| wide.events(raw).next().is_some()) {
             let places = wide.places(raw);
             for event in wide.events(raw) {
                 let mut place = 1..;

@@ -79,6 +79,22 @@ enum Fault {
     Busy(&'static str),
 }
 
+impl Fault {
+    /// The server's word, where it is one.
+    fn server(&self) -> Option<&postgres::Error> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Stream(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether the server refuses what it was told, and would again.
+    fn is_refusal(&self) -> bool {
+        self.server().is_some_and(|error| error.code().is_some() && !is_transient(error))
+    }
+}
+
 impl From<postgres::Error> for Fault {
     fn from(error: postgres::Error) -> Self {
         Self::Client(error)
@@ -139,7 +155,7 @@ impl Postgres {
         let (problem, transient) = match &fault {
             Fault::Client(error) => (sentence(error), broken || is_transient(error)),
             Fault::Stream(error) => {
-                let server = error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>());
+                let server = fault.server();
                 (server.map_or_else(|| error.to_string(), sentence), broken || server.is_none_or(is_transient))
             }
             Fault::Data(sentence) => (sentence.clone(), false),

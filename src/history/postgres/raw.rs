@@ -29,7 +29,7 @@ fn send(wide: &Wide, raw: &[RawEvents], mut writer: CopyInWriter<'_>) -> Result<
     let mut rows = Rows::new(i16::try_from(wide.columns().len()).unwrap_or(i16::MAX));
     // Entities are few, and their events are many.
     let mut labels: HashMap<*const RawEntity, String> = HashMap::new();
-    for raw in raw {
+    for raw in raw.iter().filter(|raw| wide.events(raw).next().is_some()) {
         let (places, partition) = (wide.places(raw), row::text(&raw.partition));
         for event in wide.events(raw) {
             let entity = &event.entity;

@@ -1,4 +1,5 @@
-//! One batch into PostgreSQL: binary COPY into staging tables, one statement from each into its table, one transaction.
+//! One batch into PostgreSQL, one transaction: binary COPY of what is new into its table, and of the rest into staging tables, from each of which one
+//! statement moves it.
 
 use super::copy::{Instant, Rows};
 use super::{Fault, Session, Statements, ledger, raw, read};
@@ -7,13 +8,12 @@ use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row,
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
-use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{CopyInWriter, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
-/// Where COPY goes first: COPY itself knows no ON CONFLICT. Of the session alone, emptied by every commit, never logged to disk.
+/// Where COPY puts rows that may be there already: COPY itself knows no ON CONFLICT. Of the session alone, emptied by every commit, never logged to disk.
 const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_buckets (LIKE buckets) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_anomalies (LIKE anomalies) ON COMMIT DELETE ROWS;
@@ -112,13 +112,13 @@ impl Commit<'_> {
     }
 
     /// Copies rows straight into `table`. They are new, but where a commit is tried again of which nobody knows whether it came through, and in the first
-    /// commits after a restart: only then they go by way of a staging table, which writes each of them twice.
+    /// commits after a restart: only then, and where the table takes no COPY, they go by way of a staging table, which writes each of them twice.
     pub(super) fn insert(&mut self, table: &str, columns: &str, on_conflict: &str, send: SendRows<'_>) -> Result<(), Fault> {
         let copy = self.statements.get(&mut self.transaction, &format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"))?;
         let mut savepoint = self.transaction.transaction()?;
         match savepoint.copy_in(&copy).map_err(Fault::from).and_then(send) {
             Ok(()) => Ok(savepoint.commit()?),
-            Err(Fault::Client(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Err(fault) if fault.is_refusal() => {
                 savepoint.rollback()?;
                 self.merge(table, columns, on_conflict, send)
             }
