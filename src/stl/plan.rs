@@ -66,7 +66,7 @@ impl Plan {
         Ok(self.fit_all(&[series])?.remove(0))
     }
 
-    /// Takes many series apart, in their order: several at a time side by side, in a quarter to two thirds of the time that they take one by one, with the same
+    /// Takes many series apart, in their order: several at a time side by side, in a quarter to a half of the time that they take one by one, with the same
     /// bits.
     ///
     /// # Errors

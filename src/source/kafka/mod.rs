@@ -198,8 +198,7 @@ impl Source for KafkaTopics {
             if let Some(offset) = offset.filter(|offset| *offset < low) {
                 tracing::error!(partition = %partition.name, from = offset, until = low, "records were deleted by retention before they were read");
             }
-            // Asked for the beginning, the client looks for the leader first, and again only after half a second.
-            reader.expect(partition, offset.or(Some(low)), self.until_end.then_some(end));
+            reader.expect(partition, *offset, Some(low), self.until_end.then_some(end));
         }
         reader.assign()?;
         Ok(Box::new(reader))

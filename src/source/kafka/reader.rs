@@ -23,7 +23,10 @@ const BATCH: usize = 256;
 /// Where one partition is being read.
 struct Place {
     name: String,
+    /// The first offset that was not handed over; `None` before there was any.
     next: Option<i64>,
+    /// Where reading begins while there is none.
+    first: Offset,
     /// Where reading is to stop; `None` to go on for ever.
     end: Option<i64>,
     /// Whether the broker has said that there is no more for now.
@@ -38,7 +41,17 @@ struct Place {
 
 impl Place {
     fn new(partition: &Partition, next: Option<i64>) -> Self {
-        Self { name: partition.name.clone(), next, end: None, at_end: false, early: VecDeque::new(), doubted: false, silent_since: None }
+        let first = Offset::Beginning;
+        Self {
+            name: partition.name.clone(),
+            next,
+            first,
+            end: None,
+            at_end: false,
+            early: VecDeque::new(),
+            doubted: false,
+            silent_since: None,
+        }
     }
 
     /// The broker has said something of this partition.
@@ -91,16 +104,18 @@ impl KafkaReader {
         Self { consumer: Arc::new(consumer), word, names: topics, brokers, assignment, queues, all_down: false, renewal }
     }
 
-    /// Takes up a partition, to be assigned: from an offset or its beginning, to an end or for ever.
-    pub(super) fn expect(&mut self, partition: &Partition, offset: Option<i64>, end: Option<i64>) {
-        self.assignment.insert(partition.id, Place { end, ..Place::new(partition, offset) });
+    /// Takes up a partition, to be assigned: from an offset or its beginning, whose offset is `first` where that is known, to an end or for ever.
+    pub(super) fn expect(&mut self, partition: &Partition, offset: Option<i64>, first: Option<i64>, end: Option<i64>) {
+        // Asked for the beginning, the client looks for the leader first, and again only after half a second.
+        let first = first.map_or(Offset::Beginning, Offset::Offset);
+        self.assignment.insert(partition.id, Place { first, end, ..Place::new(partition, offset) });
     }
 
     /// Assigns all partitions, each at its place, with a queue of its own so that one can wait while others go on.
     pub(super) fn assign(&mut self) -> Result<(), SourceError> {
         let mut list = TopicPartitionList::new();
         for (id, place) in &self.assignment {
-            let offset = place.next.map_or(Offset::Beginning, Offset::Offset);
+            let offset = place.next.map_or(place.first, Offset::Offset);
             let (topic, number) = self.topic(*id);
             list.add_partition_offset(topic, number, offset).map_err(|error| self.error(&place.name, error.to_string()))?;
         }
@@ -216,7 +231,7 @@ impl Reader for KafkaReader {
     }
 
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
-        self.expect(partition, offset, None);
+        self.expect(partition, offset, None, None);
         self.assign()
     }
 }
