@@ -13,7 +13,11 @@ use timely::scheduling::Activator;
 
 /// What came, in no more memory than it needs, nearly: a few outputs come in a buffer of kilobytes, and wait for as long as the store is away.
 fn packed<T>(data: &mut Vec<T>) -> Vec<T> {
-    if 2 * data.len() >= data.capacity() { std::mem::take(data) } else { data.drain(..).collect() }
+    let mut data = std::mem::take(data);
+    if 2 * data.len() < data.capacity() {
+        data.shrink_to_fit();
+    }
+    data
 }
 
 /// The queue between the graph and the thread that steps it.
