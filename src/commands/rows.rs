@@ -114,11 +114,7 @@ impl Rows {
                 self.is_news = true;
                 let named = Named { fields: fields(&name), name, rank: 0, last: start };
                 let place = self.free.pop().unwrap_or(self.names.len());
-                if place < self.names.len() {
-                    self.names[place] = named
-                } else {
-                    self.names.push(named)
-                }
+                self.names.splice(place..self.names.len().min(place + 1), [named]);
                 *vacant.insert(place)
             }
         };
