@@ -3,7 +3,9 @@
 use crate::support::Place;
 use std::process::{Command, Stdio};
 
-const LINE: &str = "--source file:x.jsonl --history embedded:disk/history.db --models embedded:disk/history.db --commit-interval 20ms";
+/// What is held for a commit is bounded, so that the disk is filled by several of them: a fast machine would read more than it holds before the first.
+const LINE: &str = "--source file:x.jsonl --history embedded:disk/history.db --models embedded:disk/history.db --commit-interval 20ms \
+                    --in-flight-bytes-max 2000000";
 /// The disk, and what of it is taken at first: room is left for the tables and a part of the log.
 const DISK: &str = "160m";
 const BALLAST: &str = "146m";
