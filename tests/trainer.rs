@@ -3,11 +3,11 @@
 mod training_series;
 
 use clap::Parser;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tidewatch::history::statement::{Columns, Shape, Statement, Value};
+use tidewatch::history::statement::{Columns, Shape, Statement};
 use tidewatch::history::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow};
 use tidewatch::instant;
 use tidewatch::models::{self, Models, ModelsError, Trained};
@@ -26,6 +26,20 @@ impl History for Rows {
     fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
         let series = |(name, _): &(SeriesName, _)| Series { name: name.clone(), labels: BTreeMap::new(), partition: "p".into() };
         Ok(self.0.iter().map(series).collect())
+    }
+
+    fn last_buckets(
+        &mut self,
+        from: dataflows::Time,
+        until: dataflows::Time,
+    ) -> Result<HashMap<dataflows::SeriesId, dataflows::Time>, HistoryError> {
+        let rows = self.0.iter().flat_map(|(_, rows)| rows).filter(|row| (from..until).contains(&row.start));
+        let mut last = HashMap::new();
+        rows.for_each(|row| {
+            let start = last.entry(row.series).or_insert(row.start);
+            *start = row.start.max(*start);
+        });
+        Ok(last)
     }
 
     fn training_rows(
@@ -62,22 +76,9 @@ impl History for Rows {
     fn verdicts_of(&mut self, _: &SeriesName, _: i64, _: i64) -> Result<Vec<dataflows::Verdict>, HistoryError> {
         unreachable!("the trainer only reads rows")
     }
-    fn select(&mut self, statement: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
-        if !statement.sql.contains("EXISTS (SELECT 1 FROM buckets") {
-            // Nobody has labelled an incident.
-            return Ok(Vec::new());
-        }
-        let (Some(Value::Time(Some(from))), Some(Value::Time(Some(until)))) = (statement.values.first(), statement.values.get(1)) else {
-            panic!()
-        };
-        let mut metrics: BTreeMap<(String, String), i64> = BTreeMap::new();
-        for (name, _) in self.0.iter().filter(|(_, rows)| rows.iter().any(|row| (*from..*until).contains(&row.start))) {
-            *metrics.entry((name.entity_type.clone(), name.entity_id.clone())).or_default() += 1;
-        }
-        let row = |((kind, id), count): ((String, String), i64)| {
-            Columns(vec![kind.as_str().into(), id.as_str().into(), count.into()].into_iter())
-        };
-        Ok(metrics.into_iter().map(row).collect())
+    fn select(&mut self, _: &Statement, _: &[Shape]) -> Result<Vec<Columns>, HistoryError> {
+        // Nobody has labelled an incident.
+        Ok(Vec::new())
     }
     fn execute(&mut self, _: &[Statement]) -> Result<u64, HistoryError> {
         unreachable!("the trainer only reads rows")

@@ -267,8 +267,8 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
     }
     // Evidence that an episode may yet open from: what comes after the last one that there was.
     let sql = "SELECT series.entity_type, series.entity_id, series.metric, min(bucket_start)
-        FROM series JOIN buckets ON buckets.series_id = series.series_id
-        WHERE source = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'accompanying', 'missing')
+        FROM buckets CROSS JOIN series
+        WHERE series.series_id = buckets.series_id AND source = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'accompanying', 'missing')
           AND NOT EXISTS (SELECT 1 FROM episodes WHERE episodes.series_id = series.series_id AND status <> 'withdrawn'
                           AND episodes.opened <= bucket_start AND episodes.last >= bucket_start)
         GROUP BY series.entity_type, series.entity_id, series.metric";

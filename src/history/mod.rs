@@ -30,7 +30,7 @@ pub use raw::{RawEntity, RawEvent, RawEvents};
 pub use row::place_of;
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub use wide::has_raw_table;
 
 /// A series as history knows it.
@@ -226,6 +226,9 @@ pub trait History: Send {
 
     /// All series, ordered by name.
     fn series(&mut self) -> Result<Vec<Series>, HistoryError>;
+
+    /// The start of the last bucket with samples of every series that has one in `[from, until)`.
+    fn last_buckets(&mut self, from: Time, until: Time) -> Result<HashMap<SeriesId, Time>, HistoryError>;
 
     /// The buckets with samples of some series that start in `[from, until)`, ordered by series and start.
     fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError>;

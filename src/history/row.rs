@@ -16,14 +16,9 @@ pub(super) fn series_of(key: i64) -> SeriesId {
     SeriesId(key.cast_unsigned())
 }
 
-/// Where a verdict stands in `buckets`: its key.
-///
-/// A backfill brings hundreds of series by time; sorted by series, a batch touches each page of the tree once. Rows of 500 series in
-/// batches of 50,000, one core of two that others used too: SQLite inserts 617,000 rows per CPU-second sorted, 345,000 unsorted
-/// (588,000 with a rowid and an index instead, a fifth larger and slower to replace); a commit as a whole, 520,000 rows a second.
-/// PostgreSQL 15 without fsync: 230,000 a second, where psql with the same COPY and upsert makes 270,000 sorted, 130,000 unsorted.
-pub fn place_of(verdict: &Verdict) -> (i64, Time) {
-    (key(verdict.bucket.series()), verdict.bucket.start)
+/// Where a verdict stands in `buckets`: its key, in the order in which a batch has its changes, and SQLite its rows.
+pub fn place_of(verdict: &Verdict) -> (Time, i64) {
+    (verdict.bucket.start, key(verdict.bucket.series()))
 }
 
 /// The columns `mean` to `z_score` of a verdict: no aggregate for a missing bucket, no score for an unscored one.

@@ -5,6 +5,7 @@ use super::{History, HistoryError, outbox};
 use crate::instant;
 use dataflows::silence::fits;
 use dataflows::{MetricId, Silence, Time};
+use std::collections::BTreeMap;
 
 /// A silence as an operator sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +68,9 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     ];
     // In one transaction: a run that hears of the silence finds everything in history as it is to be.
     let mut statements = vec![Statement { sql, values }];
-    for key in deviant(history, silence)? {
+    for (key, starts) in deviant(history, silence)? {
         statements.extend(withdraw_settled(&key.into(), silence, &now));
+        statements.extend(starts.into_iter().map(|start| Statement { sql: SILENCE_BUCKET, values: vec![key.into(), Value::time(start)] }));
     }
     let reason = format!("a silence covers it: {}", silence.reason);
     statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now.clone()] });
@@ -83,18 +85,23 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     Ok(withdrawn(history)? - before)
 }
 
-/// The series that a silence covers, by their numbers, as far as there is something to be taken back.
-fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<Vec<i64>, HistoryError> {
-    let sql = "SELECT series.series_id, series.entity_id, series.metric FROM series JOIN buckets ON buckets.series_id = series.series_id
-        WHERE bucket_start >= $1 AND bucket_start < $2 AND state IN ('anomalous', 'accompanying', 'missing')
-        GROUP BY series.series_id, series.entity_id, series.metric ORDER BY series.series_id";
+/// The buckets that a silence covers, by series, as far as there is something to be taken back.
+fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<BTreeMap<i64, Vec<Time>>, HistoryError> {
+    let sql = "SELECT series.series_id, series.entity_id, series.metric, bucket_start FROM buckets CROSS JOIN series
+        WHERE series.series_id = buckets.series_id AND bucket_start >= $1 AND bucket_start < $2
+          AND state IN ('anomalous', 'accompanying', 'missing')";
     let values = vec![Value::time(silence.from), Value::time(silence.until)];
-    let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text])?;
-    let covered = rows.into_iter().filter_map(|mut columns| {
-        let (key, entity, metric) = (columns.integer(), columns.text()?, columns.text()?);
-        (fits(&silence.entity, &entity) && silence.metric.as_ref().is_none_or(|only| *only == metric)).then_some(key)
-    });
-    Ok(covered.collect())
+    let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text, Shape::Time])?;
+    let mut covered: BTreeMap<i64, Vec<Time>> = BTreeMap::new();
+    for mut columns in rows {
+        let (key, entity, metric, start) = (columns.integer(), columns.text(), columns.text(), columns.time());
+        let is_covered = entity.is_some_and(|entity| fits(&silence.entity, &entity))
+            && silence.metric.as_ref().is_none_or(|only| metric.as_ref() == Some(only));
+        if is_covered {
+            covered.entry(key).or_default().extend(start);
+        }
+    }
+    Ok(covered)
 }
 
 const WITHDRAW_INCIDENTS: &str =
@@ -102,8 +109,11 @@ const WITHDRAW_INCIDENTS: &str =
     WHERE settled AND status <> 'withdrawn'
       AND NOT EXISTS (SELECT 1 FROM episodes WHERE episodes.incident_id = incidents.incident_id AND episodes.status <> 'withdrawn')";
 
+const SILENCE_BUCKET: &str = "UPDATE buckets SET state = 'silenced'
+    WHERE series_id = $1 AND bucket_start = $2 AND state IN ('anomalous', 'accompanying', 'missing')";
+
 /// What a silence takes back of one series, where nothing else can change it any more.
-fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [Statement; 3] {
+fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [Statement; 2] {
     let span = || [series.clone(), Value::time(silence.from), Value::time(silence.until)];
     let with = |more: &[Value]| span().into_iter().chain(more.iter().cloned()).collect();
     let reason = Value::from(format!("a silence covers the bucket: {}", silence.reason).as_str());
@@ -112,11 +122,6 @@ fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [State
             sql: "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = $4, revision = revision + 1, revised_at = $5
                 WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3 AND status = 'open'",
             values: with(&[reason, now.clone()]),
-        },
-        Statement {
-            sql: "UPDATE buckets SET state = 'silenced'
-                WHERE series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state IN ('anomalous', 'accompanying', 'missing')",
-            values: with(&[]),
         },
         Statement {
             sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4

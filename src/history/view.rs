@@ -73,10 +73,8 @@ pub struct AnomalyRow {
 /// # Errors
 /// A history that cannot be read.
 pub fn cells(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<Cell>, HistoryError> {
-    // The order of the join is said, for buckets are found by their series first.
-    let sql = "SELECT buckets.series_id, bucket_start, z_score, state = 'missing' FROM series CROSS JOIN buckets
-        WHERE buckets.series_id = series.series_id AND bucket_start >= $1 AND bucket_start < $2
-          AND (z_score IS NOT NULL AND state <> 'silenced' OR state = 'missing')";
+    let sql = "SELECT series_id, bucket_start, z_score, state = 'missing' FROM buckets
+        WHERE bucket_start >= $1 AND bucket_start < $2 AND (z_score IS NOT NULL AND state <> 'silenced' OR state = 'missing')";
     let shapes = [Shape::Integer, Shape::Time, Shape::Number, Shape::Flag];
     let read = |mut columns: Columns| Cell {
         series: row::series_of(columns.integer()),
@@ -93,8 +91,7 @@ pub fn cells(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<C
 /// # Errors
 /// A history that cannot be read.
 pub fn states(history: &mut dyn History, start: Time) -> Result<BTreeMap<String, i64>, HistoryError> {
-    let sql = "SELECT state, count(*) FROM series CROSS JOIN buckets
-        WHERE buckets.series_id = series.series_id AND bucket_start = $1 GROUP BY state";
+    let sql = "SELECT state, count(*) FROM buckets WHERE bucket_start = $1 GROUP BY state";
     let rows = history.select(&Statement { sql, values: vec![Value::time(start)] }, &[Shape::Text, Shape::Integer])?;
     Ok(rows.into_iter().map(|mut columns| (columns.text().unwrap_or_default(), columns.integer())).collect())
 }
@@ -188,10 +185,12 @@ pub fn speakers(
     from: Time,
     until: Time,
 ) -> Result<BTreeMap<SeriesName, i64>, HistoryError> {
+    // The order of the join is said: one bucket for each of few anomalies.
     let sql = "SELECT series.entity_type, series.entity_id, series.metric, count(*)
-        FROM buckets JOIN series ON series.entity_type = $4 AND series.entity_id = $5
-            JOIN anomalies ON anomalies.series_id = series.series_id AND timestamp = bucket_start
-        WHERE buckets.series_id = $1 AND bucket_start >= $2 AND bucket_start < $3 AND state = 'accompanying' AND status = 'open'
+        FROM series CROSS JOIN anomalies CROSS JOIN buckets
+        WHERE series.entity_type = $4 AND series.entity_id = $5 AND anomalies.series_id = series.series_id
+            AND timestamp >= $2 AND timestamp < $3 AND status = 'open'
+            AND bucket_start = timestamp AND buckets.series_id = $1 AND state = 'accompanying'
         GROUP BY series.entity_type, series.entity_id, series.metric";
     let key = [row::key(series.id()).into(), Value::time(from), Value::time(until)].into_iter();
     let values = key.chain([series.entity_type.as_str().into(), series.entity_id.as_str().into()]).collect();

@@ -23,21 +23,27 @@ pub fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) ->
     changes
 }
 
-/// What the signed verdicts of a group of epochs come to, into `changes`: at most one per series and bucket, in the order in which a store keeps them.
+/// What the signed verdicts of a group of epochs come to, into `changes`: at most one per series and bucket, by their [`place_of`].
 ///
-/// Places are sorted rather than verdicts, which are five times as large.
+/// Places are sorted rather than verdicts, which are five times as large, and those of each moment for themselves: verdicts come nearly in the order of time.
 pub fn net_changes(verdicts: &[(Verdict, isize)], changes: &mut Vec<Change>) {
-    let mut places: Vec<((i64, Time), usize)> =
-        verdicts.iter().enumerate().map(|(place, (verdict, _))| (place_of(verdict), place)).collect();
-    places.sort_unstable();
+    let mut moments: BTreeMap<Time, Vec<(i64, usize)>> = BTreeMap::new();
+    for ((verdict, _), place) in verdicts.iter().zip(0..) {
+        let (start, key) = place_of(verdict);
+        moments.entry(start).or_default().push((key, place));
+    }
     changes.clear();
-    for group in places.chunk_by(|one, other| one.0 == other.0) {
-        let change = match group {
-            // Nearly every bucket is said once.
-            [(_, place)] => net_change(&mut [verdicts[*place]]),
-            _ => net_change(&mut group.iter().map(|(_, place)| verdicts[*place]).collect::<Vec<_>>()),
-        };
-        changes.extend((change.old != change.new).then_some(change));
+    changes.reserve(verdicts.len());
+    for places in moments.values_mut() {
+        places.sort_unstable();
+        for group in places.chunk_by(|one, other| one.0 == other.0) {
+            let change = match group {
+                // Nearly every bucket is said once.
+                [(_, place)] => net_change(&mut [verdicts[*place]]),
+                _ => net_change(&mut group.iter().map(|(_, place)| verdicts[*place]).collect::<Vec<_>>()),
+            };
+            changes.extend((change.old != change.new).then_some(change));
+        }
     }
 }
 

@@ -30,10 +30,12 @@ use timely::worker::Worker;
 const EPOCH_MILLISECONDS: u64 = 50;
 /// What an event takes in the graph.
 const EVENT_BYTES: usize = size_of::<Event>();
-/// A group of epochs is committed early once it holds so much.
+/// A group of epochs is committed early once it holds so much, and takes no more: what is looked at several times should not have left the processor's cache.
 const GROUP_OUTPUTS: usize = 50_000;
 /// As above, in records read.
 const GROUP_RECORDS: u64 = 100_000;
+/// Groups on their way at once: one that is committed, and the next.
+const GROUPS: usize = 2;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -235,7 +237,7 @@ struct Group {
     records: u64,
     last: Option<Epoch>,
     sent_at: Instant,
-    outstanding: bool,
+    outstanding: usize,
 }
 
 impl Group {
@@ -246,14 +248,16 @@ impl Group {
         loop {
             match done.try_recv() {
                 Ok(news) => {
-                    self.outstanding &= !matches!(news, News::Durable(..));
+                    self.outstanding -= usize::from(matches!(news, News::Durable(..)));
                     heard.push(news);
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(RunError::CommitterEnded),
             }
         }
-        while let Some((epoch, outputs)) = queue.borrow_mut().take() {
+        while self.count <= GROUP_OUTPUTS
+            && let Some((epoch, outputs)) = queue.borrow_mut().take()
+        {
             self.count += outputs.iter().map(Vec::len).sum::<usize>();
             for output in outputs.iter().flatten() {
                 match output {
@@ -266,9 +270,10 @@ impl Group {
             self.last = Some(epoch);
         }
         let due = urgent || self.count > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
-        if let Some(epoch) = self.last.filter(|_| due && !self.outstanding) {
+        if let Some(epoch) = self.last.filter(|_| due && self.outstanding < GROUPS) {
             commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
-            (self.last, self.count, self.records, self.sent_at, self.outstanding) = (None, 0, 0, Instant::now(), true);
+            (self.last, self.count, self.records, self.sent_at) = (None, 0, 0, Instant::now());
+            self.outstanding += 1;
         }
         Ok(heard)
     }
@@ -292,7 +297,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
-    let mut group = Group { channel, outputs: Vec::new(), count: 0, records: 0, last: None, sent_at: Instant::now(), outstanding: false };
+    let mut group = Group { channel, outputs: Vec::new(), count: 0, records: 0, last: None, sent_at: Instant::now(), outstanding: 0 };
     common.placements.iter().for_each(|placed| ends.placed.recall(&placed.placement));
     if index == 0 {
         acquaint(&mut ends, common, peers);

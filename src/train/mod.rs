@@ -116,8 +116,8 @@ pub fn train(
         name: series.name,
     };
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
-    // What is summed over series is summed in the order of their names, whatever that of history.
-    members.sort_by(|one, other| one.name.cmp(&other.name));
+    // What is summed over series is summed in one order, whatever that of history: that of the keys, in which a store finds those of a group together.
+    members.sort_by_cached_key(|member| member.name.id().0.cast_signed());
     let mut push = Push { models, is_begun: false, young: Vec::new(), peers: Peers::default() };
     for group in members.chunks(GROUP_SERIES) {
         progress(Progress { done: report.seen(), total: members.len() });

@@ -44,8 +44,11 @@ impl Report {
     pub(super) fn skip(&mut self, series: &SeriesName, skipped: &Skipped) {
         let count = self.skipped.entry(skipped.reason()).or_default();
         count.series += 1;
-        if count.examples.len() < EXAMPLES_MAX {
-            count.examples.push((series.clone(), skipped.to_string()));
+        // The first by name, in whatever order they are looked at.
+        let place = count.examples.partition_point(|(before, _)| before < series);
+        if place < EXAMPLES_MAX {
+            count.examples.insert(place, (series.clone(), skipped.to_string()));
+            count.examples.truncate(EXAMPLES_MAX);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod read;
+mod rows;
 mod write;
 
 use super::statement::{Columns, Shape, Statement};
@@ -9,7 +10,7 @@ use super::{Anomaly, Batch, History, HistoryError, LetterFilter, Position, Serie
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time, Verdict};
 use rusqlite::{Connection, ErrorCode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Statements kept prepared; there are fewer.
 const STATEMENTS_MAX: usize = 64;
 
-/// Page cache in KiB. A batch of a backfill touches the last page of every series: 64 MiB hold those of some ten thousand.
+/// Page cache in KiB: the buckets of the last hours of some thousand series, which a late sample may change.
 const CACHE_KIB: i64 = 65_536;
 
 /// Pages in the log before they are moved into the file: 64 MiB. At the default of 4 MiB the pages of a backfill are moved and
@@ -216,6 +217,13 @@ impl History for Embedded {
 
     fn series(&mut self) -> Result<Vec<Series>, HistoryError> {
         self.run("reading the series", |connection| read::series(connection))
+    }
+
+    fn last_buckets(&mut self, from: Time, until: Time) -> Result<HashMap<SeriesId, Time>, HistoryError> {
+        self.run("reading the last buckets", |connection| {
+            let series = read::series(connection)?;
+            read::last_buckets(connection, series.iter().map(|series| series.name.id()), from, until)
+        })
     }
 
     fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError> {

@@ -6,7 +6,15 @@ use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, 
 use crate::series::SeriesName;
 use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row};
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
+
+/// Buckets lie in the order of time, those of one moment by their series. These are the moments that there are in `[?1, ?2)` and one more, each found from the
+/// one before it: what is looked for of a series is found by two looks for a bucket.
+const STARTS: &str = "WITH RECURSIVE starts (start) AS (SELECT min(bucket_start) FROM buckets WHERE bucket_start >= ?1
+    UNION ALL SELECT (SELECT min(bucket_start) FROM buckets WHERE bucket_start > start) FROM starts WHERE start < ?2)";
+
+/// Rows of other series between those that are looked for, for each of them, that are passed over rather than looked for one by one.
+const OTHERS_MAX: usize = 4;
 
 /// The columns that [`anomaly_row`] reads. `->` gives the number's own text; `->>` would convert it.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details -> '$.actual_value', details -> '$.expected_value',
@@ -48,19 +56,16 @@ pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Re
             Ok(Progress { partition, next_offset, replay_offset: columns.get(2)?, replay_time: columns.get(3)? })
         })?
         .collect::<Result<_, _>>()?;
-    // Backwards from the end of each series: the first bucket that has samples is the answer.
     let mut select = connection.prepare_cached(
-        "SELECT entity_type, entity_id, metric, labels, partition, last FROM (
-            SELECT *, (SELECT bucket_start FROM buckets WHERE buckets.series_id = series.series_id AND bucket_start >= ?2 AND count > 0
-                       ORDER BY bucket_start DESC LIMIT 1) AS last
-            FROM series WHERE source = ?1)
-         WHERE last IS NOT NULL ORDER BY entity_type, entity_id, metric",
+        "SELECT entity_type, entity_id, metric, labels, partition FROM series WHERE source = ? ORDER BY entity_type, entity_id, metric",
     )?;
-    let mut last_seen = Vec::new();
-    let mut rows = select.query((source, since))?;
+    let mut rows = select.query([source])?;
+    let mut series = Vec::new();
     while let Some(columns) = rows.next()? {
-        last_seen.push((series_at(columns)?, columns.get(5)?));
+        series.push(series_at(columns)?);
     }
+    let last = last_buckets(connection, series.iter().map(|series| series.name.id()), since, Time::MAX)?;
+    let last_seen = series.into_iter().filter_map(|series| last.get(&series.name.id()).copied().map(|last| (series, last))).collect();
     let (stays, outcomes) = (ledger::stays(connection, source)?, ledger::outcomes(connection, source)?);
     Ok(Position { progress, horizon, refused: ledger::refused(connection, source)?, last_seen, stays, outcomes })
 }
@@ -81,19 +86,60 @@ pub(super) fn series(connection: &Connection) -> Result<Vec<Series>, Fault> {
     Ok(series)
 }
 
-pub(super) fn training_rows(connection: &Connection, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
-    let mut select = connection.prepare_cached(
-        "SELECT bucket_start, mean, state FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ? AND count > 0
-         ORDER BY bucket_start",
-    )?;
-    let mut training_rows = Vec::new();
-    for series in series.iter().copied().collect::<BTreeSet<_>>() {
-        let mut rows = select.query((row::key(series), from, until))?;
+/// Backwards from the end, until the last of the series has been seen.
+pub(super) fn last_buckets(
+    connection: &Connection,
+    series: impl Iterator<Item = SeriesId>,
+    from: Time,
+    until: Time,
+) -> Result<HashMap<SeriesId, Time>, Fault> {
+    let mut unseen: HashSet<i64> = series.map(row::key).collect();
+    let mut last = HashMap::new();
+    let mut start = connection.prepare_cached("SELECT max(bucket_start) FROM buckets WHERE bucket_start >= ? AND bucket_start < ?")?;
+    let mut select = connection.prepare_cached("SELECT series_id FROM buckets WHERE bucket_start = ? AND count > 0")?;
+    let mut until = until;
+    while !unseen.is_empty()
+        && let Some(found) = start.query_row((from, until), |columns| columns.get::<_, Option<Time>>(0))?
+    {
+        let mut rows = select.query([found])?;
         while let Some(columns) = rows.next()? {
-            let anomalous = columns.get_ref(2)?.as_str().ok().and_then(State::parse).is_some_and(State::is_deviant);
-            training_rows.push(TrainingRow { series, start: columns.get(0)?, mean: columns.get(1)?, anomalous });
+            let key = columns.get(0)?;
+            if unseen.remove(&key) {
+                last.insert(row::series_of(key), found);
+            }
+        }
+        until = found;
+    }
+    Ok(last)
+}
+
+/// Some series that are most of those between the first and the last of their keys are read as one range of each moment, others one by one.
+pub(super) fn training_rows(connection: &Connection, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
+    let mut series = series.to_vec();
+    series.sort_unstable();
+    series.dedup();
+    let places: HashMap<i64, usize> = series.iter().map(|series| row::key(*series)).zip(0..).collect();
+    let (Some(first), Some(last)) = (places.keys().min(), places.keys().max()) else { return Ok(Vec::new()) };
+    let between: u32 = connection
+        .prepare_cached("SELECT count(*) FROM series WHERE series_id BETWEEN ? AND ?")?
+        .query_row([first, last], |columns| columns.get(0))?;
+    let ranges =
+        if between as usize <= places.len() * OTHERS_MAX { vec![(first, last)] } else { places.keys().map(|key| (key, key)).collect() };
+    let mut select = connection.prepare_cached(&format!(
+        "{STARTS} SELECT series_id, bucket_start, mean, state FROM starts CROSS JOIN buckets
+            ON bucket_start = start AND series_id BETWEEN ?3 AND ?4 WHERE start < ?2 AND count > 0"
+    ))?;
+    let mut training_rows = vec![Vec::new(); series.len()];
+    for (first, last) in ranges {
+        let mut rows = select.query((from, until, first, last))?;
+        while let Some(columns) = rows.next()? {
+            let Some(place) = places.get(&columns.get(0)?) else { continue };
+            let anomalous = columns.get_ref(3)?.as_str().ok().and_then(State::parse).is_some_and(State::is_deviant);
+            training_rows[*place].push(TrainingRow { series: series[*place], start: columns.get(1)?, mean: columns.get(2)?, anomalous });
         }
     }
+    let mut training_rows = training_rows.concat();
+    training_rows.sort_by_key(|row| (row.series, row.start)); // they are, unless the query was answered in another order
     Ok(training_rows)
 }
 
@@ -109,10 +155,10 @@ fn verdict_at(columns: &Row<'_>, first: usize, identity: (EntityId, MetricId)) -
 
 pub(super) fn verdicts_of(connection: &Connection, series: &SeriesName, from: Time, until: Time) -> Result<Vec<Verdict>, Fault> {
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {} FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ? ORDER BY bucket_start",
+        "{STARTS} SELECT {} FROM starts CROSS JOIN buckets ON bucket_start = start AND series_id = ?3 WHERE start < ?2 ORDER BY bucket_start",
         row::COLUMNS
     ))?;
-    let mut rows = select.query((row::key(series.id()), from, until))?;
+    let mut rows = select.query((from, until, row::key(series.id())))?;
     let identity = (series.entity(), MetricId::of(&series.metric));
     let mut verdicts = Vec::new();
     while let Some(columns) = rows.next()? {
@@ -142,16 +188,17 @@ pub(super) fn select(connection: &Connection, query: &Statement, shapes: &[Shape
     Ok(answer)
 }
 
-/// Series by series: `buckets` has no index over time alone, and each series' part is one range of the tree.
+/// In the order of time, row by row as they lie.
 pub(super) fn verdicts(connection: &Connection, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), Fault> {
-    let mut select = connection
-        .prepare_cached(&format!("SELECT {} FROM buckets WHERE series_id = ? AND bucket_start >= ? AND bucket_start < ?", row::COLUMNS))?;
-    for series in series(connection)? {
-        let identity = (series.name.entity(), MetricId::of(&series.name.metric));
-        let mut rows = select.query((row::key(series.name.id()), from, until))?;
-        while let Some(columns) = rows.next()? {
-            take(verdict_at(columns, 1, identity)?);
-        }
+    let identity = |name: &SeriesName| (row::key(name.id()), (name.entity(), MetricId::of(&name.metric)));
+    let identities: HashMap<i64, (EntityId, MetricId)> = series(connection)?.iter().map(|series| identity(&series.name)).collect();
+    let mut select =
+        connection.prepare_cached(&format!("SELECT {} FROM buckets WHERE bucket_start >= ? AND bucket_start < ?", row::COLUMNS))?;
+    let mut rows = select.query((from, until))?;
+    while let Some(columns) = rows.next()? {
+        let key = columns.get(0)?;
+        let identity = identities.get(&key).ok_or_else(|| format!("table series: a bucket's series {key} is not there"))?;
+        take(verdict_at(columns, 1, *identity)?);
     }
     Ok(())
 }

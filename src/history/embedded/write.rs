@@ -1,14 +1,15 @@
 //! One batch into SQLite, in one transaction.
 
-use super::{Fault, ledger};
+use super::{Fault, ledger, rows};
 use crate::history::statement::{Statement, Value};
 use crate::history::wide::{WIDES, label};
-use crate::history::{Batch, FENCED, anomaly, calibration, incident, outbox, row, track};
+use crate::history::{Batch, FENCED, RawEntity, anomaly, calibration, incident, outbox, row, track};
 use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{SeriesId, Time};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Applies a batch. A transaction that is dropped on the way is rolled back.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch, writer: Option<&str>) -> Result<(), Fault> {
@@ -86,20 +87,17 @@ fn write_series(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Faul
 }
 
 fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> {
-    let mut upsert = transaction
-        .prepare_cached(&format!("INSERT OR REPLACE INTO buckets ({}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row::COLUMNS))?;
-    let mut delete = transaction.prepare_cached("DELETE FROM buckets WHERE series_id = ? AND bucket_start = ?")?;
-    for change in &batch.changes {
-        let Some(verdict) = change.new else {
-            change.old.iter().try_for_each(|old| delete.execute(row::place_of(old)).map(drop))?;
-            continue;
-        };
-        let (series, start) = row::place_of(&verdict);
-        let [mean, min, max, stddev, expected, sigma, z_score] = row::numbers(&verdict);
-        let (count, state) = (row::count(&verdict), verdict.state.as_str());
-        upsert.execute(params![series, start, count, mean, min, max, stddev, expected, sigma, z_score, state])?;
+    let mut delete = transaction.prepare_cached("DELETE FROM buckets WHERE bucket_start = ? AND series_id = ?")?;
+    for gone in batch.changes.iter().filter(|change| change.new.is_none()).filter_map(|change| change.old) {
+        delete.execute(row::place_of(&gone))?;
     }
-    Ok(())
+    let sql = format!("INSERT OR REPLACE INTO buckets ({}) VALUES", row::COLUMNS);
+    rows::insert(transaction, &sql, 11, batch.changes.iter().filter_map(|change| change.new.as_ref()), |row, verdict| {
+        let (start, series) = row::place_of(verdict);
+        (row.bind(&series)?, row.bind(&start)?, row.bind(&row::count(verdict))?);
+        row::numbers(verdict).iter().try_for_each(|number| row.bind(number))?;
+        row.bind(&verdict.state.as_str())
+    })
 }
 
 /// The stored anomalies that share a start with a bucket of the batch: few, and found by the first column of their key.
@@ -154,30 +152,18 @@ fn write_anomalies(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), F
 fn write_raw(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> {
     for wide in &WIDES {
         let columns = wide.columns();
-        let places = vec!["?"; columns.len()].join(", ");
-        let mut insert = transaction.prepare_cached(&format!(
-            "INSERT INTO {} ({}) VALUES ({places}) ON CONFLICT DO NOTHING",
-            wide.table,
-            columns.join(", ")
-        ))?;
-        for raw in batch.raw.iter().filter(|raw| wide.events(raw).next().is_some()) {
+        let sql = format!("INSERT OR IGNORE INTO {} ({}) VALUES", wide.table, columns.join(", "));
+        for raw in &batch.raw {
             let places = wide.places(raw);
-            for event in wide.events(raw) {
-                let mut place = 1..;
-                let mut bind = |value: &dyn rusqlite::ToSql| insert.raw_bind_parameter(place.next().unwrap_or(0), value);
-                bind(&event.time)?;
-                bind(&row::text(&event.entity.entity_id))?;
-                for column in wide.labels {
-                    bind(&label(&event.entity.labels, column).map(row::text))?;
-                }
-                for value in &places[event.form] {
-                    bind(&value.map(|value| raw.values[event.first + value]))?;
-                }
-                bind(&row::labels_to_json(&event.entity.labels))?;
-                bind(&raw.partition)?;
-                bind(&event.offset)?;
-                insert.raw_execute()?;
-            }
+            let mut labels: HashMap<*const RawEntity, String> = HashMap::new();
+            rows::insert(transaction, &sql, columns.len(), wide.events(raw), |row, event| {
+                (row.bind(&event.time)?, row.bind(&row::text(&event.entity.entity_id))?);
+                wide.labels.iter().try_for_each(|column| row.bind(&label(&event.entity.labels, column).map(row::text)))?;
+                places[event.form].iter().try_for_each(|place| row.bind(&place.map(|place| raw.values[event.first + place])))?;
+                let json = labels.entry(Arc::as_ptr(&event.entity)).or_insert_with(|| row::labels_to_json(&event.entity.labels));
+                (row.bind(json)?, row.bind(&raw.partition)?);
+                row.bind(&event.offset)
+            })?;
         }
     }
     Ok(())

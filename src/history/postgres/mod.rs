@@ -313,6 +313,10 @@ impl History for Postgres {
         self.run("reading the series", read::series)
     }
 
+    fn last_buckets(&mut self, from: Time, until: Time) -> Result<HashMap<SeriesId, Time>, HistoryError> {
+        self.run("reading the last buckets", |session| read::last_buckets(session, from, until))
+    }
+
     fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError> {
         self.run("reading training rows", |session| read::training_rows(session, series, from, until))
     }

@@ -85,6 +85,16 @@ pub(super) fn series(session: &mut Session) -> Result<Vec<Series>, Fault> {
     query(session, sql, &[])?.iter().map(series_at).collect()
 }
 
+/// Backwards from the end of each series: the first bucket that has samples is the answer.
+pub(super) fn last_buckets(session: &mut Session, from: Time, until: Time) -> Result<HashMap<SeriesId, Time>, Fault> {
+    let sql = "SELECT series_id, start FROM series CROSS JOIN LATERAL (
+            SELECT bucket_start AS start FROM buckets
+            WHERE buckets.series_id = series.series_id AND bucket_start >= $1 AND bucket_start < $2 AND count > 0
+            ORDER BY bucket_start DESC LIMIT 1) AS last";
+    let last = |columns: &Row| Ok((row::series_of(columns.try_get(0)?), columns.try_get::<_, Instant>(1)?.0));
+    query(session, sql, &[&Instant(from), &Instant(until)])?.iter().map(last).collect()
+}
+
 /// One row per series, with arrays: a row per bucket, of a query or of COPY, costs the trainer half as much again as all else that it does.
 pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
     let sql = "SELECT series_id, array_agg(bucket_start), array_agg(mean), array_agg(state = ANY($4)) FROM buckets
