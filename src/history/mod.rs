@@ -53,6 +53,13 @@ pub struct Change {
     pub new: Option<Verdict>,
 }
 
+impl Change {
+    /// When the bucket starts.
+    pub fn start(&self) -> Option<Time> {
+        self.new.or(self.old).map(|verdict| verdict.bucket.start)
+    }
+}
+
 /// A record that was refused, kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {

@@ -1,39 +1,30 @@
-//! The committing thread: whole epochs in, one transaction each, an acknowledgement out.
+//! The committing thread: batches in, one transaction each, an acknowledgement out.
 
-use super::ledger::Ledger;
+use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
-use super::names::Directory;
-use super::net::net_changes;
-use super::output::{EntityName, Output, RawSamples};
 use super::statistics::Statistics;
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
-use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError};
-use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, Placement, Provisional, SeriesId, Silence, State, Time, Verdict};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::history::{Batch, History, HistoryError};
+use dataflows::{SeriesId, Silence, State, Time, Verdict};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// After a failure that may pass, the next try waits this long, then twice as long, up to a limit.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// Turns outputs into batches and applies them, trying again for as long as the store is merely away.
+/// Applies batches, trying again for as long as the store is merely away.
 pub struct Committer<'a> {
     job: &'a Job,
     history: &'a mut dyn History,
-    directory: Directory,
-    partitions: HashMap<u32, String>,
+    /// Where the next batch is made meanwhile.
+    batches: &'a Mutex<Batches<'a>>,
     /// Verdicts on buckets that had ended by then were announced by an earlier run...
     restored_horizon: Time,
     /// ...but for anomalies that were not stored yet, which a new model brings to light.
     restored_anomalies: HashSet<(SeriesId, Time)>,
-    /// The end of the last bucket that was said, or the last watermark, whichever is later.
-    latest_end: Time,
-    ledger: Ledger,
-    /// Where entities stand, and since when, as far as it is stored.
-    placed: HashMap<EntityId, Placement>,
     /// The silences that hold, and when they were last looked at.
     silences: (Vec<Silence>, Instant),
     minute: MinuteCounter,
@@ -42,8 +33,6 @@ pub struct Committer<'a> {
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
-    /// Room that the last batch took, some ten megabytes: to ask the system for it anew costs more than to fill it.
-    room: (Vec<(Verdict, isize)>, Vec<Change>),
 }
 
 impl<'a> Committer<'a> {
@@ -55,15 +44,12 @@ impl<'a> Committer<'a> {
         job: &'a Job,
         history: &'a mut dyn History,
         restored: &Restored,
-        partitions: &[Partition],
+        batches: &'a Mutex<Batches<'a>>,
         statistics: &'a Statistics,
         observer: &'a dyn Observer,
         stop: &'a AtomicBool,
     ) -> Result<Self, HistoryError> {
         let position = &restored.position;
-        let mut directory = Directory::default();
-        position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
-        let partitions = partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect();
         let restored_horizon = position.horizon.unwrap_or(Time::MIN);
         let unsettled = job.timing.first_unsettled(restored_horizon);
         let stored = if position.horizon.is_some() { history.anomalies(unsettled, Time::MAX)? } else { Vec::new() };
@@ -75,29 +61,23 @@ impl<'a> Committer<'a> {
         Ok(Self {
             job,
             history,
-            directory,
-            partitions,
+            batches,
             restored_horizon,
             restored_anomalies,
-            latest_end: restored_horizon,
-            ledger: Ledger::new(&restored.unsettled),
-            placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
             silences: (restored.silences.clone(), Instant::now()),
             minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
             drifting,
             statistics,
             observer,
             stop,
-            room: (Vec::new(), Vec::new()),
         })
     }
 
-    /// Makes one group of epochs durable; returns the episodes that can change no more.
+    /// Makes a batch durable, and says what is to be said of it.
     ///
     /// # Errors
     /// A failure that will not pass by waiting, or any failure once the run is to stop.
-    pub fn commit(&mut self, outputs: Vec<Vec<Output>>) -> Result<Vec<EpisodeId>, HistoryError> {
-        let (mut batch, told) = self.batch(outputs);
+    pub fn commit(&mut self, mut batch: Batch, told: &Told) -> Result<(), HistoryError> {
         let unkept = match self.job.kept {
             Kept::Everything => None,
             Kept::NoVerdicts => {
@@ -127,8 +107,8 @@ impl<'a> Committer<'a> {
         self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);
         batch.settled.iter().for_each(|before| self.observer.settled(*before));
-        self.room.1 = batch.changes;
-        Ok(told.retired)
+        self.batches().done(batch.changes, told.end);
+        Ok(())
     }
 
     /// The silences that hold, if that has changed, and the verdicts that living episodes go on from, which a silence may have changed in history. A
@@ -143,8 +123,8 @@ impl<'a> Committer<'a> {
             return None;
         }
         let mut verdicts = Vec::new();
-        for ((entity, metric), opened) in self.ledger.oldest() {
-            let Some(name) = self.directory.name(entity, metric) else { continue };
+        let oldest = self.batches().oldest();
+        for (name, opened) in oldest {
             let read = self.history.verdicts_of(&name, opened, Time::MAX).ok()?;
             verdicts.extend((!read.is_empty()).then_some(read));
         }
@@ -176,6 +156,10 @@ impl<'a> Committer<'a> {
         let _ = self.history.rest();
     }
 
+    fn batches(&self) -> MutexGuard<'a, Batches<'a>> {
+        self.batches.lock().expect("a panic has ended the process")
+    }
+
     /// Counts the series that drift.
     fn count_drifting(&mut self, batch: &Batch) {
         for (series, track) in &batch.tracks {
@@ -193,129 +177,6 @@ impl<'a> Committer<'a> {
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             std::thread::sleep(RETRY.0 / 4);
-        }
-    }
-
-    fn batch(&mut self, outputs: Vec<Vec<Output>>) -> (Batch, Told) {
-        let mut batch = Batch {
-            source: self.job.source.identity(),
-            bucket_width: self.job.timing.bucket_width,
-            policy: self.job.policy.clone(),
-            ..Batch::default()
-        };
-        let (mut verdicts, mut changes) = std::mem::take(&mut self.room);
-        let (mut raw, mut progress) = (Vec::new(), BTreeMap::new());
-        let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for output in outputs.into_iter().flatten() {
-            match output {
-                Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
-                Output::Episode(episode, sign) => episodes.push((episode, sign)),
-                Output::Incident(incident, sign) => incidents.push((*incident, sign)),
-                Output::Provisional(provisional, sign) => {
-                    provisionals.insert((provisional.series(), provisional.start), (provisional, sign));
-                }
-                Output::Settled(series, settled) => {
-                    batch.calibration.extend(settled.days.into_iter().map(|day| ((day.tally.day, series), day)));
-                    batch.tracks.insert(series, settled.track);
-                }
-                Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
-                Output::Entity(name) => {
-                    batch.placements.extend(self.place(&name));
-                    self.directory.hear_entity(*name);
-                }
-                Output::Metric(id, name, heard) => self.directory.hear_metric(id, name, heard),
-                Output::Stay(stay) => batch.ledger.stays.push(*stay),
-                Output::Refusal(refusal) => batch.ledger.refusals.push(*refusal),
-                Output::Outcome(outcome) => batch.ledger.outcomes.push(*outcome),
-                Output::Raw(samples) => raw.push(samples),
-                Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
-                Output::Progress(place, _) => {
-                    progress.insert(place.partition.clone(), *place);
-                }
-            }
-        }
-        batch.progress = progress.into_values().collect();
-        net_changes(&verdicts, &mut changes);
-        batch.changes = changes;
-        verdicts.clear();
-        self.room.0 = verdicts;
-        let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
-        self.latest_end = ends.fold(self.latest_end, Time::max);
-        // The end of a file is not the end of time: more may be appended to it.
-        if let Some(horizon) = batch.horizon.as_mut() {
-            self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
-            *horizon = self.latest_end;
-        }
-        batch.settled = batch.horizon.map(|horizon| self.job.timing.first_unsettled(horizon));
-        // What is final is not provisional any more.
-        for verdict in batch.changes.iter().filter_map(|change| change.new.or(change.old)) {
-            provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
-        }
-        let (open, gone): (Vec<_>, Vec<_>) = provisionals.into_values().partition(|(_, sign)| *sign > 0);
-        batch.provisionals = open.into_iter().map(|(provisional, _)| provisional).collect();
-        let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch.provisionals, &self.directory)));
-        batch.provisionals_withdrawn = gone.collect();
-        let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
-        let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
-        let series = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open);
-        batch.series = series.filter_map(|(entity, metric)| self.directory.unstored(entity, metric)).collect();
-        let told = self.tell(&mut batch, episodes, incidents);
-        batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
-        self.learn_partitions(&raw);
-        batch.raw = raw.into_iter().map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
-        self.directory.forget(self.latest_end, &self.job.timing, &|| self.ledger.living());
-        (batch, told)
-    }
-
-    /// Where an entity stands, if that is news: the first time, after a move, and where it turns out to have stood there for longer.
-    fn place(&mut self, name: &EntityName) -> Option<EntityPlacement> {
-        let placement = name.placement();
-        let same_place = |known: &Placement| (&known.zone, &known.rack) == (&placement.zone, &placement.rack);
-        if name.is_repeated || self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
-            return None;
-        }
-        self.placed.insert(name.id, placement.clone());
-        Some(EntityPlacement { entity_id: name.entity_id.clone(), placement })
-    }
-
-    /// Adds what has become of episodes and incidents to a batch; what is to be said of it once it is durable.
-    fn tell(&mut self, batch: &mut Batch, episodes: Vec<(Episode, isize)>, incidents: Vec<(Incident, isize)>) -> Told {
-        let mut told = Told::default();
-        let repeated: Vec<IncidentId> = incidents.iter().map(|one| one.0.id).filter(|id| self.ledger.was_told(*id)).collect();
-        let changes = self.ledger.apply(episodes, incidents);
-        batch.episodes = changes.episodes;
-        batch.episodes_withdrawn = changes.episodes_withdrawn;
-        told.retired = changes.retired;
-        for (incident, before) in changes.incidents {
-            let named = self.named(incident);
-            batch.incidents.push(named.clone());
-            // What an earlier run has told of is news again only when it changes.
-            if !repeated.contains(&named.incident.id) {
-                told.incidents.push((named, before));
-            }
-        }
-        for (id, reason, incident) in changes.incidents_withdrawn {
-            batch.incidents_withdrawn.push((id, reason.clone()));
-            told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
-        }
-        told.incidents.sort_by_key(|(named, _)| (named.incident.opened, named.incident.id));
-        told
-    }
-
-    fn named(&self, incident: Incident) -> NamedIncident {
-        let entity_id = self.directory.entity(incident.place.entity);
-        let mut metrics: Vec<String> = incident.metrics.iter().map(|metric| self.directory.metric(*metric)).collect();
-        metrics.sort_unstable();
-        let peak = incident.peak.and_then(|(entity, metric, _)| self.directory.name(entity, metric));
-        NamedIncident { incident, entity_id, metrics, peak }
-    }
-
-    /// The names of partitions that appeared after the start.
-    fn learn_partitions(&mut self, raw: &[Box<RawSamples>]) {
-        if raw.iter().any(|samples| !self.partitions.contains_key(&samples.partition))
-            && let Ok(found) = self.job.source.partitions()
-        {
-            self.partitions.extend(found.into_iter().map(|partition| (partition.id, partition.name)));
         }
     }
 
@@ -354,42 +215,18 @@ impl<'a> Committer<'a> {
                 None => {}
             }
             if let Some(Verdict { bucket, .. }) = change.new.or(change.old) {
-                let name = || self.directory.name(bucket.entity, bucket.metric);
+                let name = || self.batches().name(bucket.entity, bucket.metric);
                 self.observer.verdict(change, &name, self.job.policy.limits(bucket.metric).threshold);
             }
         }
         for provisional in &batch.provisionals {
-            if let Some(name) = self.directory.name(provisional.entity, provisional.metric) {
+            if let Some(name) = self.batches().name(provisional.entity, provisional.metric) {
                 self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);
             }
         }
         for (provisional, reason) in &batch.provisionals_withdrawn {
-            let name = self.directory.name(provisional.entity, provisional.metric);
+            let name = self.batches().name(provisional.entity, provisional.metric);
             name.iter().for_each(|name| self.observer.provisional_withdrawn(name, provisional.start, reason));
         }
-    }
-}
-
-/// Why an open bucket is provisionally anomalous no more. Whoever speaks for an entity in its place says so in the same epoch.
-fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> String {
-    let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
-    match speaks {
-        Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
-        None => "what came after it in the same bucket was as expected".into(),
-    }
-}
-
-/// What is to be said of a batch once it is durable.
-#[derive(Default)]
-struct Told {
-    incidents: Vec<(NamedIncident, Option<Incident>)>,
-    withdrawn: Vec<(NamedIncident, String)>,
-    retired: Vec<EpisodeId>,
-}
-
-impl Told {
-    fn tell(&self, observer: &dyn Observer) {
-        self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
-        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
     }
 }

@@ -1,6 +1,7 @@
 //! The main job: a source, the graph on its workers, and one thread that commits.
 
 mod alert;
+mod batch;
 mod census;
 mod commit;
 mod deliver;
@@ -35,6 +36,7 @@ use crate::limits::Limits;
 use crate::models::{Models, ModelsError};
 use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
+use batch::Batches;
 use commit::Committer;
 use crossbeam_channel::RecvTimeoutError;
 use dataflows::followed::UNTRACKED_BUCKETS;
@@ -221,10 +223,12 @@ pub fn run(
     let job = Arc::new(job);
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
+    let (batch_sender, batch_receiver) = crossbeam_channel::bounded(1);
     let (news_sender, news) = crossbeam_channel::unbounded();
     let partitions = job.source.partitions()?;
     let restored = Restored::read(&job, position, history)?;
-    let mut committer = Committer::new(&job, history, &restored, &partitions, statistics, observer, stop)?;
+    let batches = Mutex::new(Batches::new(&job, &restored, &partitions));
+    let mut committer = Committer::new(&job, history, &restored, &batches, statistics, observer, stop)?;
     let Restored { position, scored, unsettled, tracked, placements, silences } = restored;
     let discovered = Arc::default();
     let common = Common {
@@ -250,12 +254,20 @@ pub fn run(
     let outcome = std::thread::scope(|scope| {
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
+        let batches = &batches;
+        scope.spawn(move || {
+            for (epoch, outputs) in commit_receiver {
+                let (batch, told) = batches.lock().expect("a panic has ended the process").batch(outputs);
+                // Who waits for this has ended, and says why.
+                let _ = batch_sender.send((epoch, batch, told));
+            }
+        });
         let committing = scope.spawn(move || -> Result<(), HistoryError> {
             loop {
-                match commit_receiver.recv_timeout(PRESENCE) {
-                    Ok((epoch, outputs)) => {
-                        let retired = committer.commit(outputs)?;
-                        let _ = news_sender.send(News::Durable(epoch, retired));
+                match batch_receiver.recv_timeout(PRESENCE) {
+                    Ok((epoch, batch, told)) => {
+                        committer.commit(batch, &told)?;
+                        let _ = news_sender.send(News::Durable(epoch, told.retired));
                     }
                     Err(RecvTimeoutError::Timeout) => committer.stay()?,
                     Err(RecvTimeoutError::Disconnected) => {

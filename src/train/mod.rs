@@ -39,6 +39,7 @@ use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 /// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
@@ -118,12 +119,14 @@ pub fn train(
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
     // What is summed over series is summed in one order, whatever that of history: that of the keys, in which a store finds those of a group together.
     members.sort_by_cached_key(|member| member.name.id().0.cast_signed());
+    progress(Progress { done: 0, total: members.len() });
     let mut push = Push { models, is_begun: false, young: Vec::new(), peers: Peers::default() };
-    for group in members.chunks(GROUP_SERIES) {
-        progress(Progress { done: report.seen(), total: members.len() });
-        let outcomes = fit_group(history, group, request, None)?;
+    let total = members.len();
+    fit_groups(history, &members, request, None, &mut |group, outcomes| {
         push.add(group, outcomes, &mut report)?;
-    }
+        progress(Progress { done: report.seen(), total });
+        Ok(())
+    })?;
     push.borrow(history, request)?;
     progress(Progress { done: members.len(), total: members.len() });
     report.generation = push.complete()?;
@@ -206,12 +209,11 @@ impl Push<'_> {
     fn borrow(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
         let mut young = std::mem::take(&mut self.young);
         young.retain(|member| self.peers.shape(&member.name, member.metric_type).is_some());
-        for group in young.chunks(GROUP_SERIES) {
-            let outcomes = fit_group(history, group, request, Some(&self.peers))?.into_iter();
+        let peers = std::mem::take(&mut self.peers);
+        fit_groups(history, &young, request, Some(&peers), &mut |_, outcomes| {
             let fitted = |outcome| if let Outcome::Fitted { trained, .. } = outcome { Some(trained) } else { None };
-            self.put(&outcomes.filter_map(fitted).collect::<Vec<Trained>>())?;
-        }
-        Ok(())
+            self.put(&outcomes.into_iter().filter_map(fitted).collect::<Vec<Trained>>())
+        })
     }
 
     fn put(&mut self, trained: &[Trained]) -> Result<(), TrainError> {
@@ -228,13 +230,41 @@ impl Push<'_> {
     }
 }
 
+/// Fits the series group by group, and hands over one outcome per series of each, in its order. While a group is fitted, the next one is read.
+fn fit_groups(
+    history: &mut dyn History,
+    members: &[Member],
+    request: &Request,
+    peers: Option<&Peers>,
+    take: &mut dyn FnMut(&[Member], Vec<Outcome>) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    std::thread::scope(|scope| {
+        let mut fitting = None;
+        // After the last group there is none to be read, and one to be waited for.
+        for group in members.chunks(GROUP_SERIES).map(Some).chain([None]) {
+            let next = match group {
+                Some(group) => {
+                    let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
+                    let mut rows = history.training_rows(&ids, request.from(), request.until())?;
+                    label::teach(history, request.from(), request.until(), &mut rows)?;
+                    Some((group, rows))
+                }
+                None => None,
+            };
+            let fitted = fitting.take().map(|(group, handle): (_, ScopedJoinHandle<'_, _>)| (group, handle.join()));
+            fitting = next.map(|(group, rows)| (group, scope.spawn(move || fit_group(group, &rows, request, peers))));
+            if let Some((group, outcomes)) = fitted {
+                take(group, outcomes.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// One outcome per series of the group, in its order.
-fn fit_group(history: &mut dyn History, group: &[Member], request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
-    let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
-    let mut rows = history.training_rows(&ids, request.from(), request.until())?;
-    label::teach(history, request.from(), request.until(), &mut rows)?;
-    let members: HashMap<SeriesId, &Member> = ids.iter().copied().zip(group).collect();
-    let mut grids: HashMap<SeriesId, Grid> = grid::regular(&rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
+fn fit_group(group: &[Member], rows: &[TrainingRow], request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
+    let members: HashMap<SeriesId, &Member> = group.iter().map(|member| (member.name.id(), member)).collect();
+    let mut grids: HashMap<SeriesId, Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     for (series, grid) in &mut grids {
         if let Some(member) = members.get(series) {
             (grid.calendar, grid.broken_at, grid.metrics) = (Arc::clone(&member.calendar), member.broken_at, member.metrics);

@@ -25,15 +25,6 @@ pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     Some(if even { f64::midpoint(lower, *upper) } else { *upper })
 }
 
-/// The median of sorted values; NaN without any.
-pub(super) fn middle(sorted: &[f64]) -> f64 {
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
-}
-
 /// The `share` quantile (0..1) of values of which none is NaN, on the line between the two nearest (type 7 of Hyndman and Fan 1996); `None` without values.
 pub(super) fn interpolated_quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();

@@ -115,31 +115,39 @@ pub(super) fn last_buckets(
 
 /// Some series that are most of those between the first and the last of their keys are read as one range of each moment, others one by one.
 pub(super) fn training_rows(connection: &Connection, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
-    let mut series = series.to_vec();
-    series.sort_unstable();
-    series.dedup();
-    let places: HashMap<i64, usize> = series.iter().map(|series| row::key(*series)).zip(0..).collect();
-    let (Some(first), Some(last)) = (places.keys().min(), places.keys().max()) else { return Ok(Vec::new()) };
+    let mut keys: Vec<i64> = series.iter().copied().map(row::key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(Vec::new()) };
     let between: u32 = connection
         .prepare_cached("SELECT count(*) FROM series WHERE series_id BETWEEN ? AND ?")?
         .query_row([first, last], |columns| columns.get(0))?;
     let ranges =
-        if between as usize <= places.len() * OTHERS_MAX { vec![(first, last)] } else { places.keys().map(|key| (key, key)).collect() };
+        if between as usize <= keys.len() * OTHERS_MAX { vec![(first, last)] } else { keys.iter().map(|key| (key, key)).collect() };
     let mut select = connection.prepare_cached(&format!(
         "{STARTS} SELECT series_id, bucket_start, mean, state FROM starts CROSS JOIN buckets
             ON bucket_start = start AND series_id BETWEEN ?3 AND ?4 WHERE start < ?2 AND count > 0"
     ))?;
-    let mut training_rows = vec![Vec::new(); series.len()];
+    let (mut training_rows, mut next) = (vec![Vec::new(); keys.len()], 0);
     for (first, last) in ranges {
         let mut rows = select.query((from, until, first, last))?;
         while let Some(columns) = rows.next()? {
-            let Some(place) = places.get(&columns.get(0)?) else { continue };
+            let key = columns.get(0)?;
+            // Those of one moment come in the order of their keys.
+            let place = if keys.get(next) == Some(&key) { Ok(next) } else { keys.binary_search(&key) };
+            let Ok(place) = place else { continue };
+            next = place + 1;
             let anomalous = columns.get_ref(3)?.as_str().ok().and_then(State::parse).is_some_and(State::is_deviant);
-            training_rows[*place].push(TrainingRow { series: series[*place], start: columns.get(1)?, mean: columns.get(2)?, anomalous });
+            training_rows[place].push(TrainingRow {
+                series: row::series_of(key),
+                start: columns.get(1)?,
+                mean: columns.get(2)?,
+                anomalous,
+            });
         }
     }
     let mut training_rows = training_rows.concat();
-    training_rows.sort_by_key(|row| (row.series, row.start)); // they are, unless the query was answered in another order
+    training_rows.sort_by_key(|row| (row.series, row.start)); // they are in the order of signed keys
     Ok(training_rows)
 }
 

@@ -28,18 +28,26 @@ pub(super) fn insert<T>(
     rows: impl Iterator<Item = T>,
     mut bind: impl FnMut(&mut Row<'_, '_>, &T) -> rusqlite::Result<()>,
 ) -> Result<(), Fault> {
-    let mut rows = rows.peekable();
-    let mut some = Vec::with_capacity(TOGETHER);
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    let prepare = |count: usize| connection.prepare_cached(&format!("{sql} {}", vec![row.as_str(); count].join(", ")));
+    let (mut together, mut rows, mut some) = (None, rows.peekable(), Vec::with_capacity(TOGETHER));
     while rows.peek().is_some() {
         some.clear();
         some.extend(rows.by_ref().take(TOGETHER));
+        if some.len() == TOGETHER {
+            let statement = match &mut together {
+                Some(statement) => statement,
+                None => together.insert(prepare(TOGETHER)?),
+            };
+            let mut parameters = Row { statement, next: 0 };
+            some.iter().try_for_each(|row| bind(&mut parameters, row))?;
+            statement.raw_execute()?;
+            continue;
+        }
         // What is left over goes one by one: a statement for every number of rows would be prepared again and again.
-        let together = if some.len() == TOGETHER { TOGETHER } else { 1 };
-        let row = format!("({})", vec!["?"; columns].join(", "));
-        let mut statement = connection.prepare_cached(&format!("{sql} {}", vec![row; together].join(", ")))?;
-        for rows in some.chunks(together) {
-            let mut parameters = Row { statement: &mut statement, next: 0 };
-            rows.iter().try_for_each(|row| bind(&mut parameters, row))?;
+        let mut statement = prepare(1)?;
+        for row in &some {
+            bind(&mut Row { statement: &mut statement, next: 0 }, row)?;
             statement.raw_execute()?;
         }
     }

@@ -1,0 +1,214 @@
+//! Outputs of the graph become a batch: who is meant is named, what was said and taken back cancels.
+
+use super::ledger::Ledger;
+use super::names::Directory;
+use super::net::net_changes;
+use super::output::{EntityName, Output, RawSamples};
+use super::{Job, Observer, Restored};
+use crate::history::incident::{EntityPlacement, NamedIncident};
+use crate::history::{Batch, Change};
+use crate::series::SeriesName;
+use crate::source::Partition;
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Time, Verdict};
+use std::collections::{BTreeMap, HashMap};
+
+/// Makes batches. It knows what was said, of which the last may not be stored yet.
+pub struct Batches<'a> {
+    job: &'a Job,
+    directory: Directory,
+    partitions: HashMap<u32, String>,
+    /// The end of the last bucket that was said, or the last watermark, whichever is later.
+    latest_end: Time,
+    ledger: Ledger,
+    /// Where entities stand, and since when, as far as it was said.
+    placed: HashMap<EntityId, Placement>,
+    /// Room that earlier batches took, some ten megabytes: to ask the system for it anew costs more than to fill it.
+    room: (Vec<(Verdict, isize)>, Vec<Vec<Change>>),
+}
+
+impl<'a> Batches<'a> {
+    /// Goes on from what an earlier run left.
+    pub fn new(job: &'a Job, restored: &Restored, partitions: &[Partition]) -> Self {
+        let position = &restored.position;
+        let mut directory = Directory::default();
+        position.last_seen.iter().for_each(|(series, last)| directory.recall(series, *last));
+        Self {
+            job,
+            directory,
+            partitions: partitions.iter().map(|partition| (partition.id, partition.name.clone())).collect(),
+            latest_end: position.horizon.unwrap_or(Time::MIN),
+            ledger: Ledger::new(&restored.unsettled),
+            placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
+            room: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// The name of a series.
+    pub fn name(&self, entity: EntityId, metric: MetricId) -> Option<SeriesName> {
+        self.directory.name(entity, metric)
+    }
+
+    /// The oldest living episode of each series that has a name: when it opened.
+    pub fn oldest(&self) -> Vec<(SeriesName, Time)> {
+        let oldest = self.ledger.oldest().into_iter();
+        oldest.filter_map(|((entity, metric), opened)| Some((self.directory.name(entity, metric)?, opened))).collect()
+    }
+
+    /// Takes back what a batch was made of once it is stored and all was said of it, and forgets the names that nobody will ask for after its end.
+    pub fn done(&mut self, changes: Vec<Change>, end: Time) {
+        self.room.1.push(changes);
+        self.directory.forget(end, &self.job.timing, &|| self.ledger.living());
+    }
+
+    /// What a group of epochs comes to: what is to be stored, and what is to be said then.
+    pub fn batch(&mut self, outputs: Vec<Vec<Output>>) -> (Batch, Told) {
+        let mut batch = Batch {
+            source: self.job.source.identity(),
+            bucket_width: self.job.timing.bucket_width,
+            policy: self.job.policy.clone(),
+            ..Batch::default()
+        };
+        let (mut verdicts, mut changes) = (std::mem::take(&mut self.room.0), self.room.1.pop().unwrap_or_default());
+        let (mut raw, mut progress) = (Vec::new(), BTreeMap::new());
+        let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for output in outputs.into_iter().flatten() {
+            match output {
+                Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
+                Output::Episode(episode, sign) => episodes.push((episode, sign)),
+                Output::Incident(incident, sign) => incidents.push((*incident, sign)),
+                Output::Provisional(provisional, sign) => {
+                    provisionals.insert((provisional.series(), provisional.start), (provisional, sign));
+                }
+                Output::Settled(series, settled) => {
+                    batch.calibration.extend(settled.days.into_iter().map(|day| ((day.tally.day, series), day)));
+                    batch.tracks.insert(series, settled.track);
+                }
+                Output::Horizon(horizon) => batch.horizon = batch.horizon.max(Some(horizon)),
+                Output::Entity(name) => {
+                    batch.placements.extend(self.place(&name));
+                    self.directory.hear_entity(*name);
+                }
+                Output::Metric(id, name, heard) => self.directory.hear_metric(id, name, heard),
+                Output::Stay(stay) => batch.ledger.stays.push(*stay),
+                Output::Refusal(refusal) => batch.ledger.refusals.push(*refusal),
+                Output::Outcome(outcome) => batch.ledger.outcomes.push(*outcome),
+                Output::Raw(samples) => raw.push(samples),
+                Output::DeadLetter(letter) => batch.dead_letters.push(*letter),
+                Output::Progress(place, _) => {
+                    progress.insert(place.partition.clone(), *place);
+                }
+            }
+        }
+        batch.progress = progress.into_values().collect();
+        net_changes(&verdicts, &mut changes);
+        batch.changes = changes;
+        verdicts.clear();
+        self.room.0 = verdicts;
+        let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
+        self.latest_end = ends.fold(self.latest_end, Time::max);
+        // The end of a file is not the end of time: more may be appended to it.
+        if let Some(horizon) = batch.horizon.as_mut() {
+            self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
+            *horizon = self.latest_end;
+        }
+        batch.settled = batch.horizon.map(|horizon| self.job.timing.first_unsettled(horizon));
+        // What is final is not provisional any more.
+        let closed = if provisionals.is_empty() { &[] } else { batch.changes.as_slice() };
+        for verdict in closed.iter().filter_map(|change| change.new.or(change.old)) {
+            provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
+        }
+        let (open, gone): (Vec<_>, Vec<_>) = provisionals.into_values().partition(|(_, sign)| *sign > 0);
+        batch.provisionals = open.into_iter().map(|(provisional, _)| provisional).collect();
+        let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch.provisionals, &self.directory)));
+        batch.provisionals_withdrawn = gone.collect();
+        let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
+        let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
+        let series = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open);
+        batch.series = series.filter_map(|(entity, metric)| self.directory.unstored(entity, metric)).collect();
+        let told = Told { end: self.latest_end, ..self.tell(&mut batch, episodes, incidents) };
+        batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
+        self.learn_partitions(&raw);
+        batch.raw = raw.into_iter().map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
+        (batch, told)
+    }
+
+    /// Where an entity stands, if that is news: the first time, after a move, and where it turns out to have stood there for longer.
+    fn place(&mut self, name: &EntityName) -> Option<EntityPlacement> {
+        let placement = name.placement();
+        let same_place = |known: &Placement| (&known.zone, &known.rack) == (&placement.zone, &placement.rack);
+        if name.is_repeated || self.placed.get(&name.id).is_some_and(|known| same_place(known) && known.since <= placement.since) {
+            return None;
+        }
+        self.placed.insert(name.id, placement.clone());
+        Some(EntityPlacement { entity_id: name.entity_id.clone(), placement })
+    }
+
+    /// Adds what has become of episodes and incidents to a batch; what is to be said of it once it is durable.
+    fn tell(&mut self, batch: &mut Batch, episodes: Vec<(Episode, isize)>, incidents: Vec<(Incident, isize)>) -> Told {
+        let mut told = Told::default();
+        let repeated: Vec<IncidentId> = incidents.iter().map(|one| one.0.id).filter(|id| self.ledger.was_told(*id)).collect();
+        let changes = self.ledger.apply(episodes, incidents);
+        batch.episodes = changes.episodes;
+        batch.episodes_withdrawn = changes.episodes_withdrawn;
+        told.retired = changes.retired;
+        for (incident, before) in changes.incidents {
+            let named = self.named(incident);
+            batch.incidents.push(named.clone());
+            // What an earlier run has told of is news again only when it changes.
+            if !repeated.contains(&named.incident.id) {
+                told.incidents.push((named, before));
+            }
+        }
+        for (id, reason, incident) in changes.incidents_withdrawn {
+            batch.incidents_withdrawn.push((id, reason.clone()));
+            told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
+        }
+        told.incidents.sort_by_key(|(named, _)| (named.incident.opened, named.incident.id));
+        told
+    }
+
+    fn named(&self, incident: Incident) -> NamedIncident {
+        let entity_id = self.directory.entity(incident.place.entity);
+        let mut metrics: Vec<String> = incident.metrics.iter().map(|metric| self.directory.metric(*metric)).collect();
+        metrics.sort_unstable();
+        let peak = incident.peak.and_then(|(entity, metric, _)| self.directory.name(entity, metric));
+        NamedIncident { incident, entity_id, metrics, peak }
+    }
+
+    /// The names of partitions that appeared after the start.
+    fn learn_partitions(&mut self, raw: &[Box<RawSamples>]) {
+        if raw.iter().any(|samples| !self.partitions.contains_key(&samples.partition))
+            && let Ok(found) = self.job.source.partitions()
+        {
+            self.partitions.extend(found.into_iter().map(|partition| (partition.id, partition.name)));
+        }
+    }
+}
+
+/// Why an open bucket is provisionally anomalous no more. Whoever speaks for an entity in its place says so in the same epoch.
+fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> String {
+    let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
+    match speaks {
+        Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
+        None => "what came after it in the same bucket was as expected".into(),
+    }
+}
+
+/// What is to be said of a batch once it is durable.
+#[derive(Default)]
+pub struct Told {
+    incidents: Vec<(NamedIncident, Option<Incident>)>,
+    withdrawn: Vec<(NamedIncident, String)>,
+    /// Episodes that can change no more.
+    pub retired: Vec<EpisodeId>,
+    /// The end of the last bucket so far.
+    pub end: Time,
+}
+
+impl Told {
+    /// Says it.
+    pub fn tell(&self, observer: &dyn Observer) {
+        self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));
+        self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
+    }
+}
