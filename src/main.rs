@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use tidewatch::{cli, layers, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     telemetry::exit_on_panic();
     let typed: Vec<OsString> = std::env::args_os().collect();
