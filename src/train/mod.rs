@@ -230,13 +230,16 @@ impl Push<'_> {
     }
 }
 
+/// Takes what became of the series of a group.
+type Take<'a> = dyn FnMut(&[Member], Vec<Outcome>) -> Result<(), TrainError> + 'a;
+
 /// Fits the series group by group, and hands over one outcome per series of each, in its order. While a group is fitted, the next one is read.
 fn fit_groups(
     history: &mut dyn History,
     members: &[Member],
     request: &Request,
     peers: Option<&Peers>,
-    take: &mut dyn FnMut(&[Member], Vec<Outcome>) -> Result<(), TrainError>,
+    take: &mut Take<'_>,
 ) -> Result<(), TrainError> {
     std::thread::scope(|scope| {
         let mut fitting = None;

@@ -94,7 +94,9 @@ fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fau
     let sql = format!("INSERT OR REPLACE INTO buckets ({}) VALUES", row::COLUMNS);
     rows::insert(transaction, &sql, 11, batch.changes.iter().filter_map(|change| change.new.as_ref()), |row, verdict| {
         let (start, series) = row::place_of(verdict);
-        (row.bind(&series)?, row.bind(&start)?, row.bind(&row::count(verdict))?);
+        row.bind(&series)?;
+        row.bind(&start)?;
+        row.bind(&row::count(verdict))?;
         row::numbers(verdict).iter().try_for_each(|number| row.bind(number))?;
         row.bind(&verdict.state.as_str())
     })
@@ -157,11 +159,13 @@ fn write_raw(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> 
             let places = wide.places(raw);
             let mut labels: HashMap<*const RawEntity, String> = HashMap::new();
             rows::insert(transaction, &sql, columns.len(), wide.events(raw), |row, event| {
-                (row.bind(&event.time)?, row.bind(&row::text(&event.entity.entity_id))?);
+                row.bind(&event.time)?;
+                row.bind(&row::text(&event.entity.entity_id))?;
                 wide.labels.iter().try_for_each(|column| row.bind(&label(&event.entity.labels, column).map(row::text)))?;
                 places[event.form].iter().try_for_each(|place| row.bind(&place.map(|place| raw.values[event.first + place])))?;
                 let json = labels.entry(Arc::as_ptr(&event.entity)).or_insert_with(|| row::labels_to_json(&event.entity.labels));
-                (row.bind(json)?, row.bind(&raw.partition)?);
+                row.bind(json)?;
+                row.bind(&raw.partition)?;
                 row.bind(&event.offset)
             })?;
         }
