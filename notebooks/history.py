@@ -146,9 +146,9 @@ class History:
         sql = """SELECT series_id, timestamp, severity, anomaly_score, status FROM anomalies
             WHERE timestamp >= ? AND timestamp < ? AND status = 'open' ORDER BY timestamp, series_id"""
         found = self.select(sql, [since, until], ANOMALIES)
-        sql = """SELECT buckets.series_id, bucket_start, mean, expected, sigma, z_score, state FROM buckets
-            JOIN anomalies ON anomalies.series_id = buckets.series_id AND timestamp = bucket_start
-            WHERE timestamp >= ? AND timestamp < ?"""
+        # SQLite joins in this order: a bucket is found for each anomaly, of which there are few.
+        sql = """SELECT buckets.series_id, bucket_start, mean, expected, sigma, z_score, state FROM anomalies CROSS JOIN buckets
+            WHERE bucket_start = timestamp AND buckets.series_id = anomalies.series_id AND timestamp >= ? AND timestamp < ?"""
         scored = self.select(sql, [since, until], BUCKETS).drop("state")
         found = found.join(scored, left_on=["series_id", "timestamp"], right_on=["series_id", "bucket_start"], how="left")
         return found.join(self.series(), on="series_id", how="left")
