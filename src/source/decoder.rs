@@ -6,12 +6,58 @@ use super::decode::{Decoded, Refusal, decode};
 use super::template::Template;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
+use dataflows::Time;
+use std::borrow::Cow;
+
+pub use super::template::Filled;
 
 /// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then.
 const TEMPLATES_MAX: usize = 8;
 
 /// Of records that no template fits, one in so many is learned from once there are enough templates: to learn costs as much as to decode.
 const LEARN_EVERY: u32 = 64;
+
+/// A record that was read.
+pub enum Read<'a> {
+    /// By a template.
+    Filled(Filled<'a>),
+    /// By [`decode`].
+    Decoded(Decoded<'a>),
+}
+
+impl<'a> Read<'a> {
+    /// The place of its kind.
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::Filled(filled) => filled.kind(),
+            Self::Decoded(decoded) => decoded.kind,
+        }
+    }
+
+    /// When it was measured.
+    pub fn time(&self) -> Time {
+        match self {
+            Self::Filled(filled) => filled.time(),
+            Self::Decoded(decoded) => decoded.time,
+        }
+    }
+
+    /// The metrics in the record's order.
+    pub fn metrics(&self) -> &[(Cow<'_, str>, f64)] {
+        match self {
+            Self::Filled(filled) => filled.metrics(),
+            Self::Decoded(decoded) => &decoded.metrics,
+        }
+    }
+
+    /// All of it.
+    pub fn decoded(self) -> Decoded<'a> {
+        match self {
+            Self::Filled(filled) => filled.decoded(),
+            Self::Decoded(decoded) => decoded,
+        }
+    }
+}
 
 /// Decodes the records of any number of partitions, one after the other.
 pub struct Decoder {
@@ -32,21 +78,29 @@ impl Decoder {
         Self { kinds, limits, templates: Vec::new(), latest: 0, strangers: 0, learned: 0 }
     }
 
-    /// Reads one record.
+    /// Reads one record, and makes all of it.
     ///
     /// # Errors
     /// The refusals of [`decode`].
     pub fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Decoded<'a>, Refusal> {
+        self.read(bytes).map(Read::decoded)
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// The refusals of [`decode`].
+    pub fn read<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
         let Self { kinds, limits, templates, latest, strangers, learned } = self;
         let count = if bytes.len() > limits.record_bytes_max { 0 } else { templates.len() };
         let fitting = (0..count).map(|turn| (*latest + turn) % count).find_map(|place| {
             let template = &mut templates[place];
-            let filled = template.fill(bytes, limits, kind_of(kinds, template.kind())?)?;
-            Some((place, filled))
+            let found = template.fill(bytes, limits, kind_of(kinds, template.kind())?)?;
+            Some((place, found))
         });
-        if let Some((place, filled)) = fitting {
+        if let Some((place, found)) = fitting {
             *latest = place;
-            return Ok(templates[place].decoded(bytes, &filled));
+            return Ok(Read::Filled(Filled::new(&mut templates[place], bytes, found)));
         }
         let decoded = decode(bytes, kinds, limits)?;
         *strangers += 1;
@@ -61,7 +115,7 @@ impl Decoder {
             *learned += 1;
             (*latest, *strangers) = (templates.len() - 1, 0);
         }
-        Ok(decoded)
+        Ok(Read::Decoded(decoded))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::decode::{Decoded, time_of};
 use super::fields::Value;
-use super::plain::{self, Day};
+use super::plain::{self, Minute, Shape};
 use crate::kind::Kind;
 use crate::limits::Limits;
 use dataflows::Time;
@@ -27,13 +27,97 @@ enum Role {
 struct Piece {
     before: Vec<u8>,
     role: Role,
+    /// How it was written last, if it is a metric.
+    shape: Shape,
 }
+
+/// Stands behind each text of an entity: no byte of ASCII.
+const END: u8 = 0xff;
 
 /// What [`Template::fill`] found that is not held in the template itself.
 #[derive(Clone, Debug)]
-pub struct Filled {
+pub struct Found {
     entity: Range<usize>,
     time: Time,
+}
+
+/// A record that a template fits, as far as nearly all of them are looked at: texts are still bytes, of ASCII.
+pub struct Filled<'a> {
+    template: &'a mut Template,
+    bytes: &'a [u8],
+    found: Found,
+}
+
+impl<'a> Filled<'a> {
+    /// What a template has found in these bytes.
+    pub fn new(template: &'a mut Template, bytes: &'a [u8], found: Found) -> Self {
+        Self { template, bytes, found }
+    }
+
+    /// The place of its kind.
+    pub fn kind(&self) -> usize {
+        self.template.kind
+    }
+
+    /// The template's number: see [`Decoded::form`].
+    pub fn form(&self) -> u64 {
+        self.template.form
+    }
+
+    /// When it was measured.
+    pub fn time(&self) -> Time {
+        self.found.time
+    }
+
+    /// The entity's name.
+    pub fn entity_id(&self) -> &'a [u8] {
+        &self.bytes[self.found.entity.clone()]
+    }
+
+    /// The entity's name and the values of its labels, each with [`END`].
+    pub fn entity(&self) -> Vec<u8> {
+        let mut entity = Vec::new();
+        for text in std::iter::once(&self.found.entity).chain(&self.template.label_places) {
+            entity.extend_from_slice(&self.bytes[text.clone()]);
+            entity.push(END);
+        }
+        entity
+    }
+
+    /// Whether this is what [`Filled::entity`] would say.
+    pub fn is_of(&self, entity: &[u8]) -> bool {
+        let mut rest = entity;
+        for text in std::iter::once(&self.found.entity).chain(&self.template.label_places) {
+            let text = &self.bytes[text.clone()];
+            if rest.get(text.len()) != Some(&END) || !plain::is_same(text, &rest[..text.len()]) {
+                return false;
+            }
+            rest = &rest[text.len() + 1..];
+        }
+        rest.is_empty()
+    }
+
+    /// The metrics in the record's order.
+    pub fn metrics(&self) -> &[(Cow<'static, str>, f64)] {
+        &self.template.metrics
+    }
+
+    /// All of it.
+    pub fn decoded(self) -> Decoded<'a> {
+        let Self { template, bytes, found } = self;
+        for (label, place) in template.labels.iter_mut().zip(&template.label_places) {
+            hold(&mut label.1, &bytes[place.clone()]);
+        }
+        let template: &'a Template = template;
+        Decoded {
+            kind: template.kind,
+            entity_id: String::from_utf8_lossy(&bytes[found.entity]),
+            time: found.time,
+            labels: Cow::Borrowed(&template.labels),
+            metrics: Cow::Borrowed(&template.metrics),
+            form: Some(template.form),
+        }
+    }
 }
 
 /// How one producer writes its records, and the values of the one that was read last.
@@ -44,8 +128,10 @@ pub struct Template {
     pieces: Vec<Piece>,
     end: Vec<u8>,
     labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    /// Where the values of the labels stand in the record that was read last.
+    label_places: Vec<Range<usize>>,
     metrics: Vec<(Cow<'static, str>, f64)>,
-    day: Day,
+    minute: Minute,
 }
 
 impl Template {
@@ -58,8 +144,9 @@ impl Template {
             pieces: Vec::new(),
             end: Vec::new(),
             labels: Vec::new(),
+            label_places: Vec::new(),
             metrics: Vec::new(),
-            day: Day::default(),
+            minute: Minute::default(),
         };
         let (mut at, mut literal) = (behind(bytes, 0, b'{')?, 0);
         loop {
@@ -69,7 +156,7 @@ impl Template {
             let value = skip_spaces(bytes, behind(bytes, name_end + 1, b':')?);
             let (role, value, end) = template.role(bytes, value, name, kind)?;
             if let Some(role) = role {
-                template.pieces.push(Piece { before: bytes[literal..value].to_vec(), role });
+                template.pieces.push(Piece { before: bytes[literal..value].to_vec(), role, shape: Shape::default() });
                 literal = end;
             }
             // Behind the quotation mark of a text.
@@ -82,10 +169,11 @@ impl Template {
         }
         template.end = bytes[literal..].to_vec();
         // What was learned must say the same of the record that it was learned from.
-        let filled = template.fill(bytes, limits, kind)?;
-        let (metrics, labels) = (template.metrics == *decoded.metrics, template.labels == *decoded.labels);
-        let entity = bytes[filled.entity.clone()] == *decoded.entity_id.as_bytes();
-        (metrics && labels && entity && filled.time == decoded.time).then_some(template)
+        let found = template.fill(bytes, limits, kind)?;
+        let filled = Filled::new(&mut template, bytes, found).decoded();
+        let is_same = *filled.metrics == *decoded.metrics && *filled.labels == *decoded.labels;
+        let is_same = is_same && filled.entity_id == decoded.entity_id && filled.time == decoded.time;
+        is_same.then_some(template)
     }
 
     /// The role of a value that begins at `at`, where it begins without its quotation mark, and where it ends. A value without role must always be the same.
@@ -99,6 +187,7 @@ impl Template {
             b'"' if name == kind.time => Role::Instant,
             b'"' if is_label => {
                 self.labels.push((name.to_owned().into(), Cow::default()));
+                self.label_places.push(0..0);
                 Role::Label(self.labels.len() - 1)
             }
             b'"' => Role::Text,
@@ -118,18 +207,18 @@ impl Template {
     }
 
     /// Reads a record that is written like the one this was learned from; `None` where it is not, or holds what is not plain.
-    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind) -> Option<Filled> {
+    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind) -> Option<Found> {
         let (mut at, mut entity, mut time) = (0, 0..0, None);
-        for Piece { before, role } in &self.pieces {
-            at += bytes.get(at..)?.starts_with(before).then_some(before.len())?;
+        for Piece { before, role, shape } in &mut self.pieces {
+            at += plain::is_same(bytes.get(at..at + before.len())?, before).then_some(before.len())?;
             let end = match *role {
                 Role::Instant => {
-                    let (instant, end) = self.day.instant(bytes, at)?;
+                    let (instant, end) = self.minute.instant(bytes, at)?;
                     time = Some(instant);
                     end
                 }
                 Role::Metric(place) => {
-                    let (value, end) = plain::number(bytes, at)?;
+                    let (value, end) = shape.number(bytes, at)?;
                     self.metrics[place].1 = value;
                     end
                 }
@@ -147,25 +236,14 @@ impl Template {
                 Role::Label(place) => {
                     let end = plain::text(bytes, at)?;
                     (end - at <= limits.label_bytes_max).then_some(())?;
-                    hold(&mut self.labels[place].1, &bytes[at..end])?;
+                    self.label_places[place] = at..end;
                     end
                 }
             };
             at = end;
         }
-        (bytes.get(at..)? == self.end).then_some(Filled { entity, time: time? })
-    }
-
-    /// The event that [`Template::fill`] has read of these bytes.
-    pub fn decoded<'a>(&'a self, bytes: &'a [u8], filled: &Filled) -> Decoded<'a> {
-        Decoded {
-            kind: self.kind,
-            entity_id: String::from_utf8_lossy(&bytes[filled.entity.clone()]),
-            time: filled.time,
-            labels: Cow::Borrowed(&self.labels),
-            metrics: Cow::Borrowed(&self.metrics),
-            form: Some(self.form),
-        }
+        let rest = bytes.get(at..).filter(|rest| rest.len() == self.end.len())?;
+        plain::is_same(rest, &self.end).then_some(Found { entity, time: time? })
     }
 
     /// The place of its kind.
@@ -174,14 +252,13 @@ impl Template {
     }
 }
 
-/// Holds a text, which most often is held already.
-fn hold(held: &mut Cow<'static, str>, bytes: &[u8]) -> Option<()> {
+/// Holds a text of ASCII.
+fn hold(held: &mut Cow<'static, str>, bytes: &[u8]) {
     if held.as_bytes() != bytes {
         let held = held.to_mut();
         held.clear();
-        held.push_str(std::str::from_utf8(bytes).ok()?);
+        held.push_str(&String::from_utf8_lossy(bytes));
     }
-    Some(())
 }
 
 /// The place behind the spaces at `at`.
