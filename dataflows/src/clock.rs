@@ -34,6 +34,12 @@ impl Timing {
         start < self.floor || start.saturating_add(self.bucket_width + self.lateness) <= watermark
     }
 
+    /// Whether the bucket that `time` falls into is settled. Nearly always its place in event time says so without that of its bucket, which takes a division.
+    pub fn is_late(&self, time: Time, watermark: Time) -> bool {
+        let is_plainly_open = time.saturating_add(self.lateness) >= watermark && time.saturating_sub(self.bucket_width) >= self.floor;
+        !is_plainly_open && self.is_settled(self.start(time), watermark)
+    }
+
     /// The start of the first bucket that is not settled once the watermark has come to `watermark`.
     pub fn first_unsettled(&self, watermark: Time) -> Time {
         let settled = watermark.saturating_sub(self.bucket_width + self.lateness);
@@ -79,7 +85,7 @@ impl PartitionClock {
         if time > now.saturating_add(timing.skew) {
             return Admission::Future;
         }
-        if timing.is_settled(timing.start(time), self.watermark(timing)) {
+        if timing.is_late(time, self.watermark(timing)) {
             return Admission::TooLate;
         }
         self.latest = self.latest.max(time);

@@ -124,9 +124,12 @@ impl Census {
     /// Whether a record is like one before it, so that it would be let in and nothing be said: nearly every record is.
     pub fn is_usual(&self, arrival: &Arrival<'_>, latest: Time) -> bool {
         let usual = Some((arrival.form, arrival.labels, self.now));
-        !arrival.replayed
-            && (self.now..self.now.saturating_add(self.step)).contains(&latest)
-            && self.members.get(&arrival.entity).is_some_and(|member| member.usual == usual)
+        !arrival.replayed && self.is_now(latest) && self.members.get(&arrival.entity).is_some_and(|member| member.usual == usual)
+    }
+
+    /// Whether event time is in the step still that it was in when the last record was let in, or refused.
+    pub fn is_now(&self, latest: Time) -> bool {
+        (self.now..self.now.saturating_add(self.step)).contains(&latest)
     }
 
     /// Lets a record in or refuses it, when event time has come to `latest`. What changes is said, to be written down with the record's offset.

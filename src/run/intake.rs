@@ -10,15 +10,30 @@ use super::stretch::Stretch;
 use crate::history::{DeadLetter, has_raw_table};
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
-use crate::source::decoder::Decoder;
+use crate::source::decoder::{Decoder, Read};
 use crate::source::{Partition, Record};
-use dataflows::{Admission, Event, Report, Time};
+use dataflows::{Admission, EntityId, Event, MetricId, Report, Time};
+use std::borrow::Cow;
 
 /// A refused record is kept up to this length.
 const DEAD_LETTER_BYTES: usize = 1024;
 
 /// The one reason that depends on a clock.
 const FUTURE: &str = "future";
+
+/// Where a record stands: its offset, the start of its bucket, how far event time has come with it, and whether an earlier run has read it.
+struct Place {
+    offset: i64,
+    start: Time,
+    latest: Time,
+    replayed: bool,
+}
+
+/// An event without its values: the entity, its time, its place.
+type Sent<'a> = (EntityId, Time, &'a Place);
+
+/// The metrics of an event and, with their names, their values, in one order.
+type Metered<'a> = (&'a [MetricId], &'a [(Cow<'a, str>, f64)]);
 
 /// What is needed to decide on a record.
 pub struct Intake<'a> {
@@ -45,7 +60,7 @@ impl Intake<'_> {
         if !replayed {
             stretch.records += 1;
         }
-        let outcome = decoder.decode(record.bytes).and_then(|decoded| self.admit(stretch, record, &decoded, replayed, outlets));
+        let outcome = decoder.read(record.bytes).and_then(|read| self.admit(stretch, record, read, replayed, outlets));
         match outcome {
             _ if replayed => {}
             Ok(()) => stretch.events += 1,
@@ -65,56 +80,97 @@ impl Intake<'_> {
         }
     }
 
-    /// Decides by the clock and the census of the partition.
+    /// Decides by the clock of the partition.
     fn admit(
         &mut self,
         stretch: &mut Stretch,
         record: &Record<'_>,
-        decoded: &Decoded<'_>,
+        read: Read<'_>,
         replayed: bool,
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Refusal> {
-        let (job, timing) = (self.job, &self.job.timing);
+        let (timing, time) = (&self.job.timing, read.time());
         let before = stretch.clock.latest();
-        let start = timing.start(decoded.time);
+        let start = stretch.bucket_of(time, timing);
         let now = match (replayed, stretch.refused.contains(&record.offset)) {
             (true, true) => Time::MIN,
             (true, false) => Time::MAX,
-            (false, _) => self.now_for(decoded.time, record),
+            (false, _) => self.now_for(time, record),
         };
-        match stretch.clock.admit(decoded.time, now, timing) {
+        match stretch.clock.admit(time, now, timing) {
             Admission::Accepted => {}
-            Admission::TooLate => return Err(Refusal::new("too_late", late(decoded.time, before))),
-            Admission::Future => return Err(Refusal::new(FUTURE, future(decoded.time, now))),
+            Admission::TooLate => return Err(Refusal::new("too_late", late(time, before))),
+            Admission::Future => return Err(Refusal::new(FUTURE, future(time, now))),
         }
         let latest = stretch.clock.latest();
         stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
-        // After the clock: time goes on for those who are forgotten, even where only strangers speak.
-        let entity = entity_of(decoded, &job.kinds);
-        let (metrics, form) = self.metrics.of(decoded);
-        let arrival = Arrival { entity, metrics, form, labels: labels_of(decoded), offset: record.offset, replayed };
-        let is_usual = stretch.census.is_usual(&arrival, latest);
-        if !is_usual {
-            stretch.census.admit(&arrival, latest, &mut |stay| (outlets.output)(Output::Stay(Box::new(stay))))?;
-        }
-        if replayed && timing.is_settled(start, self.restored_horizon) {
+        let place = Place { offset: record.offset, start, latest, replayed };
+        if !replayed
+            && let Read::Filled(filled) = &read
+            && stretch.census.is_now(latest)
+            && let Some(metrics) = self.metrics.of_form(filled.form())
+            && let Some(entity) = stretch.regulars.find(filled, stretch.census.now())
+        {
+            if self.is_open(stretch, &place, time, outlets)? {
+                send(stretch, (entity, time, &place), (metrics, filled.metrics()), outlets);
+                self.keep(stretch, (entity, time, &place), (metrics, filled.metrics()), filled.kind());
+            }
             return Ok(());
         }
-        if timing.is_settled(start, self.horizon) {
-            return Err(Refusal::new("too_late", behind(decoded.time, self.horizon)));
+        self.admit_anew(stretch, read, &place, outlets)
+    }
+
+    /// Decides by the census of the partition, which comes after the clock: time goes on for those who are forgotten, even where only strangers speak.
+    fn admit_anew(&mut self, stretch: &mut Stretch, read: Read<'_>, place: &Place, outlets: &mut Outlets<'_>) -> Result<(), Refusal> {
+        let Place { offset, latest, replayed, .. } = *place;
+        let said =
+            if let Read::Filled(filled) = &read { Some((filled.entity_id().to_vec(), filled.entity(), filled.form())) } else { None };
+        let decoded = read.decoded();
+        let (entity, time) = (entity_of(&decoded, &self.job.kinds), decoded.time);
+        let (metrics, form) = self.metrics.of(&decoded);
+        let arrival = Arrival { entity, metrics: &metrics, form, labels: labels_of(&decoded), offset, replayed };
+        if !stretch.census.is_usual(&arrival, latest) {
+            stretch.census.admit(&arrival, latest, &mut |stay| (outlets.output)(Output::Stay(Box::new(stay))))?;
         }
-        if stretch.speaks_in(start) {
-            (outlets.report)(Report::Alive { partition: stretch.partition.id, start });
+        if !self.is_open(stretch, place, time, outlets)? {
+            return Ok(());
         }
-        if !is_usual {
-            announce(job, stretch, &arrival, decoded, outlets);
+        if !stretch.census.is_usual(&arrival, latest) {
+            announce(self.job, stretch, &arrival, &decoded, outlets);
         }
-        send(stretch.partition.id, &arrival, decoded, outlets);
-        if job.raw && !replayed && has_raw_table(entity_type(decoded, &job.kinds)) {
-            let values = decoded.metrics.iter().map(|metric| metric.1);
-            stretch.raw.push((arrival.entity, decoded.time, arrival.offset), arrival.metrics, values);
+        let step = stretch.census.is_usual(&arrival, latest).then(|| stretch.census.now());
+        match said {
+            Some(said) => stretch.regulars.note(said, entity, step, self.job.limits.entities_max),
+            None => stretch.regulars.forget(decoded.entity_id.as_bytes()),
         }
+        send(stretch, (entity, time, place), (&metrics, &decoded.metrics), outlets);
+        self.keep(stretch, (entity, time, place), (&metrics, &decoded.metrics), decoded.kind);
         Ok(())
+    }
+
+    /// Whether an event's bucket can change still, and is not merely one that an earlier run has settled; the first one in it is said to all.
+    ///
+    /// # Errors
+    /// A refusal: `too_late`.
+    fn is_open(&self, stretch: &mut Stretch, place: &Place, time: Time, outlets: &mut Outlets<'_>) -> Result<bool, Refusal> {
+        let timing = &self.job.timing;
+        if place.replayed && timing.is_settled(place.start, self.restored_horizon) {
+            return Ok(false);
+        }
+        if timing.is_settled(place.start, self.horizon) {
+            return Err(Refusal::new("too_late", behind(time, self.horizon)));
+        }
+        if stretch.speaks_in(place.start) {
+            (outlets.report)(Report::Alive { partition: stretch.partition.id, start: place.start });
+        }
+        Ok(true)
+    }
+
+    /// Keeps an event to be stored as it came, if that is wanted.
+    fn keep(&self, stretch: &mut Stretch, (entity, time, place): Sent<'_>, (metrics, values): Metered<'_>, kind: usize) {
+        if self.job.raw && !place.replayed && has_raw_table(entity_type(kind, &self.job.kinds)) {
+            stretch.raw.push((entity, time, place.offset), metrics, values.iter().map(|metric| metric.1));
+        }
     }
 
     /// The clock that the future is measured from: the log's own where it has one. Asking the operating system for each record would cost as
@@ -144,15 +200,15 @@ fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &D
     });
 }
 
-/// Sends the event into the graph, in as many pieces as it takes.
-fn send(partition: u32, arrival: &Arrival<'_>, decoded: &Decoded<'_>, outlets: &mut Outlets<'_>) {
-    let (entity, time) = (arrival.entity, decoded.time);
+/// Sends an event into the graph, in as many pieces as it takes.
+fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Metered<'_>, outlets: &mut Outlets<'_>) {
+    let partition = stretch.partition.id;
     let mut event = Event::empty(entity, time, partition);
-    for (metric, value) in arrival.metrics.iter().copied().zip(decoded.metrics.iter().map(|metric| metric.1)) {
-        if !event.push(metric, value) {
+    for (metric, (_, value)) in metrics.iter().zip(values) {
+        if !event.push(*metric, *value) {
             (outlets.event)(event);
             event = Event::empty(entity, time, partition);
-            event.push(metric, value);
+            event.push(*metric, *value);
         }
     }
     (outlets.event)(event);

@@ -16,6 +16,7 @@ mod minute;
 mod names;
 mod net;
 mod output;
+mod regulars;
 mod share;
 mod statistics;
 mod stretch;

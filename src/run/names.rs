@@ -11,16 +11,17 @@ use dataflows::identity::{HashedMap, HashedSet};
 use dataflows::{EntityId, MetricId, Placement, Time, Timing};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The identity of the entity of an event.
 pub fn entity_of(decoded: &Decoded<'_>, kinds: &Kinds) -> EntityId {
-    EntityId::of(entity_type(decoded, kinds), &decoded.entity_id)
+    EntityId::of(entity_type(decoded.kind, kinds), &decoded.entity_id)
 }
 
-/// The entity type of an event.
-pub fn entity_type<'k>(decoded: &Decoded<'_>, kinds: &'k Kinds) -> &'k str {
-    kinds.iter().nth(decoded.kind).map_or("", |kind| kind.entity_type.as_str())
+/// The entity type of an event of a kind.
+pub fn entity_type(kind: usize, kinds: &Kinds) -> &str {
+    kinds.iter().nth(kind).map_or("", |kind| kind.entity_type.as_str())
 }
 
 /// A hash of the labels of an event that does not depend on their order, of no meaning outside of this process.
@@ -42,7 +43,7 @@ pub fn name_of(arrival: &Arrival<'_>, decoded: &Decoded<'_>, kinds: &Kinds, part
         rack: label(kind.and_then(|kind| kind.rack.as_ref())),
         zone: label(kind.and_then(|kind| kind.zone.as_ref())),
         since,
-        entity_type: entity_type(decoded, kinds).into(),
+        entity_type: entity_type(decoded.kind, kinds).into(),
         entity_id: decoded.entity_id.to_string(),
         labels: decoded.labels.iter().map(|label| (label.0.to_string(), label.1.to_string())).collect(),
         partition: partition.into(),
@@ -53,36 +54,53 @@ pub fn name_of(arrival: &Arrival<'_>, decoded: &Decoded<'_>, kinds: &Kinds, part
 /// The metrics of the records of one kind, as the last of them had them.
 #[derive(Default)]
 struct Form {
-    /// The decoder's number of it, where it has one.
-    decoded: Option<u64>,
     names: Vec<String>,
-    ids: Vec<MetricId>,
+    ids: Rc<[MetricId]>,
     number: u64,
 }
+
+/// A list of metrics, and a number that no other list of this worker has.
+type Listed = (Rc<[MetricId]>, u64);
+
+/// So many lists are known by the decoder's number of them.
+const FORMS: usize = 16;
 
 /// The identities of the metrics of a record, by kind and position, since a producer keeps its order.
 #[derive(Default)]
 pub struct Metrics {
     forms: Vec<Form>,
+    /// By the decoder's number, where it has one.
+    decoded: Vec<(u64, Listed)>,
     numbers: u64,
 }
 
 impl Metrics {
     /// The identities of the metrics of an event in its order, and a number that no other list of this worker has.
-    pub fn of(&mut self, decoded: &Decoded<'_>) -> (&[MetricId], u64) {
+    pub fn of(&mut self, decoded: &Decoded<'_>) -> Listed {
+        if let Some((_, listed)) = self.decoded.iter().find(|known| Some(known.0) == decoded.form) {
+            return listed.clone();
+        }
         if self.forms.len() <= decoded.kind {
             self.forms.resize_with(decoded.kind + 1, Form::default);
         }
         let form = &mut self.forms[decoded.kind];
-        let is_same = decoded.form.is_some() && form.decoded == decoded.form;
-        if !is_same && !decoded.metrics.iter().map(|metric| &*metric.0).eq(form.names.iter().map(String::as_str)) {
+        if !decoded.metrics.iter().map(|metric| &*metric.0).eq(form.names.iter().map(String::as_str)) {
             self.numbers += 1;
             form.names = decoded.metrics.iter().map(|metric| metric.0.to_string()).collect();
             form.ids = form.names.iter().map(|name| MetricId::of(name)).collect();
             form.number = self.numbers;
         }
-        form.decoded = decoded.form;
-        (&form.ids, form.number)
+        let listed = (Rc::clone(&form.ids), form.number);
+        if let Some(number) = decoded.form {
+            self.decoded.truncate(FORMS - 1);
+            self.decoded.insert(0, (number, listed.clone()));
+        }
+        listed
+    }
+
+    /// The identities of the metrics of an event whose list has this number of the decoder's, if there was one lately.
+    pub fn of_form(&self, form: u64) -> Option<&[MetricId]> {
+        self.decoded.iter().find(|known| known.0 == form).map(|(_, listed)| &*listed.0)
     }
 }
 

@@ -3,10 +3,11 @@
 use super::Job;
 use super::census::Census;
 use super::output::RawSamples;
+use super::regulars::Regulars;
 use crate::history::{EVENT, Outcome, Position, Progress};
 use crate::instant;
 use crate::source::{Partition, Poll, SourceError};
-use dataflows::{Activity, PartitionClock, Time};
+use dataflows::{Activity, PartitionClock, Time, Timing};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct Stretch {
     pub clock: PartitionClock,
     /// Its entities and series.
     pub census: Census,
+    /// The entities that send what they sent before.
+    pub regulars: Regulars,
     /// Where reading goes on.
     pub next_offset: i64,
     /// Records below were part of an earlier run's commit: they rebuild its open buckets and count for nothing else.
@@ -78,6 +81,7 @@ impl Stretch {
             partition,
             clock: PartitionClock::new(replay_time),
             census,
+            regulars: Regulars::default(),
             next_offset: replay_offset,
             committed,
             refused,
@@ -130,6 +134,15 @@ impl Stretch {
         match self.outcomes.get_mut(outcome) {
             Some(counted) => counted.0 += more,
             None => _ = self.outcomes.insert(outcome.into(), (more, 0)),
+        }
+    }
+
+    /// The start of the bucket that a time falls into. Nearly always it is that of the last event, which takes no division to see.
+    pub fn bucket_of(&self, time: Time, timing: &Timing) -> Time {
+        if (self.spoken_in..self.spoken_in.saturating_add(timing.bucket_width)).contains(&time) {
+            self.spoken_in
+        } else {
+            timing.start(time)
         }
     }
 
