@@ -42,7 +42,7 @@ fn accumulate(samples: i64) -> f64 {
 /// Nanoseconds an event, with the closing of its buckets.
 fn add(entities: u64, rounds: i64) -> f64 {
     let events: Vec<Event> = (0..30).flat_map(|round| (0..entities).map(move |entity| event(round, entity))).collect();
-    let mut buckets = Buckets::new(TIMING, Time::MIN);
+    let mut buckets = Buckets::new(TIMING, Time::MIN, false);
     let (mut said, started) = (0_u64, Instant::now());
     for round in 0..rounds {
         // Thirty rounds are a bucket: the same events again, one bucket later.

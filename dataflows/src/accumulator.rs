@@ -13,6 +13,21 @@ pub const VALUE_LIMIT: f64 = 9_007_199_254_740_992.0;
 /// and smaller ones to 3.5e-18.
 const FRACTION_BITS: i32 = 57;
 
+/// An integer of 128 bits in words: as one it would be aligned to sixteen bytes, and what holds it be larger than it need be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Words([u64; 2]);
+
+impl Words {
+    #[allow(clippy::cast_possible_truncation)] // the lower word
+    fn of(value: u128) -> Self {
+        Self([value as u64, (value >> 64) as u64])
+    }
+
+    fn get(self) -> u128 {
+        u128::from(self.0[1]) << 64 | u128::from(self.0[0])
+    }
+}
+
 /// An unsigned integer of 256 bits, for sums of squares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Wide {
@@ -21,14 +36,21 @@ struct Wide {
 }
 
 impl Wide {
-    fn shifted(value: u128, left: u32) -> Self {
-        if left == 0 { Self { high: 0, low: value } } else { Self { high: value >> (128 - left), low: value << left } }
-    }
-
     fn add(&mut self, other: Self) {
         let (low, carry) = self.low.overflowing_add(other.low);
         self.low = low;
         self.high = self.high.wrapping_add(other.high).wrapping_add(u128::from(carry));
+    }
+
+    /// Adds the square of `high · 2^64 + low`. A sample below 128 has no higher word, and takes one multiplication.
+    fn add_square(&mut self, high: u64, low: u64) {
+        let (low, high) = (u128::from(low), u128::from(high));
+        self.add(Self { high: 0, low: low * low });
+        if high > 0 {
+            // Twice the product of the words, a word further up.
+            let product = high * low;
+            self.add(Self { high: high * high + (product >> 63), low: product << 65 });
+        }
     }
 
     fn minus(self, other: Self) -> Self {
@@ -45,9 +67,9 @@ impl Wide {
     }
 
     fn square(root: u128) -> Self {
-        let (high, low) = (root >> 64, root & u128::from(u64::MAX));
-        let mut square = Self { high: high * high, low: low * low };
-        square.add(Self::shifted(high * low, 65));
+        let mut square = Self::default();
+        #[allow(clippy::cast_possible_truncation)] // the lower word
+        square.add_square((root >> 64) as u64, root as u64);
         square
     }
 
@@ -60,8 +82,10 @@ impl Wide {
 /// Count, exact sums, and extremes of the samples of one bucket. Adding and merging commute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Accumulator {
-    sum: i128,
-    squares: Wide,
+    /// Signed.
+    sum: Words,
+    /// The lower and the higher half.
+    squares: [Words; 2],
     min: f64,
     max: f64,
     count: u32,
@@ -69,12 +93,13 @@ pub struct Accumulator {
 
 impl Default for Accumulator {
     fn default() -> Self {
-        Self { sum: 0, squares: Wide::default(), min: f64::INFINITY, max: f64::NEG_INFINITY, count: 0 }
+        Self { sum: Words::default(), squares: [Words::default(); 2], min: f64::INFINITY, max: f64::NEG_INFINITY, count: 0 }
     }
 }
 
 impl Accumulator {
     /// Adds one sample. `value` must be finite and smaller than [`VALUE_LIMIT`] in magnitude; the decoder sees to it.
+    #[inline]
     pub fn add(&mut self, value: f64) {
         debug_assert!(value.abs() < VALUE_LIMIT, "the decoder lets {value} pass");
         let bits = value.to_bits();
@@ -83,30 +108,44 @@ impl Accumulator {
         // A subnormal is far below half a unit; it counts as zero.
         let mantissa = if exponent == 0 { 0 } else { fraction | 1 << 52 };
         let shift = exponent - 1075 + FRACTION_BITS;
-        let (magnitude, square) = if shift >= 0 {
-            let wide = u128::from(mantissa);
-            #[allow(clippy::cast_sign_loss)] // just tested
-            (wide << shift, Wide::shifted(wide * wide, 2 * shift as u32))
+        // The magnitude in two words, below 2^110 together.
+        let (high, low) = if shift >= 0 {
+            (mantissa >> 1 >> (63 - shift), mantissa << shift)
         } else {
             let down = (-shift).min(63);
-            let rounded = u128::from((mantissa + (1 << (down - 1))) >> down);
-            (rounded, Wide { high: 0, low: rounded * rounded })
+            (0, (mantissa + (1 << (down - 1))) >> down)
         };
-        #[allow(clippy::cast_possible_wrap)] // below 2^110
-        let signed = if value < 0.0 { -(magnitude as i128) } else { magnitude as i128 };
-        self.sum = self.sum.wrapping_add(signed);
-        self.squares.add(square);
+        let magnitude = u128::from(high) << 64 | u128::from(low);
+        self.add_to_sum(if value < 0.0 { magnitude.wrapping_neg() } else { magnitude });
+        let mut squares = self.squares();
+        squares.add_square(high, low);
+        self.set_squares(squares);
         // -0.0 and 0.0 are one value; which of them is kept must not depend on the order.
         let value = if value == 0.0 { 0.0 } else { value };
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
+        // Not `f64::min`, which makes sure of NaN.
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
         self.count += 1;
+    }
+
+    fn add_to_sum(&mut self, more: u128) {
+        self.sum = Words::of(self.sum.get().wrapping_add(more));
+    }
+
+    fn squares(&self) -> Wide {
+        Wide { low: self.squares[0].get(), high: self.squares[1].get() }
+    }
+
+    fn set_squares(&mut self, squares: Wide) {
+        self.squares = [Words::of(squares.low), Words::of(squares.high)];
     }
 
     /// Adds all samples of another accumulator.
     pub fn merge(&mut self, other: &Self) {
-        self.sum = self.sum.wrapping_add(other.sum);
-        self.squares.add(other.squares);
+        self.add_to_sum(other.sum.get());
+        let mut squares = self.squares();
+        squares.add(other.squares());
+        self.set_squares(squares);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.count += other.count;
@@ -119,7 +158,8 @@ impl Accumulator {
             return None;
         }
         // All samples alike: the mean is that sample, to the last bit.
-        let mean = if self.min == self.max { self.min } else { self.sum as f64 / f64::from(self.count) * 2f64.powi(-FRACTION_BITS) };
+        let sum = self.sum.get().cast_signed();
+        let mean = if self.min == self.max { self.min } else { sum as f64 / f64::from(self.count) * 2f64.powi(-FRACTION_BITS) };
         Some(Aggregate {
             count: u64::from(self.count),
             mean: Number(mean),
@@ -134,7 +174,8 @@ impl Accumulator {
         if self.count < 2 || self.min == self.max {
             return 0.0;
         }
-        let spread = self.squares.times(self.count).minus(Wide::square(self.sum.unsigned_abs()));
+        let sum = self.sum.get().cast_signed().unsigned_abs();
+        let spread = self.squares().times(self.count).minus(Wide::square(sum));
         let n = f64::from(self.count);
         spread.to_f64() / (n * (n - 1.0)) * 2f64.powi(-2 * FRACTION_BITS)
     }

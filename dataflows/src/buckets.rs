@@ -7,10 +7,11 @@
 
 use crate::Time;
 use crate::accumulator::Accumulator;
+use crate::cells::{Cell, Cells, Part};
 use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
 use crate::identity::{EntityId, HashedMap, MetricId};
-use crate::provisional::{LAST, Open};
+use crate::provisional::Open;
 use crate::span::Known;
 use crate::verdict::Bucket;
 use serde::{Deserialize, Serialize};
@@ -29,73 +30,17 @@ pub struct Acquaintance {
     pub last: Time,
 }
 
-/// The samples of one series in one bucket.
-struct Part {
-    metric: u32,
-    accumulator: Accumulator,
-    /// The latest samples, newest first, each with its time.
-    last: [(Time, f64); LAST],
-}
-
-impl Part {
-    fn new(metric: u32) -> Self {
-        Self { metric, accumulator: Accumulator::default(), last: [(Time::MIN, 0.0); LAST] }
-    }
-
-    fn add(&mut self, time: Time, value: f64) {
-        self.accumulator.add(value);
-        if time >= self.last[0].0 {
-            self.last = [(time, value), self.last[0]];
-        } else if time > self.last[1].0 {
-            self.last[1] = (time, value);
-        }
-    }
-
-    /// The mean of the latest samples, once there are enough.
-    fn last(&self) -> Option<f64> {
-        let [newest, before] = self.last;
-        (before.0 > Time::MIN).then(|| f64::midpoint(newest.1, before.1))
-    }
-}
-
-/// The samples of one entity in one bucket.
-#[derive(Default)]
-struct Cell {
-    partition: Option<u32>,
-    /// Whether samples came since somebody last looked.
-    news: bool,
-    parts: Vec<Part>,
-}
-
-impl Cell {
-    fn find(&self, metric: u32) -> Option<&Accumulator> {
-        self.parts.iter().find(|part| part.metric == metric).map(|part| &part.accumulator)
-    }
-
-    /// The part of a metric; `hint` is where it probably is, since an entity sends its metrics in the same order each time.
-    fn part(&mut self, metric: u32, hint: usize) -> &mut Part {
-        let place = match self.parts.get(hint) {
-            Some(part) if part.metric == metric => hint,
-            _ => self.parts.iter().position(|part| part.metric == metric).unwrap_or_else(|| {
-                self.parts.push(Part::new(metric));
-                self.parts.len() - 1
-            }),
-        };
-        &mut self.parts[place]
-    }
-}
-
 /// All cells of one bucket's time.
 #[derive(Default)]
 struct Interval {
     closed: bool,
-    cells: HashedMap<u64, Cell>,
+    cells: Cells,
     missing: BTreeSet<(u64, u32)>,
 }
 
 impl Interval {
     fn bucket(&self, start: Time, entity: u64, metric: u32) -> Option<Bucket> {
-        let aggregate = self.cells.get(&entity).and_then(|cell| cell.find(metric)).and_then(Accumulator::aggregate);
+        let aggregate = self.cells.get(entity).and_then(|cell| cell.find(metric)).and_then(Accumulator::aggregate);
         (aggregate.is_some() || self.missing.contains(&(entity, metric))).then_some(Bucket {
             entity: EntityId(entity),
             metric: MetricId(metric),
@@ -108,6 +53,8 @@ impl Interval {
 /// The buckets of one worker.
 pub struct Buckets {
     timing: Timing,
+    /// Whether somebody looks at open buckets.
+    is_looked_at: bool,
     watermarks: Watermarks,
     intervals: BTreeMap<Time, Interval>,
     known: HashedMap<u64, Known>,
@@ -119,15 +66,21 @@ pub struct Buckets {
     behind: u64,
     /// Whether samples came since somebody last looked.
     news: bool,
+    /// What the last bucket to be closed came to: entities and series.
+    room: (usize, usize),
+    /// The start of the bucket that the last event fell into: the next one most often does.
+    latest: Time,
     /// The bucket that the common watermark was in when what is settled was last let go.
     settled: Time,
 }
 
 impl Buckets {
     /// Nothing seen yet. `horizon` is the common watermark of an earlier run, `Time::MIN` on a first one: buckets that were settled by then stay as they are.
-    pub fn new(timing: Timing, horizon: Time) -> Self {
+    /// Only where it `is_looked_at` has [`Buckets::look`] something to show.
+    pub fn new(timing: Timing, horizon: Time, is_looked_at: bool) -> Self {
         Self {
             timing,
+            is_looked_at,
             watermarks: Watermarks::new(horizon),
             intervals: BTreeMap::new(),
             known: HashedMap::default(),
@@ -136,6 +89,8 @@ impl Buckets {
             revised: HashMap::new(),
             behind: 0,
             news: false,
+            room: (0, 0),
+            latest: 0,
             settled: Time::MIN,
         }
     }
@@ -148,25 +103,25 @@ impl Buckets {
     /// Adds the samples of one event to their bucket. An event whose bucket is settled by the common watermark is left out and counted as behind: its
     /// partition was idle for longer than the lateness.
     pub fn add(&mut self, event: &Event) {
-        let start = self.timing.start(event.time);
+        if !(self.latest..self.latest + self.timing.bucket_width).contains(&event.time) {
+            self.latest = self.timing.start(event.time);
+        }
+        let start = self.latest;
         if self.timing.is_settled(start, self.watermarks.low()) {
             self.behind += 1;
             return;
         }
-        let interval = self.intervals.entry(start).or_default();
+        let room = self.room;
+        let begun = || Interval { cells: Cells::with_room(room), ..Interval::default() };
+        let interval = self.intervals.entry(start).or_insert_with(begun);
         if interval.closed {
             for (metric, _) in event.samples() {
                 let before = || interval.bucket(start, event.entity, metric.0);
                 self.revised.entry((start, event.entity, metric.0)).or_insert_with(before);
             }
         }
-        let cell = interval.cells.entry(event.entity).or_default();
-        cell.parts.reserve_exact(if cell.parts.is_empty() { event.count as usize } else { 0 });
-        cell.partition = Some(cell.partition.map_or(event.partition, |partition| partition.min(event.partition)));
-        (cell.news, self.news) = (true, true);
-        for (place, (metric, value)) in event.samples().enumerate() {
-            cell.part(metric.0, place).add(event.time, value);
-        }
+        self.news = true;
+        interval.cells.add(event, self.is_looked_at);
     }
 
     /// Ends an epoch: takes the reports of the epoch, then says what changed, `+1` for what holds now and `-1` for what held before.
@@ -212,14 +167,10 @@ impl Buckets {
     pub fn look(&mut self, show: &mut dyn FnMut(Open)) {
         self.news = false;
         for (start, interval) in self.intervals.iter_mut().filter(|(_, interval)| !interval.closed) {
-            for (entity, cell) in interval.cells.iter_mut().filter(|(_, cell)| cell.news) {
-                cell.news = false;
-                for part in &cell.parts {
-                    let (entity, metric) = (EntityId(*entity), MetricId(part.metric));
-                    let bucket = Bucket { entity, metric, start: *start, aggregate: part.accumulator.aggregate() };
-                    show(Open { bucket, last: part.last() });
-                }
-            }
+            interval.cells.look(&mut |entity, part, last| {
+                let (entity, metric) = (EntityId(entity), MetricId(part.metric));
+                show(Open { bucket: Bucket { entity, metric, start: *start, aggregate: part.accumulator.aggregate() }, last });
+            });
         }
     }
 
@@ -238,7 +189,7 @@ impl Buckets {
         for ((start, entity, metric), old) in std::mem::take(&mut self.revised) {
             let Some(interval) = self.intervals.get_mut(&start) else { continue };
             interval.missing.remove(&(entity, metric));
-            let partition = interval.cells.get(&entity).and_then(|cell| cell.partition).unwrap_or_default();
+            let partition = interval.cells.get(entity).map(|cell| cell.partition).unwrap_or_default();
             let new = interval.bucket(start, entity, metric);
             if old != new {
                 old.into_iter().for_each(|bucket| say(bucket, -1));
@@ -256,7 +207,7 @@ impl Buckets {
         let Some(known) = self.known.get(&entity) else { return };
         let Some(span) = known.spans.iter().find(|span| span.metric == metric) else { return };
         for (start, interval) in self.intervals.range_mut(start + 1..).filter(|(_, interval)| interval.closed) {
-            let silent = interval.cells.get(&entity).is_none_or(|cell| cell.find(metric).is_none());
+            let silent = interval.cells.get(entity).is_none_or(|cell| cell.find(metric).is_none());
             let looked = self.checked.contains(&(*start, known.partition));
             if silent && looked && span.is_expected_at(*start, self.timing.forget) && interval.missing.insert((entity, metric)) {
                 say(Bucket { entity: EntityId(entity), metric: MetricId(metric), start: *start, aggregate: None }, 1);
@@ -293,16 +244,17 @@ impl Buckets {
         if std::mem::replace(&mut interval.closed, true) {
             return;
         }
-        for (entity, cell) in &interval.cells {
-            let known = self.known.entry(*entity).or_insert_with(|| Known::new(cell.partition.unwrap_or_default()));
-            for (hint, Part { metric, accumulator, .. }) in cell.parts.iter().enumerate() {
-                known.note(*metric, hint, cell.partition.unwrap_or_default(), start, self.timing.forget);
-                say(Bucket { entity: EntityId(*entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
+        self.room = interval.cells.room();
+        for Cell { entity, partition, parts } in interval.cells.iter() {
+            let known = self.known.entry(entity).or_insert_with(|| Known::new(partition));
+            for (hint, Part { metric, accumulator }) in parts.iter().enumerate() {
+                known.note(*metric, hint, partition, start, self.timing.forget);
+                say(Bucket { entity: EntityId(entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
             }
         }
         if self.intervals.range(start + 1..).any(|(_, interval)| interval.closed) {
-            let seen = self.intervals.get(&start).into_iter().flat_map(|interval| &interval.cells);
-            let seen: Vec<_> = seen.flat_map(|(entity, cell)| cell.parts.iter().map(|part| (*entity, part.metric))).collect();
+            let seen = self.intervals.get(&start).into_iter().flat_map(|interval| interval.cells.iter());
+            let seen: Vec<_> = seen.flat_map(|cell| cell.parts.iter().map(move |part| (cell.entity, part.metric))).collect();
             seen.into_iter().for_each(|(entity, metric)| self.miss_after(start, entity, metric, say));
         }
     }
@@ -311,7 +263,7 @@ impl Buckets {
     fn miss(&mut self, start: Time, partitions: &BTreeSet<u32>, say: &mut dyn FnMut(Bucket, isize)) {
         let Some(interval) = self.intervals.get_mut(&start).filter(|_| !partitions.is_empty()) else { return };
         for (entity, known) in self.known.iter().filter(|(_, known)| partitions.contains(&known.partition)) {
-            let cell = interval.cells.get(entity);
+            let cell = interval.cells.get(*entity);
             for span in &known.spans {
                 let silent = cell.is_none_or(|cell| cell.find(span.metric).is_none());
                 if silent && span.is_expected_at(start, self.timing.forget) && interval.missing.insert((*entity, span.metric)) {
@@ -357,7 +309,7 @@ mod tests {
     /// Failed once: a partition that came back after longer than the lateness turned the buckets of its backlog into missing ones.
     #[test]
     fn a_partition_that_comes_back_late_overwrites_nothing() {
-        let mut buckets = Buckets::new(TIMING, Time::MIN);
+        let mut buckets = Buckets::new(TIMING, Time::MIN, true);
         let mut event = Event::empty(EntityId(7), 310, 0);
         event.push(MetricId(1), 1.0);
         buckets.add(&Event { time: 10, ..event });

@@ -24,6 +24,7 @@ pub mod accumulator;
 pub mod buckets;
 pub mod calendar;
 pub mod calibration;
+mod cells;
 pub mod chorus;
 pub mod clock;
 pub mod digest;

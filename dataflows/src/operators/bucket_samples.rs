@@ -85,7 +85,7 @@ pub fn bucket_samples<'scope>(
     let inside = shown.clone();
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut buckets = Buckets::new(timing, horizon);
+        let mut buckets = Buckets::new(timing, horizon, look_every > 0);
         let mut pending: Pending<Input> = Pending::new();
         // The right to show open buckets in an epoch that is still to come.
         let mut next_look: Option<Capability<Epoch>> = None;
