@@ -73,6 +73,14 @@ pub(crate) struct Series {
 }
 
 impl Series {
+    /// A number that takes a look at all that the next bucket needs, but for the expected value. It means nothing.
+    pub(crate) fn looked_at(&self) -> Time {
+        let model = self.models.first().map_or(0, |model| model.trained_until);
+        let (oldest, latest) = (self.entries.front().map_or(0, Entry::start), self.entries.back());
+        let track = latest.map_or(self.base_track.as_deref(), |latest| latest.track.as_deref()).map_or(0, |track| track.last_start);
+        [model, oldest, track, self.stale.unwrap_or(0)].into_iter().fold(0, Time::wrapping_add)
+    }
+
     /// Where the bucket that starts then has its entry, or would have it. Nearly always it is the latest.
     pub(crate) fn find(&self, start: Time) -> Result<usize, usize> {
         match self.entries.back() {

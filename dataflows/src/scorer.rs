@@ -118,6 +118,16 @@ impl Scorer {
         all.get_mut(&series)?.judge_again(from, &silenced, policy, say)
     }
 
+    /// Looks at what buckets will be judged by, and does nothing more. Of many series that lies somewhere in memory, and a processor waits for several such
+    /// places at once only where little is to be done between them; so each step from one place to the next is taken for all of them.
+    pub fn fetch<'a>(&self, buckets: impl Iterator<Item = &'a Bucket>) {
+        let found: Vec<(&Series, Time)> = buckets.filter_map(|bucket| Some((self.series.get(&bucket.series())?, bucket.start))).collect();
+        let looked = found.iter().map(|(series, _)| series.looked_at());
+        std::hint::black_box(looked.fold(0, Time::wrapping_add));
+        let expected = found.iter().filter_map(|(series, start)| Some(series.models.first()?.seasonal_at(*start)));
+        std::hint::black_box(expected.sum::<f64>());
+    }
+
     /// Judges a new or revised bucket. Of several, the earlier ones first: what comes after them need not be judged twice.
     pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();

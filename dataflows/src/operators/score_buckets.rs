@@ -24,6 +24,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// The operator has four outputs: verdicts, episodes, provisional anomalies and states.
 const OUTPUTS: usize = 4;
 
+/// Buckets whose series are fetched together: enough that waiting for memory hardly counts, few enough that all stay near.
+const FETCHED: usize = 64;
+
 type Updates<D> = CapacityContainerBuilder<Vec<(D, Epoch, isize)>>;
 
 /// What verdicts depend on besides the buckets.
@@ -197,8 +200,11 @@ fn score(
     if !data.buckets.is_sorted_by_key(order) {
         data.buckets.sort_by_key(order);
     }
-    for (bucket, _, sign) in data.buckets {
-        if sign < 0 { scorer.withdraw(&bucket, verdict) } else { scorer.score(bucket, verdict) }
+    for some in data.buckets.chunks(FETCHED) {
+        scorer.fetch(some.iter().map(|(bucket, ..)| bucket));
+        for (bucket, _, sign) in some {
+            if *sign < 0 { scorer.withdraw(bucket, verdict) } else { scorer.score(*bucket, verdict) }
+        }
     }
     data.opens.iter().for_each(|open| scorer.look(open, provisional));
     scorer.finish(data.horizons.iter().map(|horizon| horizon.reached).max(), verdict, episode, track);
