@@ -9,15 +9,19 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
+/// Numbers of such a size are written without an exponent; what is smaller or larger may have one.
+const WRITTEN_OUT: std::ops::Range<f64> = 1e-5..1e15;
+
 /// Adds a number in as few digits as read back to the same bits, without an exponent, as `{}` does: several times as fast, and of two forms that are as
 /// near it may take the other one.
 pub fn plain(text: &mut String, number: f64) {
-    let mut buffer = zmij::Buffer::new();
-    match buffer.format(number) {
-        // `{}` writes very large and very small numbers out.
-        written if written.contains('e') => text.push_str(&number.to_string()),
-        written => text.push_str(written.strip_suffix(".0").unwrap_or(written)),
+    if number != 0.0 && !WRITTEN_OUT.contains(&number.abs()) {
+        text.push_str(&number.to_string());
+        return;
     }
+    let mut buffer = zmij::Buffer::new();
+    let written = buffer.format(number);
+    text.push_str(written.strip_suffix(".0").unwrap_or(written));
 }
 
 #[cfg(test)]

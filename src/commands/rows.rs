@@ -10,8 +10,8 @@ use dataflows::identity::HashedMap;
 use dataflows::{Incident, Policy, Provisional, SeriesId, Severity, State, Time, Verdict, anomaly_score};
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
-use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,58 +30,85 @@ pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
     Some(if verdict.state == State::Accompanying { z_score.clamp(-threshold, threshold) } else { z_score })
 }
 
-/// The fields of [`SCORES`], a comma between two; empty where there is no score. `start` is that of the bucket, written out.
+/// The fields of [`SCORES`], a comma between two; empty where there is no score. `start` is that of the bucket, written out. Nearly all of the time goes
+/// to the digits of numbers, so each is written once.
 pub fn scores(text: &mut String, verdict: Option<&Verdict>, start: &str, policy: &Policy) {
     let (score, aggregate) = (verdict.and_then(|verdict| verdict.score), verdict.and_then(|verdict| verdict.bucket.aggregate));
     let z_score = verdict.and_then(|verdict| spoken(verdict, policy));
     let anomalous = verdict.filter(|verdict| verdict.state == State::Anomalous);
     let threshold = |verdict: &Verdict| policy.limits(verdict.bucket.metric).threshold;
     let severity = anomalous.and_then(|verdict| Some(Severity::of(verdict.score?.z_score.0, threshold(verdict)).as_str()));
-    let field = |text: &mut String, number: Option<f64>| {
-        number.into_iter().for_each(|number| number::plain(text, number));
-        text.push(',');
-    };
     field(text, score.map(|score| score.expected.0));
-    field(text, z_score);
-    let _ = write!(text, "{},{start},", anomalous.is_some());
+    let spoken = field(text, z_score);
+    text.push_str(if anomalous.is_some() { "true," } else { "false," });
+    text.push_str(start);
+    text.push(',');
     field(text, aggregate.map(|aggregate| aggregate.mean.0));
     field(text, score.map(|score| score.sigma.0));
     let state = verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str());
     [state, ",", severity.unwrap_or_default(), ","].iter().for_each(|part| text.push_str(part));
     field(text, z_score.map(anomaly_score));
-    field(text, score.map(|score| score.z_score.0));
-    let _ = aggregate.map_or(Ok(()), |aggregate| write!(text, "{}", aggregate.count));
+    let own = score.map(|score| score.z_score.0);
+    if own == z_score {
+        text.extend_from_within(spoken);
+    } else {
+        field(text, own);
+    }
+    aggregate.iter().for_each(|aggregate| whole(text, aggregate.count));
     text.push(',');
     field(text, aggregate.map(|aggregate| aggregate.min.0));
     field(text, aggregate.map(|aggregate| aggregate.max.0));
     aggregate.iter().for_each(|aggregate| number::plain(text, aggregate.stddev.0));
 }
 
+/// A number and a comma; where they stand.
+fn field(text: &mut String, number: Option<f64>) -> Range<usize> {
+    let start = text.len();
+    number.into_iter().for_each(|number| number::plain(text, number));
+    text.push(',');
+    start..text.len()
+}
+
+/// A whole number.
+fn whole(text: &mut String, number: u64) {
+    if number >= 10 {
+        whole(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
 /// A series whose rows are written.
 struct Named {
     name: SeriesName,
-    /// Entity and metric as fields.
-    fields: String,
     /// Its place among the names, in their order.
     rank: usize,
     /// The last bucket that was said of it.
     last: Time,
 }
 
+/// Words on buckets, each with the place of its series among the names.
+type Said = Vec<(usize, Option<Verdict>)>;
+
 /// Rows that may still change.
 pub struct Rows {
     policy: Policy,
     from: Time,
     /// What was said of the buckets that start then, the last word last; a bucket that is no more has none.
-    said: BTreeMap<Time, Vec<(usize, Option<Verdict>)>>,
+    said: BTreeMap<Time, Said>,
+    /// The same of the buckets of which something was said last: nearly always the next word is of one of them.
+    latest: (Time, Said),
     places: HashedMap<SeriesId, usize>,
     names: Vec<Named>,
+    /// Entity and metric of all of them as fields, one after the other in the order of names, and where each ends: they are written one after the other.
+    fields: (String, Vec<usize>),
     /// Places in `names` that nobody has.
     free: Vec<usize>,
     /// Whether there are names that have no rank yet.
     is_news: bool,
     /// Half the number at which names that were not said for long are let go.
     kept: usize,
+    /// Room for the rows of a bucket: their order, and their text.
+    room: (Vec<usize>, String),
 }
 
 /// Fewer names are not worth forgetting.
@@ -94,11 +121,14 @@ impl Rows {
             policy,
             from,
             said: BTreeMap::new(),
+            latest: (from, Vec::new()),
             places: HashedMap::default(),
             names: Vec::new(),
+            fields: (String::new(), Vec::new()),
             free: Vec::new(),
             is_news: false,
             kept: 0,
+            room: (Vec::new(), String::new()),
         }
     }
 
@@ -112,14 +142,26 @@ impl Rows {
             Entry::Vacant(vacant) => {
                 let Some(name) = name() else { return };
                 self.is_news = true;
-                let named = Named { fields: fields(&name), name, rank: 0, last: start };
+                let named = Named { name, rank: 0, last: start };
                 let place = self.free.pop().unwrap_or(self.names.len());
                 self.names.splice(place..self.names.len().min(place + 1), [named]);
                 *vacant.insert(place)
             }
         };
         self.names[place].last = self.names[place].last.max(start);
-        self.said.entry(start).or_default().push((place, new));
+        if self.latest.0 != start {
+            self.file();
+            self.latest = (start, self.said.remove(&start).unwrap_or_default());
+        }
+        self.latest.1.push((place, new));
+    }
+
+    /// Puts what was said last to the rest.
+    fn file(&mut self) {
+        let (start, said) = (self.latest.0, std::mem::take(&mut self.latest.1));
+        if !said.is_empty() {
+            self.said.insert(start, said);
+        }
     }
 
     /// Writes the rows of the buckets that start before `settled`; how many.
@@ -127,20 +169,24 @@ impl Rows {
     /// # Errors
     /// Those of `out`.
     pub fn write(&mut self, settled: Time, out: &mut dyn Write) -> io::Result<u64> {
-        let (mut written, mut text) = (0, String::new());
+        let mut written = 0;
+        self.file();
         while let Some(oldest) = self.said.first_entry().filter(|oldest| *oldest.key() < settled) {
             let (start, said) = oldest.remove_entry();
             self.rank();
-            let mut order: Vec<(usize, usize)> = said.iter().enumerate().map(|(i, (place, _))| (self.names[*place].rank, i)).collect();
-            order.sort_unstable();
+            let Self { policy, names, fields: (fields, ends), room: (order, text), .. } = self;
             let start = instant::format(start);
+            // By rank, where the last word overwrites the others.
+            order.clear();
+            order.resize(ends.len(), usize::MAX);
+            said.iter().enumerate().for_each(|(i, (place, _))| order[names[*place].rank] = i);
             text.clear();
-            for words in order.chunk_by(|one, other| one.0 == other.0) {
-                let Some((place, Some(verdict))) = words.last().map(|(_, i)| &said[*i]) else { continue };
-                [&start, ",", &self.names[*place].fields, ","].iter().for_each(|part| text.push_str(part));
-                verdict.bucket.aggregate.iter().for_each(|aggregate| number::plain(&mut text, aggregate.mean.0));
-                text.push(',');
-                scores(&mut text, Some(verdict), &start, &self.policy);
+            for (rank, i) in order.iter().enumerate() {
+                let Some((_, Some(verdict))) = said.get(*i) else { continue };
+                let begin = rank.checked_sub(1).map_or(0, |before| ends[before]);
+                [&start, &fields[begin..ends[rank]]].iter().for_each(|part| text.push_str(part));
+                field(text, verdict.bucket.aggregate.map(|aggregate| aggregate.mean.0));
+                scores(text, Some(verdict), &start, policy);
                 text.push('\n');
                 written += 1;
             }
@@ -171,16 +217,25 @@ impl Rows {
         }
         let mut order: Vec<usize> = self.places.values().copied().collect();
         order.sort_by(|one, other| self.names[*one].name.cmp(&self.names[*other].name));
-        order.into_iter().enumerate().for_each(|(rank, place)| self.names[place].rank = rank);
+        let (fields, ends) = &mut self.fields;
+        fields.clear();
+        ends.clear();
+        for (rank, place) in order.into_iter().enumerate() {
+            let named = &mut self.names[place];
+            named.rank = rank;
+            add_fields(fields, &named.name);
+            ends.push(fields.len());
+        }
     }
 }
 
-/// Entity and metric, quoted where they must be.
-fn fields(name: &SeriesName) -> String {
+/// Adds entity and metric between commas, quoted where they must be.
+fn add_fields(text: &mut String, name: &SeriesName) {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
     // Memory takes what is written to it.
     let _ = writer.write_record([&name.entity_id, &name.metric]);
-    String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).trim_end_matches('\n').to_owned()
+    let record = writer.into_inner().unwrap_or_default();
+    [",", String::from_utf8_lossy(&record).trim_end_matches('\n'), ","].iter().for_each(|part| text.push_str(part));
 }
 
 /// Writes rows while a run goes on.

@@ -4,7 +4,7 @@ use super::ledger::Ledger;
 use super::names::Directory;
 use super::net::net_changes;
 use super::output::{EntityName, Output, RawSamples};
-use super::{Job, Observer, Restored};
+use super::{Job, Kept, Observer, Restored};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::{Batch, Change};
 use crate::series::SeriesName;
@@ -100,7 +100,7 @@ impl<'a> Batches<'a> {
             }
         }
         batch.progress = progress.into_values().collect();
-        net_changes(&verdicts, &mut changes);
+        net_changes(&verdicts, self.job.kept == Kept::NoVerdicts, &mut changes);
         batch.changes = changes;
         verdicts.clear();
         self.room.0 = verdicts;

@@ -2,7 +2,7 @@
 
 use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
-use super::statistics::Statistics;
+use super::statistics::{Statistics, Tallied};
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, History, HistoryError};
@@ -196,29 +196,19 @@ impl<'a> Committer<'a> {
         let count = &self.statistics;
         count.commits.add(1);
         batch.horizon.into_iter().for_each(|horizon| count.set_horizon(horizon));
+        let mut tallied = Tallied::default();
         for change in &batch.changes {
             let repeated = change.old.is_none() && change.new.is_some_and(|verdict| self.is_repeated(&verdict));
             if repeated {
                 continue;
             }
-            count.verdicts.add(1);
-            count.revisions.add(u64::from(change.old.is_some()));
-            let is_anomalous = |verdict: Option<Verdict>| verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
-            count.withdrawn.add(u64::from(is_anomalous(change.old) && !is_anomalous(change.new)));
-            match change.new.map(|verdict| verdict.state) {
-                Some(State::Anomalous) => count.anomalies.add(1),
-                Some(State::Accompanying) => count.accompanying.add(1),
-                Some(State::Missing) => count.missing.add(1),
-                Some(State::Unscored(_)) => count.unscored.add(1),
-                Some(State::Silenced) => count.silenced.add(1),
-                Some(State::Normal) => count.normal.add(1),
-                None => {}
-            }
+            tallied.add(change);
             if let Some(Verdict { bucket, .. }) = change.new.or(change.old) {
                 let name = || self.batches().name(bucket.entity, bucket.metric);
                 self.observer.verdict(change, &name, self.job.policy.limits(bucket.metric).threshold);
             }
         }
+        count.add(&tallied);
         for provisional in &batch.provisionals {
             if let Some(name) = self.batches().name(provisional.entity, provisional.metric) {
                 self.observer.provisional(&name, provisional, self.job.policy.limits(provisional.metric).threshold);

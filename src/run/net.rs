@@ -26,14 +26,20 @@ pub fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) ->
 /// What the signed verdicts of a group of epochs come to, into `changes`: at most one per series and bucket, by their [`place_of`].
 ///
 /// Places are sorted rather than verdicts, which are five times as large, and those of each moment for themselves: verdicts come nearly in the order of time.
-pub fn net_changes(verdicts: &[(Verdict, isize)], changes: &mut Vec<Change>) {
+///
+/// Where nothing is taken back, each verdict is a change for itself; if it is not to be stored, it `needs_no_place`, and they stay as they came.
+pub fn net_changes(verdicts: &[(Verdict, isize)], needs_no_place: bool, changes: &mut Vec<Change>) {
+    changes.clear();
+    changes.reserve(verdicts.len());
+    if needs_no_place && verdicts.iter().all(|(_, sign)| *sign > 0) {
+        changes.extend(verdicts.iter().map(|(verdict, _)| Change { old: None, new: Some(*verdict) }));
+        return;
+    }
     let mut moments: BTreeMap<Time, Vec<(i64, usize)>> = BTreeMap::new();
     for ((verdict, _), place) in verdicts.iter().zip(0..) {
         let (start, key) = place_of(verdict);
         moments.entry(start).or_default().push((key, place));
     }
-    changes.clear();
-    changes.reserve(verdicts.len());
     for places in moments.values_mut() {
         places.sort_unstable();
         for group in places.chunk_by(|one, other| one.0 == other.0) {
@@ -72,7 +78,7 @@ mod tests {
 
     fn net_changes(verdicts: &[(Verdict, isize)]) -> Vec<Change> {
         let mut changes = vec![Change { old: Some(verdict(9.0)), new: None }];
-        super::net_changes(verdicts, &mut changes);
+        super::net_changes(verdicts, false, &mut changes);
         changes
     }
 

@@ -2,8 +2,8 @@
 
 use super::health::Health;
 use super::histogram::Histogram;
-use crate::history::{EVENT, Outcome};
-use dataflows::Time;
+use crate::history::{Change, EVENT, Outcome};
+use dataflows::{State, Time, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -110,7 +110,53 @@ impl Default for Statistics {
     }
 }
 
+/// What the changes of one batch add to the counters. Those are shared by threads, so that to add to them costs as much as to look at a change.
+#[derive(Default)]
+pub struct Tallied {
+    verdicts: u64,
+    revisions: u64,
+    withdrawn: u64,
+    normal: u64,
+    anomalies: u64,
+    accompanying: u64,
+    missing: u64,
+    silenced: u64,
+    unscored: u64,
+}
+
+impl Tallied {
+    /// Counts a change.
+    pub fn add(&mut self, change: &Change) {
+        let is_anomalous = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
+        self.verdicts += 1;
+        self.revisions += u64::from(change.old.is_some());
+        self.withdrawn += u64::from(is_anomalous(&change.old) && !is_anomalous(&change.new));
+        match change.new.as_ref().map(|verdict| verdict.state) {
+            Some(State::Normal) => self.normal += 1,
+            Some(State::Anomalous) => self.anomalies += 1,
+            Some(State::Accompanying) => self.accompanying += 1,
+            Some(State::Missing) => self.missing += 1,
+            Some(State::Silenced) => self.silenced += 1,
+            Some(State::Unscored(_)) => self.unscored += 1,
+            None => {}
+        }
+    }
+}
+
 impl Statistics {
+    /// Adds what a batch came to.
+    pub fn add(&self, batch: &Tallied) {
+        self.verdicts.add(batch.verdicts);
+        self.revisions.add(batch.revisions);
+        self.withdrawn.add(batch.withdrawn);
+        self.normal.add(batch.normal);
+        self.anomalies.add(batch.anomalies);
+        self.accompanying.add(batch.accompanying);
+        self.missing.add(batch.missing);
+        self.silenced.add(batch.silenced);
+        self.unscored.add(batch.unscored);
+    }
+
     /// Moves the watermark that people are shown.
     pub fn set_horizon(&self, horizon: Time) {
         self.horizon.fetch_max(horizon, Ordering::Relaxed);
