@@ -66,7 +66,9 @@ struct Profiles {
 }
 
 impl Profiles {
-    fn seasonal(self) -> Result<Seasonal, String> {
+    /// In no more memory than they need: they are read without knowing how many they are, into room for as many again.
+    fn seasonal(mut self) -> Result<Seasonal, String> {
+        [&mut self.daily, &mut self.weekday, &mut self.weekend].into_iter().flatten().for_each(Vec::shrink_to_fit);
         match self {
             Self { daily: Some(daily), weekday: None, weekend: None } => Ok(Seasonal::Daily(daily)),
             Self { daily: None, weekday: Some(weekday), weekend: Some(weekend) } => Ok(Seasonal::Weekly { weekday, weekend }),

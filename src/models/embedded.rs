@@ -4,7 +4,6 @@ use super::store::{self, CHUNK_MODELS, GENERATION, NEWEST, PREVIOUS, Stored};
 use super::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,8 +71,9 @@ impl Models for Embedded {
     }
 
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError> {
-        let documents = documents(&self.connection).map_err(self.failed("reading model_documents"))?;
-        Ok(store::read_all(&documents))
+        let mut loaded = store::Loaded::default();
+        documents(&self.connection, &mut |key, text| loaded.add(key, text)).map_err(self.failed("reading model_documents"))?;
+        Ok(loaded.finish())
     }
 
     fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {
@@ -137,16 +137,15 @@ fn next_generation(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(generation)
 }
 
-fn documents(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+fn documents(connection: &Connection, take: &mut dyn FnMut(&str, &str)) -> rusqlite::Result<()> {
     // ':' is followed by ';' in ASCII: these are the keys that begin with the prefix.
     let sql = "SELECT key, document FROM model_documents WHERE key >= ?1 AND key < replace(?1, ':', ';')";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut documents = BTreeMap::new();
     for prefix in [NEWEST, PREVIOUS] {
-        for row in statement.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))? {
-            let (key, document) = row?;
-            documents.insert(key, document);
+        let mut rows = statement.query([prefix])?;
+        while let Some(row) = rows.next()? {
+            take(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
         }
     }
-    Ok(documents)
+    Ok(())
 }

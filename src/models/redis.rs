@@ -7,7 +7,7 @@ use crate::secret::redacted;
 use crate::series::SeriesName;
 use ::redis::{Client, Connection, FromRedisValue, Pipeline, RedisError, TlsCertificates, cmd, pipe};
 use crossbeam_channel::{Receiver, bounded};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long to wait for a connection: two of these and a detector's poll is late, not lost.
@@ -121,18 +121,19 @@ impl Models for Redis {
     }
 
     fn load(&mut self) -> Result<(Vec<Trained>, Vec<String>), ModelsError> {
-        let documents = self.run("SCAN and MGET of models", |redis| {
-            let mut documents = BTreeMap::new();
+        self.run("SCAN and MGET of models", |redis| {
+            let mut loaded = store::Loaded::default();
             for prefix in [NEWEST, PREVIOUS] {
                 let keys: Vec<String> = scan(redis, prefix)?.into_iter().collect();
                 for chunk in keys.chunks(CHUNK_MODELS) {
-                    let texts = get_all(redis, chunk)?;
-                    documents.extend(chunk.iter().cloned().zip(texts).filter_map(|(key, text)| Some((key, text?))));
+                    let texts: Vec<Option<String>> = get_all(redis, chunk)?;
+                    for (key, text) in chunk.iter().zip(texts) {
+                        text.iter().for_each(|text| loaded.add(key, text));
+                    }
                 }
             }
-            Ok(documents)
-        })?;
-        Ok(store::read_all(&documents))
+            Ok(loaded.finish())
+        })
     }
 
     fn put(&mut self, models: &[Trained]) -> Result<(), ModelsError> {

@@ -3,7 +3,6 @@
 use super::{ModelsError, Trained, document};
 use crate::series::SeriesName;
 use dataflows::{Calendar, Model};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The key of the counter of complete pushes.
@@ -50,18 +49,30 @@ pub(super) fn document(place: &str, trained: &Trained) -> Result<String, ModelsE
     })
 }
 
-/// The models among the documents by key, ordered by series, the previous before the newest, and the others with the reason.
-pub(super) fn read_all(documents: &BTreeMap<String, String>) -> (Vec<Trained>, Vec<String>) {
-    let (mut models, mut broken) = (Vec::new(), Vec::new());
-    for (key, text) in documents {
+/// What a store holds, as it is read: one document after another, so that not all of them are in memory as texts.
+#[derive(Default)]
+pub(super) struct Loaded {
+    models: Vec<Trained>,
+    broken: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads a document.
+    pub(super) fn add(&mut self, key: &str, text: &str) {
         match read(key, text) {
-            Ok(model) => models.push(model),
-            Err(problem) => broken.push(format!("{key}: {problem}")),
+            Ok(model) => self.models.push(model),
+            Err(problem) => self.broken.push(format!("{key}: {problem}")),
         }
     }
-    models.sort_by(|a, b| (&a.series, a.model.trained_until).cmp(&(&b.series, b.model.trained_until)));
-    share_calendars(&mut models);
-    (models, broken)
+
+    /// The models, ordered by series, the previous before the newest, and the documents that hold none, with the reason.
+    pub(super) fn finish(self) -> (Vec<Trained>, Vec<String>) {
+        let Self { mut models, mut broken } = self;
+        models.sort_by(|a, b| (&a.series, a.model.trained_until).cmp(&(&b.series, b.model.trained_until)));
+        broken.sort_unstable();
+        share_calendars(&mut models);
+        (models, broken)
+    }
 }
 
 /// Calendars are few and models are many: those that say the same become one.
@@ -138,12 +149,14 @@ mod tests {
 
     #[test]
     fn a_document_under_a_wrong_key_is_named() {
-        let documents = BTreeMap::from([
+        let documents = [
             ("model:server:a:cpu_usage_percent".to_owned(), text(1, 1.0)),
             ("model:server:b:cpu_usage_percent".to_owned(), text(1, 1.0)),
             ("model:server:c:cpu_usage_percent".to_owned(), "{".to_owned()),
-        ]);
-        let (models, broken) = read_all(&documents);
+        ];
+        let mut loaded = Loaded::default();
+        documents.iter().for_each(|(key, text)| loaded.add(key, text));
+        let (models, broken) = loaded.finish();
         assert_eq!(models.len(), 1);
         assert!(broken[0].starts_with("model:server:b:cpu_usage_percent: it is of the series server:a"), "{broken:?}");
         assert!(broken[1].starts_with("model:server:c:cpu_usage_percent: EOF"), "{broken:?}");

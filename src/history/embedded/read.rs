@@ -4,6 +4,7 @@ use super::{Fault, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
 use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
 use crate::series::SeriesName;
+use dataflows::identity::HashedMap;
 use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::{HashMap, HashSet};
@@ -198,14 +199,14 @@ pub(super) fn select(connection: &Connection, query: &Statement, shapes: &[Shape
 
 /// In the order of time, row by row as they lie.
 pub(super) fn verdicts(connection: &Connection, from: Time, until: Time, take: &mut dyn FnMut(Verdict)) -> Result<(), Fault> {
-    let identity = |name: &SeriesName| (row::key(name.id()), (name.entity(), MetricId::of(&name.metric)));
-    let identities: HashMap<i64, (EntityId, MetricId)> = series(connection)?.iter().map(|series| identity(&series.name)).collect();
+    let identity = |name: &SeriesName| (name.id(), (name.entity(), MetricId::of(&name.metric)));
+    let identities: HashedMap<SeriesId, (EntityId, MetricId)> = series(connection)?.iter().map(|series| identity(&series.name)).collect();
     let mut select =
         connection.prepare_cached(&format!("SELECT {} FROM buckets WHERE bucket_start >= ? AND bucket_start < ?", row::COLUMNS))?;
     let mut rows = select.query((from, until))?;
     while let Some(columns) = rows.next()? {
         let key = columns.get(0)?;
-        let identity = identities.get(&key).ok_or_else(|| format!("table series: a bucket's series {key} is not there"))?;
+        let identity = identities.get(&row::series_of(key)).ok_or_else(|| format!("table series: a bucket's series {key} is not there"))?;
         take(verdict_at(columns, 1, *identity)?);
     }
     Ok(())
