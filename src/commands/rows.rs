@@ -31,7 +31,7 @@ pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
 }
 
 /// The fields of [`SCORES`], a comma between two; empty where there is no score. `start` is that of the bucket, written out. Nearly all of the time goes
-/// to the digits of numbers, so each is written once.
+/// to the digits of numbers, so that a z_score is written once.
 pub fn scores(text: &mut String, verdict: Option<&Verdict>, start: &str, policy: &Policy) {
     let (score, aggregate) = (verdict.and_then(|verdict| verdict.score), verdict.and_then(|verdict| verdict.bucket.aggregate));
     let z_score = verdict.and_then(|verdict| spoken(verdict, policy));
@@ -77,15 +77,6 @@ fn whole(text: &mut String, number: u64) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
-/// A series whose rows are written.
-struct Named {
-    name: SeriesName,
-    /// Its place among the names, in their order.
-    rank: usize,
-    /// The last bucket that was said of it.
-    last: Time,
-}
-
 /// Words on buckets, each with the place of its series among the names.
 type Said = Vec<(usize, Option<Verdict>)>;
 
@@ -98,7 +89,9 @@ pub struct Rows {
     /// The same of the buckets of which something was said last: nearly always the next word is of one of them.
     latest: (Time, Said),
     places: HashedMap<SeriesId, usize>,
-    names: Vec<Named>,
+    names: Vec<SeriesName>,
+    /// By place: which of the names in their order it is, and the last bucket that was said of it.
+    ranks: Vec<(usize, Time)>,
     /// Entity and metric of all of them as fields, one after the other in the order of names, and where each ends: they are written one after the other.
     fields: (String, Vec<usize>),
     /// Places in `names` that nobody has.
@@ -108,8 +101,11 @@ pub struct Rows {
     /// Half the number at which names that were not said for long are let go.
     kept: usize,
     /// Room for the rows of a bucket: their order, and their text.
-    room: (Vec<usize>, String),
+    room: (Vec<(usize, usize)>, String),
 }
+
+/// Where fewer than one of so many names was said, it is quicker to put in order what was said than to go through all names.
+const SPARSE: usize = 8;
 
 /// Fewer names are not worth forgetting.
 const NAMES_MIN: usize = 10_000;
@@ -124,6 +120,7 @@ impl Rows {
             latest: (from, Vec::new()),
             places: HashedMap::default(),
             names: Vec::new(),
+            ranks: Vec::new(),
             fields: (String::new(), Vec::new()),
             free: Vec::new(),
             is_news: false,
@@ -142,14 +139,17 @@ impl Rows {
             Entry::Vacant(vacant) => {
                 let Some(name) = name() else { return };
                 self.is_news = true;
-                let named = Named { name, rank: 0, last: start };
                 let place = self.free.pop().unwrap_or(self.names.len());
-                self.names.splice(place..self.names.len().min(place + 1), [named]);
+                let taken = place..self.names.len().min(place + 1);
+                self.names.splice(taken.clone(), [name]);
+                self.ranks.splice(taken, [(0, start)]);
                 *vacant.insert(place)
             }
         };
-        self.names[place].last = self.names[place].last.max(start);
-        if self.latest.0 != start {
+        let last = &mut self.ranks[place].1;
+        *last = (*last).max(start);
+        // Those of a start that were put to the rest meanwhile are taken up again.
+        if self.latest.0 != start || self.latest.1.is_empty() {
             self.file();
             self.latest = (start, self.said.remove(&start).unwrap_or_default());
         }
@@ -158,9 +158,9 @@ impl Rows {
 
     /// Puts what was said last to the rest.
     fn file(&mut self) {
-        let (start, said) = (self.latest.0, std::mem::take(&mut self.latest.1));
+        let (start, mut said) = (self.latest.0, std::mem::take(&mut self.latest.1));
         if !said.is_empty() {
-            self.said.insert(start, said);
+            self.said.entry(start).or_default().append(&mut said);
         }
     }
 
@@ -174,15 +174,12 @@ impl Rows {
         while let Some(oldest) = self.said.first_entry().filter(|oldest| *oldest.key() < settled) {
             let (start, said) = oldest.remove_entry();
             self.rank();
-            let Self { policy, names, fields: (fields, ends), room: (order, text), .. } = self;
+            let Self { policy, ranks, fields: (fields, ends), room: (order, text), .. } = self;
             let start = instant::format(start);
-            // By rank, where the last word overwrites the others.
-            order.clear();
-            order.resize(ends.len(), usize::MAX);
-            said.iter().enumerate().for_each(|(i, (place, _))| order[names[*place].rank] = i);
             text.clear();
-            for (rank, i) in order.iter().enumerate() {
-                let Some((_, Some(verdict))) = said.get(*i) else { continue };
+            by_rank(&said, ranks, ends.len(), order);
+            for (rank, i) in order.iter() {
+                let (rank, Some((_, Some(verdict)))) = (*rank, said.get(*i)) else { continue };
                 let begin = rank.checked_sub(1).map_or(0, |before| ends[before]);
                 [&start, &fields[begin..ends[rank]]].iter().for_each(|part| text.push_str(part));
                 field(text, verdict.bucket.aggregate.map(|aggregate| aggregate.mean.0));
@@ -201,9 +198,9 @@ impl Rows {
         if self.places.len() <= 2 * self.kept.max(NAMES_MIN) {
             return;
         }
-        let Self { places, names, free, .. } = self;
+        let Self { places, ranks, free, .. } = self;
         places.retain(|_, place| {
-            let is_said = names[*place].last >= first;
+            let is_said = ranks[*place].1 >= first;
             free.extend((!is_said).then_some(*place));
             is_said
         });
@@ -216,21 +213,38 @@ impl Rows {
             return;
         }
         let mut order: Vec<usize> = self.places.values().copied().collect();
-        order.sort_by(|one, other| self.names[*one].name.cmp(&self.names[*other].name));
+        order.sort_by(|one, other| self.names[*one].cmp(&self.names[*other]));
         let (fields, ends) = &mut self.fields;
         fields.clear();
         ends.clear();
         for (rank, place) in order.into_iter().enumerate() {
-            let named = &mut self.names[place];
-            named.rank = rank;
-            add_fields(fields, &named.name);
+            self.ranks[place].0 = rank;
+            add_fields(fields, &self.names[place]);
             ends.push(fields.len());
         }
     }
 }
 
+/// The last words on series, in the order of their names: each name's rank, and where its word stands. So many names have a rank.
+fn by_rank(said: &Said, ranks: &[(usize, Time)], names: usize, order: &mut Vec<(usize, usize)>) {
+    order.clear();
+    if said.len() * SPARSE < names {
+        order.extend(said.iter().enumerate().map(|(i, (place, _))| (ranks[*place].0, i)));
+        order.sort_unstable_by_key(|(rank, i)| (*rank, std::cmp::Reverse(*i)));
+        order.dedup_by_key(|(rank, _)| *rank);
+    } else {
+        order.extend((0..names).map(|rank| (rank, usize::MAX)));
+        said.iter().enumerate().for_each(|(i, (place, _))| order[ranks[*place].0].1 = i);
+    }
+}
+
 /// Adds entity and metric between commas, quoted where they must be.
 fn add_fields(text: &mut String, name: &SeriesName) {
+    let is_plain = |field: &str| !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:".contains(&byte));
+    if is_plain(&name.entity_id) && is_plain(&name.metric) {
+        [",", &name.entity_id, ",", &name.metric, ","].iter().for_each(|part| text.push_str(part));
+        return;
+    }
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
     // Memory takes what is written to it.
     let _ = writer.write_record([&name.entity_id, &name.metric]);
@@ -317,6 +331,42 @@ mod tests {
         assert_eq!(written, 100_000);
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().map(|line| line.split(",cpu,").next().unwrap()).is_sorted());
+    }
+
+    /// Failed once: what was said of a bucket before a write that did not reach it was lost where the next word was of the same bucket.
+    #[test]
+    fn words_before_and_after_a_write_are_of_one_bucket() {
+        let (mut rows, mut out) = (Rows::new(Policy::default(), 0), Vec::new());
+        let names = ["a", "b"].map(|entity| SeriesName::new("server", entity, "cpu"));
+        let take = |rows: &mut Rows, place: usize, start: Time, mean: f64| {
+            rows.take(names[place].id(), start, Some(verdict(&names[place], start, mean)), || Some(names[place].clone()));
+        };
+        take(&mut rows, 0, 300_000, 1.0);
+        take(&mut rows, 1, 300_000, 2.0);
+        assert_eq!(rows.write(300_000, &mut out).unwrap(), 0);
+        take(&mut rows, 0, 300_000, 9.0);
+        assert_eq!(rows.write(300_000, &mut out).unwrap(), 0);
+        take(&mut rows, 0, 600_000, 3.0);
+        assert_eq!(rows.write(Time::MAX, &mut out).unwrap(), 3);
+        let text = String::from_utf8(out).unwrap();
+        let means: Vec<&str> = text.lines().map(|line| line.split(',').nth(3).unwrap()).collect();
+        assert_eq!(means, ["9", "2", "3"]);
+    }
+
+    #[test]
+    fn few_of_many_names_come_in_the_same_order() {
+        let (mut rows, mut out) = (Rows::new(Policy::default(), 0), Vec::new());
+        let names: Vec<SeriesName> = (0..100).map(|i| SeriesName::new("server", &format!("{:02}", i * 37 % 100), "cpu")).collect();
+        let take = |rows: &mut Rows, name: &SeriesName, start: Time, mean: f64| {
+            rows.take(name.id(), start, Some(verdict(name, start, mean)), || Some(name.clone()));
+        };
+        names.iter().for_each(|name| take(&mut rows, name, 0, 1.0));
+        names[..9].iter().for_each(|name| take(&mut rows, name, 300_000, 1.0));
+        take(&mut rows, &names[0], 300_000, 7.0);
+        assert_eq!(rows.write(Time::MAX, &mut out).unwrap(), 109);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().is_sorted());
+        assert!(text.contains("1970-01-01T00:05:00Z,00,cpu,7,") && !text.contains("1970-01-01T00:05:00Z,00,cpu,1,"));
     }
 
     #[test]
