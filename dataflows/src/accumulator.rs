@@ -93,11 +93,15 @@ pub struct Accumulator {
 
 impl Default for Accumulator {
     fn default() -> Self {
-        Self { sum: Words::default(), squares: [Words::default(); 2], min: f64::INFINITY, max: f64::NEG_INFINITY, count: 0 }
+        Self::EMPTY
     }
 }
 
 impl Accumulator {
+    /// Without samples.
+    pub(crate) const EMPTY: Self =
+        Self { sum: Words([0; 2]), squares: [Words([0; 2]); 2], min: f64::INFINITY, max: f64::NEG_INFINITY, count: 0 };
+
     /// Adds one sample. `value` must be finite and smaller than [`VALUE_LIMIT`] in magnitude; the decoder sees to it.
     #[inline]
     pub fn add(&mut self, value: f64) {

@@ -16,6 +16,14 @@ pub(crate) struct Part {
     pub(crate) accumulator: Accumulator,
 }
 
+impl Part {
+    /// Room for one.
+    const NONE: Self = Self { metric: 0, accumulator: Accumulator::EMPTY };
+}
+
+/// Parts that are moved get room for so many at least.
+const ROOM_MIN: usize = 4;
+
 /// The latest samples of one series, newest first, each with its time.
 #[derive(Clone, Copy)]
 struct Latest([(Time, f64); LAST]);
@@ -45,9 +53,10 @@ struct Place {
     partition: u32,
     /// Whether samples came since somebody last looked.
     news: bool,
-    /// The first of its parts, and their number.
+    /// The first of its parts, their number, and for how many there is room.
     first: usize,
     count: usize,
+    room: usize,
 }
 
 /// The samples of one entity.
@@ -72,10 +81,13 @@ pub(crate) struct Cells {
     places: Vec<Place>,
     by_entity: HashedMap<u64, usize>,
     parts: Vec<Part>,
-    /// By part, where somebody looks at open buckets: half as large as a part.
+    /// By part, where somebody looks at open buckets.
     latest: Vec<Latest>,
-    /// The place behind that of the last event.
+    /// The number of parts that mean something.
+    series: usize,
+    /// The place behind that of the last event, and where the order went on before an event came out of turn.
     next: usize,
+    resume: usize,
 }
 
 impl Cells {
@@ -89,24 +101,28 @@ impl Cells {
         }
     }
 
-    /// The number of entities, and that of series, or a few more.
+    /// The number of entities, and that of series.
     pub(crate) fn room(&self) -> (usize, usize) {
-        (self.places.len(), self.parts.len())
+        (self.places.len(), self.series)
     }
 
     /// Adds the samples of an event; the latest of each series are kept where it `is_looked_at`.
     pub(crate) fn add(&mut self, event: &Event, is_looked_at: bool) {
-        if self.places.get(self.next).is_none_or(|place| place.entity != event.entity) {
-            self.next = self.place_of(event);
-        }
-        let Self { places, parts, latest, next, .. } = self;
-        let place = &mut places[*next];
-        *next += 1;
+        let is_next = |next: usize| self.places.get(next).is_some_and(|place| place.entity == event.entity);
+        let found = [self.next, self.resume].into_iter().find(|next| is_next(*next)).unwrap_or_else(|| {
+            self.resume = self.next;
+            self.place_of(event)
+        });
+        self.next = found + 1;
+        let Self { places, parts, latest, series, .. } = self;
+        let place = &mut places[found];
         place.partition = place.partition.min(event.partition);
         place.news = true;
         for (hint, (metric, value)) in event.samples().enumerate() {
-            let part =
-                place.find(metric.0, hint, parts).unwrap_or_else(|| place.grow(metric.0, parts, is_looked_at.then_some(&mut *latest)));
+            let part = place.find(metric.0, hint, parts).unwrap_or_else(|| {
+                *series += 1;
+                place.grow(metric.0, parts, is_looked_at.then_some(&mut *latest))
+            });
             parts[part].accumulator.add(value);
             if is_looked_at {
                 latest[part].add(event.time, value);
@@ -118,7 +134,7 @@ impl Cells {
     fn place_of(&mut self, event: &Event) -> usize {
         let Self { places, by_entity, parts, .. } = self;
         *by_entity.entry(event.entity).or_insert_with(|| {
-            places.push(Place { entity: event.entity, partition: event.partition, news: true, first: parts.len(), count: 0 });
+            places.push(Place { entity: event.entity, partition: event.partition, news: true, first: parts.len(), count: 0, room: 0 });
             places.len() - 1
         })
     }
@@ -158,23 +174,28 @@ impl Place {
         }
     }
 
-    /// Adds a part, and its latest samples, where they are kept. Where the parts of others lie behind its own, these are moved behind all.
+    /// Adds a part, and its latest samples, where they are kept. Where there is no room, and the parts of others lie behind its own, these are moved behind
+    /// all, into twice the room: what is left behind is no more than what is used.
     #[cold]
     fn grow(&mut self, metric: u32, parts: &mut Vec<Part>, latest: Option<&mut Vec<Latest>>) -> usize {
         let (mine, end) = (self.first..self.first + self.count, parts.len());
-        if mine.end != end {
+        let is_moved = self.count == self.room && self.first + self.room != end;
+        if is_moved {
             parts.extend_from_within(mine.clone());
-            self.first = end;
-        }
-        parts.push(Part { metric, accumulator: Accumulator::default() });
-        if let Some(latest) = latest {
-            if mine.end != end {
-                latest.extend_from_within(mine);
-            }
-            latest.push(Latest::NONE);
+            (self.first, self.room) = (end, ROOM_MIN.max(2 * self.count));
         }
         self.count += 1;
-        parts.len() - 1
+        self.room = self.room.max(self.count);
+        parts.resize(parts.len().max(self.first + self.room), Part::NONE);
+        let part = self.first + self.count - 1;
+        parts[part].metric = metric;
+        if let Some(latest) = latest {
+            if is_moved {
+                latest.extend_from_within(mine);
+            }
+            latest.resize(parts.len(), Latest::NONE);
+        }
+        part
     }
 }
 
@@ -184,6 +205,19 @@ mod tests {
     use crate::identity::{EntityId, MetricId};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn metrics_that_come_one_by_one_leave_no_more_behind_than_they_take() {
+        let (entities, metrics) = (50, 40);
+        let mut cells = Cells::default();
+        for metric in 0..metrics {
+            for entity in 0..entities {
+                cells.add(&Event::of(EntityId(entity), 0, 0, std::iter::once((MetricId(metric), 1.0))), true);
+            }
+        }
+        assert_eq!(cells.room(), (50, 2000));
+        assert!(cells.parts.len() <= 4 * 2000 && cells.latest.len() == cells.parts.len(), "{} parts", cells.parts.len());
+    }
 
     proptest! {
         #[test]
