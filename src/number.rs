@@ -44,6 +44,20 @@ mod tests {
     }
 
     #[test]
+    fn no_number_is_written_with_an_exponent() {
+        for edge in [1e-5, 1e-4, 1e15, 1e16, f64::MIN_POSITIVE, f64::MAX] {
+            for number in [edge, edge.next_down(), edge.next_up(), 1.5 * edge, 9.9 * edge, 0.99 * edge]
+                .into_iter()
+                .flat_map(|number| [number, -number])
+            {
+                let mut text = String::new();
+                plain(&mut text, number);
+                assert!(!text.contains(['e', 'E']) && text.parse::<f64>().is_ok_and(|read| read.to_bits() == number.to_bits()), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn numbers_are_short_and_keep_four_digits() {
         let texts: Vec<String> = [0.0, 85.234_56, 0.001_234_56, 123_456.7, -3.0].map(number).into();
         assert_eq!(texts, ["0", "85.23", "0.001235", "123457", "-3"]);

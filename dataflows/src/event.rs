@@ -43,6 +43,17 @@ impl Event {
         Self { entity: entity.0, time, metrics: [0; EVENT_WIDTH], count: 0, partition, values: [f64::NAN; EVENT_WIDTH] }
     }
 
+    /// An event with the first metrics that there are, as many as it has room for.
+    pub fn of(entity: EntityId, time: Time, partition: u32, samples: impl Iterator<Item = (MetricId, f64)>) -> Self {
+        let mut event = Self::empty(entity, time, partition);
+        let places = event.metrics.iter_mut().zip(&mut event.values);
+        for ((metric, value), sample) in places.zip(samples) {
+            (*metric, *value) = (sample.0.0, sample.1);
+            event.count += 1;
+        }
+        event
+    }
+
     /// Adds a metric; `false` when the event is full and nothing was added.
     pub fn push(&mut self, metric: MetricId, value: f64) -> bool {
         let place = self.count as usize;

@@ -16,7 +16,7 @@ pub(super) fn series_of(key: i64) -> SeriesId {
     SeriesId(key.cast_unsigned())
 }
 
-/// Where a verdict stands in `buckets`: its key, in the order in which a batch has its changes, and SQLite its rows.
+/// Where a verdict stands in `buckets`: its key, in the order in which a batch that is stored has its changes, and SQLite its rows.
 pub fn place_of(verdict: &Verdict) -> (Time, i64) {
     (verdict.bucket.start, key(verdict.bucket.series()))
 }

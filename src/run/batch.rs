@@ -100,12 +100,11 @@ impl<'a> Batches<'a> {
             }
         }
         batch.progress = progress.into_values().collect();
-        net_changes(&verdicts, self.job.kept == Kept::NoVerdicts, &mut changes);
+        net_changes(&verdicts, self.job.kept, &mut changes);
         batch.changes = changes;
         verdicts.clear();
         self.room.0 = verdicts;
-        let ends = batch.changes.iter().filter_map(|change| change.new).map(|verdict| verdict.bucket.start + batch.bucket_width);
-        self.latest_end = ends.fold(self.latest_end, Time::max);
+        self.note(&mut batch);
         // The end of a file is not the end of time: more may be appended to it.
         if let Some(horizon) = batch.horizon.as_mut() {
             self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
@@ -121,15 +120,29 @@ impl<'a> Batches<'a> {
         batch.provisionals = open.into_iter().map(|(provisional, _)| provisional).collect();
         let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch.provisionals, &self.directory)));
         batch.provisionals_withdrawn = gone.collect();
-        let buckets = batch.changes.iter().filter_map(|change| change.new.or(change.old)).map(|verdict| verdict.bucket);
-        let open = batch.provisionals.iter().map(|provisional| (provisional.entity, provisional.metric));
-        let series = buckets.map(|bucket| (bucket.entity, bucket.metric)).chain(open);
-        batch.series = series.filter_map(|(entity, metric)| self.directory.unstored(entity, metric)).collect();
+        let open = batch.provisionals.iter().filter_map(|open| self.directory.unstored(open.entity, open.metric));
+        batch.series.extend(open);
         let told = Told { end: self.latest_end, ..self.tell(&mut batch, episodes, incidents) };
         batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
         (batch, told)
+    }
+
+    /// Takes note of where the last bucket of a batch ends, and finds the series that are to be stored with it: in one pass, since tens of thousands of
+    /// changes are more than a processor's cache holds.
+    fn note(&mut self, batch: &mut Batch) {
+        let is_stored = self.job.kept == Kept::Everything;
+        let mut latest = Time::MIN;
+        for change in &batch.changes {
+            latest = change.new.as_ref().map_or(latest, |verdict| latest.max(verdict.bucket.start));
+            if let Some(verdict) = change.new.as_ref().or(change.old.as_ref()).filter(|_| is_stored) {
+                batch.series.extend(self.directory.unstored(verdict.bucket.entity, verdict.bucket.metric));
+            }
+        }
+        if latest > Time::MIN {
+            self.latest_end = self.latest_end.max(latest + batch.bucket_width);
+        }
     }
 
     /// Where an entity stands, if that is news: the first time, after a move, and where it turns out to have stood there for longer.

@@ -12,7 +12,7 @@ use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
 use crate::source::decoder::{Decoder, Read};
 use crate::source::{Partition, Record};
-use dataflows::{Admission, EntityId, Event, MetricId, Report, Time};
+use dataflows::{Admission, EVENT_WIDTH, EntityId, Event, MetricId, Report, Time};
 use std::borrow::Cow;
 
 /// A refused record is kept up to this length.
@@ -140,7 +140,7 @@ impl Intake<'_> {
         }
         let step = stretch.census.is_usual(&arrival, latest).then(|| stretch.census.now());
         match said {
-            Some(said) => stretch.regulars.note(said, entity, step, self.job.limits.entities_max),
+            Some(said) => stretch.regulars.note(said, entity, step),
             None => stretch.regulars.forget(decoded.entity_id.as_bytes()),
         }
         send(stretch, (entity, time, place), (&metrics, &decoded.metrics), outlets);
@@ -203,15 +203,10 @@ fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &D
 /// Sends an event into the graph, in as many pieces as it takes.
 fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Metered<'_>, outlets: &mut Outlets<'_>) {
     let partition = stretch.partition.id;
-    let mut event = Event::empty(entity, time, partition);
-    for (metric, (_, value)) in metrics.iter().zip(values) {
-        if !event.push(*metric, *value) {
-            (outlets.event)(event);
-            event = Event::empty(entity, time, partition);
-            event.push(*metric, *value);
-        }
+    for (metrics, values) in metrics.chunks(EVENT_WIDTH).zip(values.chunks(EVENT_WIDTH)) {
+        let samples = metrics.iter().copied().zip(values.iter().map(|metric| metric.1));
+        (outlets.event)(Event::of(entity, time, partition, samples));
     }
-    (outlets.event)(event);
 }
 
 fn late(time: Time, latest: Time) -> String {

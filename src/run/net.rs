@@ -1,5 +1,6 @@
 //! What signed facts come to: whatever was said and taken back within a group of epochs cancels.
 
+use super::Kept;
 use crate::history::{Change, place_of};
 use dataflows::{Time, Verdict};
 use std::collections::BTreeMap;
@@ -27,11 +28,11 @@ pub fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) ->
 ///
 /// Places are sorted rather than verdicts, which are five times as large, and those of each moment for themselves: verdicts come nearly in the order of time.
 ///
-/// Where nothing is taken back, each verdict is a change for itself; if it is not to be stored, it `needs_no_place`, and they stay as they came.
-pub fn net_changes(verdicts: &[(Verdict, isize)], needs_no_place: bool, changes: &mut Vec<Change>) {
+/// Where nothing is taken back, each verdict is a change for itself, and if verdicts are not `kept`, they stay as they came.
+pub fn net_changes(verdicts: &[(Verdict, isize)], kept: Kept, changes: &mut Vec<Change>) {
     changes.clear();
     changes.reserve(verdicts.len());
-    if needs_no_place && verdicts.iter().all(|(_, sign)| *sign > 0) {
+    if kept == Kept::NoVerdicts && verdicts.iter().all(|(_, sign)| *sign > 0) {
         changes.extend(verdicts.iter().map(|(verdict, _)| Change { old: None, new: Some(*verdict) }));
         return;
     }
@@ -77,9 +78,21 @@ mod tests {
     use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, State, Unscored};
 
     fn net_changes(verdicts: &[(Verdict, isize)]) -> Vec<Change> {
-        let mut changes = vec![Change { old: Some(verdict(9.0)), new: None }];
-        super::net_changes(verdicts, false, &mut changes);
-        changes
+        let changes = [Kept::Everything, Kept::NoVerdicts].map(|kept| {
+            let mut changes = vec![Change { old: Some(verdict(9.0)), new: None }];
+            super::net_changes(verdicts, kept, &mut changes);
+            changes
+        });
+        assert_eq!(changes[0], changes[1]);
+        changes[0].clone()
+    }
+
+    #[test]
+    fn what_is_only_said_and_not_kept_stays_as_it_came() {
+        let later = |mean| Verdict { bucket: Bucket { start: 600, ..verdict(mean).bucket }, ..verdict(mean) };
+        let mut changes = Vec::new();
+        super::net_changes(&[(later(1.0), 1), (verdict(2.0), 1)], Kept::NoVerdicts, &mut changes);
+        assert_eq!(changes, [later(1.0), verdict(2.0)].map(|new| Change { old: None, new: Some(new) }));
     }
 
     fn verdict(mean: f64) -> Verdict {

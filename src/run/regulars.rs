@@ -14,45 +14,48 @@ struct Regular {
     /// The step of event time in which another record like it changes nothing.
     step: Time,
     entity: EntityId,
-    /// The place of the one that came next: who collects metrics goes round.
-    next: usize,
 }
 
 /// The regulars of one partition.
 #[derive(Default)]
 pub struct Regulars {
+    /// In the order in which they came first: who collects metrics goes round, and comes in it again.
     all: Vec<Regular>,
     /// Their places, by name.
     places: HashMap<Vec<u8>, usize, foldhash::fast::FixedState>,
-    /// The place of the one that came last.
-    latest: usize,
+    /// The place behind that of the last one, and where the order went on before one came out of turn.
+    next: usize,
+    resume: usize,
+    /// The step of event time that the last of them came in.
+    step: Time,
 }
 
 impl Regulars {
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
-        let is_usual = |known: &Regular| (known.step, known.form) == (step, filled.form()) && filled.is_of(&known.said);
-        let mut place = self.all.get(self.latest)?.next;
-        if !is_usual(&self.all[place]) {
-            place = *self.places.get(filled.entity_id()).filter(|place| is_usual(&self.all[**place]))?;
-        }
-        self.follow(place);
-        Some(self.all[place].entity)
+        let is_usual = |place: &usize| {
+            let known = self.all.get(*place).filter(|known| (known.step, known.form) == (step, filled.form()));
+            known.is_some_and(|known| filled.is_of(&known.said))
+        };
+        let in_turn = [self.next, self.resume].into_iter().find(is_usual);
+        let found = in_turn.or_else(|| self.places.get(filled.entity_id()).copied().filter(is_usual))?;
+        self.follow(found, in_turn.is_some());
+        Some(self.all[found].entity)
     }
 
     /// Takes note of a record that the census has let in, by its name, what it said of its entity, and its form; `step`: that in which another one like it
-    /// changes nothing, if it is so. No more than `most` are known.
-    pub fn note(&mut self, (name, said, form): (Vec<u8>, Vec<u8>, u64), entity: EntityId, step: Option<Time>, most: usize) {
-        if self.all.len() >= most && !self.places.contains_key(&name) {
-            *self = Self::default();
+    /// changes nothing, if it is so. Nobody is known from one step to the next, so that they are no more than the census knows.
+    pub fn note(&mut self, (name, said, form): (Vec<u8>, Vec<u8>, u64), entity: EntityId, step: Option<Time>) {
+        if let Some(step) = step.filter(|step| *step != self.step) {
+            *self = Self { step, ..Self::default() };
         }
         let place = *self.places.entry(name).or_insert(self.all.len());
-        let known = Regular { said, form, step: step.unwrap_or(Time::MIN), entity, next: 0 };
+        let known = Regular { said, form, step: step.unwrap_or(Time::MIN), entity };
         match self.all.get_mut(place) {
-            Some(before) => *before = Regular { next: before.next, ..known },
+            Some(before) => *before = known,
             None => self.all.push(known),
         }
-        self.follow(place);
+        self.follow(place, place == self.next);
     }
 
     /// Takes note that the census has heard of an entity by a record that no template fits.
@@ -60,19 +63,115 @@ impl Regulars {
         self.places.get(name).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
     }
 
-    /// Takes note of whose turn it was.
-    fn follow(&mut self, place: usize) {
-        self.all[self.latest].next = place;
-        self.latest = place;
+    /// Takes note of who came.
+    fn follow(&mut self, place: usize, in_turn: bool) {
+        if !in_turn {
+            self.resume = self.next;
+        }
+        // Behind the last one, the first one's turn comes.
+        self.next = if place + 1 < self.all.len() { place + 1 } else { 0 };
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::intake::Intake;
+    use super::super::names::Metrics;
+    use super::super::share::Outlets;
+    use super::super::stretch::Stretch;
+    use super::super::{Alerts, Job, Kept, Statistics};
     use super::*;
+    use crate::history::Position;
     use crate::kind::Kinds;
     use crate::limits::Limits;
     use crate::source::decoder::{Decoder, Read};
+    use crate::source::file::Files;
+    use crate::source::{Partition, Record};
+    use dataflows::{Policy, Timing};
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const MINUTE: Time = 60_000;
+
+    /// A job whose census is soon full, and forgets within hours.
+    fn job() -> Job {
+        let timing = Timing {
+            bucket_width: MINUTE,
+            out_of_orderness: MINUTE,
+            lateness: 10 * MINUTE,
+            skew: 0,
+            forget: 60 * MINUTE,
+            floor: Time::MIN,
+        };
+        Job {
+            source: Arc::new(Files::open("-", 1024).unwrap()),
+            log_continues: false,
+            until_end: true,
+            kinds: Kinds::default(),
+            timing,
+            limits: Limits { entities_max: 4, metrics_max: 3, series_max: 9, ..Limits::default() },
+            policy: Policy::default(),
+            standby: false,
+            raw: true,
+            idle_timeout: Duration::ZERO,
+            commit_interval: Duration::ZERO,
+            models_interval: Duration::ZERO,
+            look_every: None,
+            alerts: Alerts::default(),
+            kept: Kept::Everything,
+        }
+    }
+
+    /// All that is said of a log, record by record; if `is_forgetful`, nobody is ever known as a regular.
+    fn told(log: &[String], is_forgetful: bool) -> Vec<String> {
+        let (job, statistics, told) = (job(), Statistics::default(), RefCell::new(Vec::new()));
+        let mut stretch = Stretch::new(Partition { id: 0, name: "p".into() }, &Position::default(), &job);
+        let (mut decoder, mut metrics) = (Decoder::new(job.kinds.clone(), job.limits), Metrics::default());
+        for (offset, text) in (0..).zip(log) {
+            let record = Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None };
+            let (restored_horizon, horizon, now) = (Time::MIN, Time::MIN, Time::MAX);
+            let mut intake = Intake { job: &job, metrics: &mut metrics, statistics: &statistics, restored_horizon, horizon, now };
+            let tell = |what: String| told.borrow_mut().push(format!("{offset}: {what}"));
+            let mut outlets = Outlets {
+                event: &mut |event| tell(format!("{event:?}")),
+                report: &mut |report| tell(format!("{report:?}")),
+                output: &mut |output| tell(format!("{output:?}")),
+            };
+            intake.take(&mut decoder, &mut stretch, &record, &mut outlets);
+            tell(format!("{:?} {:?} {:?}", stretch.events, stretch.raw.events, stretch.raw.values));
+            if is_forgetful {
+                stretch.regulars = Regulars::default();
+            }
+        }
+        told.into_inner()
+    }
+
+    /// A record of one of a few entities, which others write in other ways, now and then with other labels or metrics.
+    fn record(time: Time, (entity, kind, rack, style, metrics): (u8, bool, bool, u8, u8)) -> String {
+        let (field, kind) = if kind { ("server_id", "server_metric") } else { ("service_name", "application_metric") };
+        let (space, rack) = (if style == 1 { " " } else { "" }, if rack { "r1" } else { "r2" });
+        let rack = if style == 2 { rack.replace('r', "\\u0072") } else { rack.to_owned() };
+        let values: String = (0..=metrics / 4).map(|i| format!(r#","m{i}":{space}{i}.5"#)).collect();
+        let time = crate::instant::format(time);
+        format!(r#"{{"type":"{kind}","timestamp":"{time}","{field}":{space}"e{entity}","zone_id":"{rack}"{values}}}"#)
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_is_told_of_alike_whether_anybody_is_known_or_not(
+            log in prop::collection::vec((0..60i64, (0u8..5, prop::bool::weighted(0.9), prop::bool::weighted(0.8), 0u8..9, 0u8..6)), 1..200)
+        ) {
+            let mut time = 1_768_780_800_000;
+            let log: Vec<String> = log.into_iter().map(|(step, said)| {
+                // Mostly a little later, sometimes much, sometimes before what came.
+                time += match step { 0 => 40 * MINUTE, 1 => -4 * MINUTE, 2 => -MINUTE, _ => 300 * step };
+                record(time, said)
+            }).collect();
+            prop_assert_eq!(told(&log, false), told(&log, true));
+        }
+    }
 
     #[test]
     fn one_is_known_by_name_labels_form_and_step_whoever_comes_next() {
@@ -91,19 +190,19 @@ mod tests {
             let entity = EntityId(u64::from(name.0[0]));
             assert!(found.is_none_or(|found| found == entity));
             if found.is_none() {
-                regulars.note(name, entity, Some(step), 3);
+                regulars.note(name, entity, Some(step));
             }
             found.is_some()
         };
         assert_eq!(["a", "b", "c"].map(|name| is_known(&record(name, "1"), 0)), [false; 3]);
         assert_eq!(["a", "b", "c", "a", "c", "b", "a"].map(|name| is_known(&record(name, "1"), 0)), [true; 7]);
         assert_eq!([is_known(&record("a", "2"), 0), is_known(&record("a", "2"), 0), is_known(&record("a", "1"), 0)], [false, true, false]);
-        assert_eq!([is_known(&record("a", "1"), 7), is_known(&record("a", "1"), 7), is_known(&record("b", "1"), 0)], [false, true, true]);
+        assert!(is_known(&record("b", "1"), 0));
         assert!(!is_known(&record("b", "1").replace(":1}", ": 1}"), 0), "written in another way");
         assert_eq!(
             [is_known(&record("c", "1"), 0), is_known(&record("c", "\\u0031"), 0), is_known(&record("c", "1"), 0)],
             [true, false, false]
         );
-        assert_eq!([is_known(&record("d", "1"), 0), is_known(&record("c", "1"), 0)], [false; 2], "no more than three");
+        assert_eq!([is_known(&record("a", "1"), 7), is_known(&record("a", "1"), 7), is_known(&record("c", "1"), 7)], [false, true, false]);
     }
 }

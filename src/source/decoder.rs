@@ -3,13 +3,11 @@
 //! **Invariant.** What it says of a record is what [`decode`] says, to the last bit.
 
 use super::decode::{Decoded, Refusal, decode};
+pub use super::template::Filled;
 use super::template::Template;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
 use dataflows::Time;
-use std::borrow::Cow;
-
-pub use super::template::Filled;
 
 /// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then.
 const TEMPLATES_MAX: usize = 8;
@@ -26,27 +24,11 @@ pub enum Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    /// The place of its kind.
-    pub fn kind(&self) -> usize {
-        match self {
-            Self::Filled(filled) => filled.kind(),
-            Self::Decoded(decoded) => decoded.kind,
-        }
-    }
-
     /// When it was measured.
     pub fn time(&self) -> Time {
         match self {
             Self::Filled(filled) => filled.time(),
             Self::Decoded(decoded) => decoded.time,
-        }
-    }
-
-    /// The metrics in the record's order.
-    pub fn metrics(&self) -> &[(Cow<'_, str>, f64)] {
-        match self {
-            Self::Filled(filled) => filled.metrics(),
-            Self::Decoded(decoded) => &decoded.metrics,
         }
     }
 

@@ -9,7 +9,7 @@ use dataflows::Time;
 /// (Clinger, How to read floating point numbers accurately, 1990).
 const DIGITS_MAX: usize = 15;
 
-const POWERS: [f64; DIGITS_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+pub(super) const POWERS: [f64; DIGITS_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// The length of `2026-01-24T12:34:56`, of that to the minute, and of its date with the `T`.
 const SECOND_BYTES: usize = 19;
@@ -17,16 +17,16 @@ const MINUTE_BYTES: usize = 16;
 const DATE_BYTES: usize = 11;
 
 /// A byte in each of the eight of a word.
-const fn eight(byte: u8) -> u64 {
+pub(super) const fn eight(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
 /// The highest bit of each byte.
-const HIGH: u64 = eight(0x80);
+pub(super) const HIGH: u64 = eight(0x80);
 
-/// The eight bytes from `at` on, the first one lowest; zeros where there are no more of them. `None` where there are less than eight in all.
+/// The eight bytes from `at` on, the first one lowest; zeros where there are no more of them. `None` where there are less than eight in all, or none left.
 #[inline(always)]
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
     if let Some(chunk) = bytes.get(at..)?.first_chunk() {
         return Some(u64::from_le_bytes(*chunk));
     }
@@ -77,14 +77,14 @@ pub fn number(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
 }
 
 /// A number, and how it is written.
-struct Written {
-    value: f64,
-    end: usize,
+pub(super) struct Written {
+    pub(super) value: f64,
+    pub(super) end: usize,
     /// Digits behind the point.
-    fraction: usize,
+    pub(super) fraction: usize,
 }
 
-fn written(bytes: &[u8], at: usize) -> Option<Written> {
+pub(super) fn written(bytes: &[u8], at: usize) -> Option<Written> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);
     let (mantissa, fraction, end) = short(bytes, first).or_else(|| long(bytes, first))?;
@@ -95,91 +95,17 @@ fn written(bytes: &[u8], at: usize) -> Option<Written> {
 
 /// Fifteen digits have less than 53 bits; and what has a sign is converted by one instruction.
 #[allow(clippy::cast_precision_loss)]
-fn divided(mantissa: u64, power: f64) -> f64 {
+pub(super) fn divided(mantissa: u64, power: f64) -> f64 {
     mantissa.cast_signed() as f64 / power
 }
 
-/// A point, where digits are their values.
-const POINT: u64 = (b'.' ^ b'0') as u64;
-
-/// How the last number in its place was written, if by at most seven bytes and without a sign. The next one most often is written alike, and then where
-/// everything stands need not be found out: the processor reads on behind the number before it has looked at it.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// The highest bits of the bytes up to the one behind the number, and of those among them that are no digits.
-    within: u64,
-    others: u64,
-    /// The byte of the point, where there is one, and what it must be once digits are values.
-    point: (u64, u64),
-    /// The digits before the point, and those behind it once they are moved up to the others.
-    digits: (u64, u64),
-    /// Moves the last digit to the last of eight places.
-    shift: u32,
-    /// Moves the byte behind the number to the first place, where it is to be seen that it is no point; zero if one was before.
-    behind: u32,
-    /// Zero, if the first digit must not be.
-    zero: u64,
-    power: f64,
-    bytes: usize,
-}
-
-impl Default for Shape {
-    /// That of no number: there is none in which no byte is any.
-    fn default() -> Self {
-        Self { within: 0, others: HIGH, point: (0, 0), digits: (0, 0), shift: 0, behind: 0, zero: 0, power: 1.0, bytes: 0 }
-    }
-}
-
-impl Shape {
-    /// The same as [`number`].
-    #[inline(always)]
-    pub fn number(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
-        if let Some(word) = word(bytes, at) {
-            let word = word ^ eight(b'0');
-            let is_alike = is_no_digit(word) & self.within == self.others && word & self.point.0 == self.point.1;
-            let is_whole = self.behind == 0 || (word >> self.behind) & 0xff != POINT;
-            if is_alike && is_whole && word & 0xff | self.zero != 0 {
-                let digits = (word & self.digits.0 | (word >> 8) & self.digits.1) << self.shift;
-                return Some((divided(of_eight(digits), self.power), at + self.bytes));
-            }
-        }
-        self.learn(bytes, at)
-    }
-
-    #[cold]
-    fn learn(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
-        let Written { value, end, fraction } = written(bytes, at)?;
-        let length = end - at;
-        if length < 8 && bytes[at] != b'-' {
-            let whole = length - fraction - usize::from(fraction > 0);
-            let first = |bytes: usize| (1_u64 << (8 * bytes)) - 1;
-            let byte = |place: usize| 0xff << (8 * place);
-            let point = if fraction > 0 { byte(whole) } else { 0 };
-            *self = Self {
-                within: HIGH & (first(length) | byte(length)),
-                others: HIGH & (point | byte(length)),
-                point: (point, point & eight(b'.' ^ b'0')),
-                #[allow(clippy::cast_possible_truncation)] // at most 56
-                behind: if fraction > 0 { 0 } else { 8 * length as u32 },
-                digits: (first(whole), first(whole + fraction) & !first(whole)),
-                #[allow(clippy::cast_possible_truncation)] // at most 64
-                shift: 64 - 8 * (whole + fraction) as u32,
-                zero: u64::from(whole == 1),
-                power: POWERS[fraction],
-                bytes: length,
-            };
-        }
-        Some((value, end))
-    }
-}
-
 /// The highest bit of each byte that is no digit, up to the first that is not ASCII, where digits are their values.
-fn is_no_digit(word: u64) -> u64 {
+pub(super) fn is_no_digit(word: u64) -> u64 {
     (word.wrapping_add(eight(0x80 - 10)) | word) & HIGH
 }
 
 /// The number that eight digits come to, the first one lowest.
-fn of_eight(digits: u64) -> u64 {
+pub(super) fn of_eight(digits: u64) -> u64 {
     let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(1 + (100 << 16)) >> 16;
     (fours & 0x0000_ffff_0000_ffff).wrapping_mul(1 + (10_000 << 32)) >> 32
@@ -312,17 +238,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_number_is_the_same_whatever_the_one_before_it_looked_like(numbers in prop::collection::vec("-?[0-9]{1,5}(\\.[0-9]{0,4})?[,}e5x]{0,2}", 1..20)) {
-            let mut shape = Shape::default();
-            for text in numbers {
-                for padded in [text.clone(), format!("{text}        ")] {
-                    let (one, other) = (shape.number(padded.as_bytes(), 0), number(padded.as_bytes(), 0));
-                    prop_assert_eq!(one.map(|(value, end)| (value.to_bits(), end)), other.map(|(value, end)| (value.to_bits(), end)), "{}", padded);
-                }
-            }
-        }
-
         #[test]
         fn a_number_is_read_as_the_standard_library_reads_it(whole in 0u64..10_000_000_000, fraction in "[0-9]{0,9}", sign in "-?") {
             let written = if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };

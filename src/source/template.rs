@@ -2,7 +2,8 @@
 
 use super::decode::{Decoded, time_of};
 use super::fields::Value;
-use super::plain::{self, Minute, Shape};
+use super::plain::{self, Minute};
+use super::shape::Shape;
 use crate::kind::Kind;
 use crate::limits::Limits;
 use dataflows::Time;
