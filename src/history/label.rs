@@ -49,29 +49,39 @@ struct Lesson {
     useful: bool,
 }
 
-/// Tells training rows what people have said of the incidents whose episodes they lie in. The buckets of a useful one are left out: however many they are,
-/// they are no behaviour to be learned. Those of one that was not useful are no anomalies: where the series does so again, that is to be expected.
-///
-/// # Errors
-/// A history that cannot be read.
-pub fn teach(history: &mut dyn History, from: Time, until: Time, rows: &mut Vec<TrainingRow>) -> Result<(), HistoryError> {
-    let mut lessons: HashMap<SeriesId, Vec<Lesson>> = HashMap::new();
-    for lesson in self::lessons(history, from, until)? {
-        lessons.entry(lesson.series).or_default().push(lesson);
+/// What people have said of the incidents of a window, for the trainer.
+#[derive(Debug)]
+pub struct Lessons(HashMap<SeriesId, Vec<Lesson>>);
+
+impl Lessons {
+    /// Of the incidents whose episodes reach into `[from, until)`.
+    ///
+    /// # Errors
+    /// A history that cannot be read.
+    pub fn of(history: &mut dyn History, from: Time, until: Time) -> Result<Self, HistoryError> {
+        let mut lessons: HashMap<SeriesId, Vec<Lesson>> = HashMap::new();
+        for lesson in lessons_within(history, from, until)? {
+            lessons.entry(lesson.series).or_default().push(lesson);
+        }
+        Ok(Self(lessons))
     }
-    if lessons.is_empty() {
-        return Ok(());
+
+    /// Tells training rows of the episodes they lie in. The buckets of a useful incident are left out: however many they are, they are no behaviour to be
+    /// learned. Those of one that was not useful are no anomalies: where the series does so again, that is to be expected.
+    pub fn teach(&self, rows: &mut Vec<TrainingRow>) {
+        if self.0.is_empty() {
+            return;
+        }
+        let of = |row: &TrainingRow, useful: bool| {
+            let covers = |lesson: &Lesson| lesson.opened <= row.start && row.start <= lesson.last;
+            self.0.get(&row.series).is_some_and(|own| own.iter().any(|lesson| lesson.useful == useful && covers(lesson)))
+        };
+        rows.retain(|row| !of(row, true));
+        rows.iter_mut().filter(|row| row.anomalous && of(row, false)).for_each(|row| row.anomalous = false);
     }
-    let of = |row: &TrainingRow, useful: bool| {
-        let covers = |lesson: &Lesson| lesson.opened <= row.start && row.start <= lesson.last;
-        lessons.get(&row.series).is_some_and(|own| own.iter().any(|lesson| lesson.useful == useful && covers(lesson)))
-    };
-    rows.retain(|row| !of(row, true));
-    rows.iter_mut().filter(|row| row.anomalous && of(row, false)).for_each(|row| row.anomalous = false);
-    Ok(())
 }
 
-fn lessons(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<Lesson>, HistoryError> {
+fn lessons_within(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<Lesson>, HistoryError> {
     let sql = "SELECT episodes.series_id, episodes.opened, episodes.last, label = 'useful'
         FROM incident_labels JOIN episodes ON episodes.incident_id = incident_labels.incident_id
         WHERE episodes.status <> 'withdrawn' AND episodes.opened < $2 AND episodes.last >= $1";

@@ -31,6 +31,7 @@ pub use row::place_of;
 use serde::{Deserialize, Serialize};
 use statement::{Columns, Shape, Statement};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 pub use wide::has_raw_table;
 
 /// A series as history knows it.
@@ -195,6 +196,9 @@ pub struct Anomaly {
     pub withdrawn_reason: Option<String>,
 }
 
+/// Takes the training rows of a group of series, ordered by series and start, and says whether to go on.
+pub type TakeRows<'a> = dyn FnMut(Vec<TrainingRow>) -> ControlFlow<()> + 'a;
+
 /// A store of verdicts. One connection, used by one thread.
 pub trait History: Send {
     /// Brings the schema up to date and names the migrations that were applied.
@@ -239,6 +243,17 @@ pub trait History: Send {
 
     /// The buckets with samples of some series that start in `[from, until)`, ordered by series and start.
     fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError>;
+
+    /// Hands over the training rows of groups of series, group by group in their order, until it is told to break off. A store may read several groups at
+    /// once, but no more than fit into some hundred megabytes.
+    fn training_groups(&mut self, groups: &[Vec<SeriesId>], from: Time, until: Time, take: &mut TakeRows<'_>) -> Result<(), HistoryError> {
+        for group in groups {
+            if take(self.training_rows(group, from, until)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// The verdict on one bucket; `None` where there is no such bucket.
     fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError>;

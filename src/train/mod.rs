@@ -30,7 +30,8 @@ pub use report::{Count, Report};
 pub use request::{Extent, Request, Skipped};
 
 use crate::history::calibration::{self, Drifting};
-use crate::history::{History, HistoryError, Series, TrainingRow, label, span};
+use crate::history::label::Lessons;
+use crate::history::{History, HistoryError, Series, TrainingRow, span};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
@@ -38,11 +39,11 @@ use grid::Grid;
 use peers::{Peers, Shape, is_young};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
-/// Series read from history at a time. 250 series of 14 days are a million rows: 40 MB, and as much again in the table.
+/// Series that are fitted, and handed over by history, at a time. 250 series of 14 days are a million rows: 32 MB.
 const GROUP_SERIES: usize = 250;
 
 /// A series that drifts is trained early, but not again within an hour of event time: scales need buckets.
@@ -241,26 +242,20 @@ fn fit_groups(
     peers: Option<&Peers>,
     take: &mut Take<'_>,
 ) -> Result<(), TrainError> {
+    let (from, until) = (request.from(), request.until());
+    let lessons = Lessons::of(history, from, until)?;
+    let ids = |group: &[Member]| group.iter().map(|member| member.name.id()).collect();
+    let groups: Vec<Vec<SeriesId>> = members.chunks(GROUP_SERIES).map(ids).collect();
     std::thread::scope(|scope| {
-        let mut fitting = None;
-        // After the last group there is none to be read, and one to be waited for.
-        for group in members.chunks(GROUP_SERIES).map(Some).chain([None]) {
-            let next = match group {
-                Some(group) => {
-                    let ids: Vec<SeriesId> = group.iter().map(|member| member.name.id()).collect();
-                    let mut rows = history.training_rows(&ids, request.from(), request.until())?;
-                    label::teach(history, request.from(), request.until(), &mut rows)?;
-                    Some((group, rows))
-                }
-                None => None,
-            };
-            let fitted = fitting.take().map(|(group, handle): (_, ScopedJoinHandle<'_, _>)| (group, handle.join()));
-            fitting = next.map(|(group, rows)| (group, scope.spawn(move || fit_group(group, &rows, request, peers))));
-            if let Some((group, outcomes)) = fitted {
-                take(group, outcomes.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
-            }
+        // None waits on the way: one is fitted, and one is read or waits to be taken.
+        let (sender, rows_of_groups) = crossbeam_channel::bounded(0);
+        let mut hand_over = move |rows| sender.send(rows).map_or(ControlFlow::Break(()), ControlFlow::Continue);
+        let reading = scope.spawn(move || history.training_groups(&groups, from, until, &mut hand_over));
+        for (group, mut rows) in members.chunks(GROUP_SERIES).zip(rows_of_groups) {
+            lessons.teach(&mut rows);
+            take(group, fit_group(group, &rows, request, peers)?)?;
         }
-        Ok(())
+        Ok(reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     })
 }
 

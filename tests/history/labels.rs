@@ -4,7 +4,7 @@ use super::incidents::{episode, told};
 use super::stores::{embedded_store, on_each_store};
 use super::{START, WIDTH, appear, batch, name, scored, series};
 use dataflows::{IncidentId, Provisional, Severity, Stage, State, Time, Verdict};
-use tidewatch::history::label::{self, LABELS};
+use tidewatch::history::label::{self, LABELS, Lessons};
 use tidewatch::history::{Batch, Change, History, TrainingRow, view};
 use tidewatch::models;
 use tidewatch::train::{Request, train};
@@ -17,7 +17,7 @@ fn id() -> IncidentId {
 fn training(history: &mut dyn History) -> Vec<(Time, bool)> {
     let (from, until) = (START - WIDTH, START + 3 * WIDTH);
     let mut rows: Vec<TrainingRow> = history.training_rows(&[name("srv-001").id()], from, until).unwrap();
-    label::teach(history, from, until, &mut rows).unwrap();
+    Lessons::of(history, from, until).unwrap().teach(&mut rows);
     rows.into_iter().map(|row| ((row.start - START) / WIDTH, row.anomalous)).collect()
 }
 

@@ -15,9 +15,10 @@ mod trust;
 use dataflows::verdict::Unscored;
 use dataflows::{Aggregate, Bucket, MetricId, Number, Score, SeriesId, State, Time, Verdict};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use stores::{Store, on_each_store, postgres_store};
-use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEntity, RawEvent, RawEvents, Series, open};
+use tidewatch::history::{Batch, Change, DeadLetter, HistoryError, Progress, RawEntity, RawEvent, RawEvents, Series, TrainingRow, open};
 use tidewatch::series::SeriesName;
 
 const WIDTH: Time = 300_000;
@@ -258,6 +259,32 @@ fn training_rows_come_in_the_order_of_unsigned_ids() {
         // The columns are signed.
         assert!(ids[0].0 < 1 << 63 && ids[15].0 > 1 << 63);
         assert_eq!(rows.into_iter().map(|row| row.series).collect::<Vec<_>>(), ids);
+    });
+}
+
+#[test]
+fn groups_of_training_rows_come_in_their_order_until_enough_is_said() {
+    on_each_store(|store| {
+        let entities: Vec<String> = (0..16).map(|i| format!("srv-{i:03}")).collect();
+        let all = entities.iter().map(|entity| series(entity)).collect();
+        let verdicts = (0..4).flat_map(|i| entities.iter().map(move |entity| appear(scored(entity, START + i * WIDTH, 60.0 + i as f64))));
+        store.history.commit(&Batch { series: all, ..batch(verdicts.collect()) }).unwrap();
+        // A later commit: where rows lie as they came, this one lies behind those of all others.
+        store.history.commit(&batch(vec![appear(scored("srv-007", START - WIDTH, 59.0))])).unwrap();
+        let ids: Vec<SeriesId> = entities.iter().map(|entity| name(entity).id()).collect();
+        let groups: Vec<Vec<SeriesId>> = ids.chunks(5).map(<[SeriesId]>::to_vec).collect();
+        let (from, until) = (START - WIDTH, START + 3 * WIDTH);
+        let expected: Vec<Vec<TrainingRow>> = groups.iter().map(|group| store.history.training_rows(group, from, until).unwrap()).collect();
+        assert_eq!(expected.iter().map(Vec::len).collect::<Vec<_>>(), [15, 16, 15, 3]);
+        for enough in 1..=4 {
+            let mut taken = Vec::new();
+            let mut take = |rows| {
+                taken.push(rows);
+                if taken.len() == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            store.history.training_groups(&groups, from, until, &mut take).unwrap();
+            assert_eq!(taken, expected[..enough]);
+        }
     });
 }
 

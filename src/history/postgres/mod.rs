@@ -5,10 +5,13 @@ mod copy;
 mod ledger;
 mod raw;
 mod read;
+mod training;
 mod write;
 
 use super::statement::{self, Columns, Shape};
-use super::{Anomaly, Batch, FENCED, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TrainingRow, migration, writer};
+use super::{
+    Anomaly, Batch, FENCED, History, HistoryError, LetterFilter, Position, Series, StoredLetter, TakeRows, TrainingRow, migration, writer,
+};
 use crate::series::SeriesName;
 use address::{Address, Refusal};
 use dataflows::{SeriesId, Time, Verdict};
@@ -318,7 +321,20 @@ impl History for Postgres {
     }
 
     fn training_rows(&mut self, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, HistoryError> {
-        self.run("reading training rows", |session| read::training_rows(session, series, from, until))
+        let held = self.run("reading training rows", |session| training::read(session, series.iter().copied(), from, until));
+        Ok(held?.take(series))
+    }
+
+    fn training_groups(&mut self, groups: &[Vec<SeriesId>], from: Time, until: Time, take: &mut TakeRows<'_>) -> Result<(), HistoryError> {
+        let at_once = self.run("reading training rows", |session| training::groups_at_once(session, groups, from, until))?;
+        for groups in groups.chunks(at_once) {
+            let series = groups.iter().flatten().copied();
+            let mut held = self.run("reading training rows", |session| training::read(session, series, from, until))?;
+            if groups.iter().try_for_each(|group| take(held.take(group))).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn verdict(&mut self, series: &SeriesName, start: Time) -> Result<Option<Verdict>, HistoryError> {

@@ -3,18 +3,13 @@
 use super::copy::Instant;
 use super::{Fault, Session, ledger};
 use crate::history::statement::{Columns, Shape, Statement, Value};
-use crate::history::{Anomaly, Position, Progress, Series, TrainingRow, anomaly, row};
+use crate::history::{Anomaly, Position, Progress, Series, anomaly, row};
 use crate::series::SeriesName;
-use dataflows::{EntityId, MetricId, SeriesId, State, Time, Verdict};
+use dataflows::{EntityId, MetricId, SeriesId, Time, Verdict};
 use postgres::Row;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use std::collections::HashMap;
-
-/// How the buckets of many series are read. They lie in the order in which they came, those of one series each on another page: with memory to note the
-/// pages the server visits each of them once for all series, instead of once for each row (1.1 s of CPU instead of 2.2 for 250 of 3,000 series). A plan
-/// for any number of series would expect ten.
-const TRAINING: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL plan_cache_mode = force_custom_plan";
 
 /// The columns that [`anomaly_row`] reads. JSONB keeps a number's digits; they are read here.
 pub(super) const ANOMALY: &str = "series_id, timestamp, severity, details ->> 'actual_value', details ->> 'expected_value',
@@ -93,30 +88,6 @@ pub(super) fn last_buckets(session: &mut Session, from: Time, until: Time) -> Re
             ORDER BY bucket_start DESC LIMIT 1) AS last";
     let last = |columns: &Row| Ok((row::series_of(columns.try_get(0)?), columns.try_get::<_, Instant>(1)?.0));
     query(session, sql, &[&Instant(from), &Instant(until)])?.iter().map(last).collect()
-}
-
-/// One row per series, with arrays: a row per bucket, of a query or of COPY, costs the trainer half as much again as all else that it does.
-pub(super) fn training_rows(session: &mut Session, series: &[SeriesId], from: Time, until: Time) -> Result<Vec<TrainingRow>, Fault> {
-    let sql = "SELECT series_id, array_agg(bucket_start), array_agg(mean), array_agg(state = ANY($4)) FROM buckets
-        WHERE series_id = ANY($1) AND bucket_start >= $2 AND bucket_start < $3 AND count > 0 GROUP BY series_id";
-    let mut transaction = session.client.transaction()?;
-    transaction.batch_execute(TRAINING)?;
-    let select = session.statements.get(&mut transaction, sql)?;
-    let keys: Vec<i64> = series.iter().copied().map(row::key).collect();
-    let deviant = State::DEVIANT.map(State::as_str);
-    let deviant = deviant.as_slice();
-    let parameters: [&(dyn ToSql + Sync); 4] = [&keys, &Instant(from), &Instant(until), &deviant];
-    let mut rows = transaction.query_raw(&select, parameters)?;
-    let mut training_rows = Vec::new();
-    while let Some(columns) = rows.next()? {
-        let series = row::series_of(columns.try_get(0)?);
-        let (starts, means): (Vec<Instant>, Vec<f64>) = (columns.try_get(1)?, columns.try_get(2)?);
-        let buckets = starts.into_iter().zip(means).zip(columns.try_get::<_, Vec<bool>>(3)?);
-        training_rows.extend(buckets.map(|((start, mean), anomalous)| TrainingRow { series, start: start.0, mean, anomalous }));
-    }
-    // The server would order by the signed key.
-    training_rows.sort_unstable_by_key(|row| (row.series, row.start));
-    Ok(training_rows)
 }
 
 /// A verdict from the columns of [`row::COLUMNS`].
