@@ -253,14 +253,14 @@ fn fit_groups(
         let reading = scope.spawn(move || history.training_groups(&groups, from, until, &mut hand_over));
         for (group, mut rows) in members.chunks(GROUP_SERIES).zip(rows_of_groups) {
             lessons.teach(&mut rows);
-            take(group, fit_group(group, &rows, request, peers)?)?;
+            take(group, fit_group(group, rows, request, peers)?)?;
         }
         Ok(reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     })
 }
 
 /// One outcome per series of the group, in its order.
-fn fit_group(group: &[Member], rows: &[TrainingRow], request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
+fn fit_group(group: &[Member], rows: Vec<TrainingRow>, request: &Request, peers: Option<&Peers>) -> Result<Vec<Outcome>, TrainError> {
     let members: HashMap<SeriesId, &Member> = group.iter().map(|member| (member.name.id(), member)).collect();
     let mut grids: HashMap<SeriesId, Grid> = grid::regular(rows, request)?.into_iter().map(|grid| (grid.series, grid)).collect();
     for (series, grid) in &mut grids {
@@ -297,7 +297,7 @@ fn no_rows(request: &Request) -> Skipped {
 pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Result<Trained, Skipped> {
     let id = series.id();
     let own: Vec<TrainingRow> = rows.iter().copied().filter(|row| row.series == id).collect();
-    let grids = grid::regular(&own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
+    let grids = grid::regular(own, request).map_err(|error| Skipped::Internal { problem: error.to_string() })?;
     match grids.into_iter().next() {
         Some(mut grid) => {
             grid.calendar = Arc::clone(request.calendars.almanac(request.from(), request.until()).of(&BTreeMap::new()));

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub fn take_apart(rows: &[TrainingRow], until: Time, bucket_width: Time) -> BTreeMap<Time, [f64; 2]> {
     let Ok(period) = Request::period_of(bucket_width) else { return BTreeMap::new() };
     let request = Request { bucket_width, period, ..Request::new(until, until) };
-    let grids = grid::regular(rows, &request).unwrap_or_default();
+    let grids = grid::regular(rows.to_vec(), &request).unwrap_or_default();
     let Some(grid) = grids.first().filter(|grid| grid.values.len() >= 2 * period && period >= 4) else { return BTreeMap::new() };
     let Some(Decomposition { trend, seasonal, .. }) = decompose(grid, &grid.values, &usual(grid)) else { return BTreeMap::new() };
     let part = |(i, (trend, seasonal)): (usize, (f64, f64))| (grid.time(i), [trend, seasonal]);
