@@ -52,7 +52,7 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "14d")]
     window: Duration,
     /// Keeps the buckets and verdicts there, for `digest` and others: embedded:PATH or postgres://… [default: nowhere]
-    #[arg(long, value_name = "URL", requires = "train_until")]
+    #[arg(long, value_name = "URL")]
     history: Option<String>,
     /// Keeps the models there, for `explain`: embedded:PATH, redis://… or rediss://… [default: nowhere]. Without --train-until, the models to score by
     #[arg(long, value_name = "URL")]
@@ -115,6 +115,9 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let folder = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
         bail!("output '{place}' cannot be written: there is no such folder, or it is one");
+    }
+    if arguments.train_until.is_none() && arguments.history.is_some() {
+        bail!("--history keeps what a backtest with --train-until comes to: give both, or `tidewatch run` the file into that history");
     }
     let Some(train_until) = arguments.train_until else { return score(arguments, &input, kinds.clone(), &stop) };
     let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;

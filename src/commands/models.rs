@@ -24,7 +24,8 @@ pub struct ModelsArgs {
     #[arg(long, value_name = "URL", default_value = EMBEDDED, global = true)]
     models: String,
     /// Where it is known which series drift: embedded:PATH or postgres://… [default: the embedded file of the models, if it holds a history]
-    #[arg(long, value_name = "URL", global = true)]
+    // Under an id of its own: that of a run has a default, which would reach it here.
+    #[arg(long = "history", id = "history_of_models", value_name = "URL", global = true)]
     history: Option<String>,
 }
 

@@ -96,6 +96,7 @@ fn wrong_sources_are_refused_with_what_would_be_right() {
         ("generate --to file:nowhere/x.jsonl --for 1s", &["nowhere/x.jsonl", "is there such a folder?"]),
         ("generate --preset devv", &["devv", "dev, normal, chaos"]),
         ("backtest file --train-until 2026-01-19T00:00:00Z", &["file", "is empty"]),
+        ("backtest file --models embedded:m.db --history embedded:h.db", &["--history", "--train-until"]),
         ("backtest nowhere.csv --train-until 2026-01-19T00:00:00Z", &["nowhere.csv", "No such file"]),
     ]);
 }
@@ -108,6 +109,8 @@ fn a_history_elsewhere_needs_no_folder_for_the_models() {
     place.run("--source file:empty.jsonl --history embedded:elsewhere.db").well();
     place.run("train --history embedded:elsewhere.db --models embedded:a/b/models.db").well();
     assert!(place.path("a/b/models.db").is_file());
+    // Failed: the default history of a run was asked which series drift.
+    place.run("models list --models embedded:a/b/models.db").well();
 }
 
 #[test]
