@@ -24,17 +24,6 @@ pub(super) const fn eight(byte: u8) -> u64 {
 /// The highest bit of each byte.
 pub(super) const HIGH: u64 = eight(0x80);
 
-/// The eight bytes from `at` on, the first one lowest; zeros where there are no more of them. `None` where there are less than eight in all, or none left.
-#[inline(always)]
-pub(super) fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    if let Some(chunk) = bytes.get(at..)?.first_chunk() {
-        return Some(u64::from_le_bytes(*chunk));
-    }
-    let absent = 8 - (bytes.len() - at);
-    // None of them is one too many for a shift by 64.
-    bytes.last_chunk().filter(|_| absent < 8).map(|chunk| u64::from_le_bytes(*chunk) >> (8 * absent))
-}
-
 /// Whether two texts of one length are the same. Most are as short as the name of a metric: to call somebody who compares any would take longer.
 #[inline]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
@@ -87,7 +76,7 @@ pub(super) struct Written {
 pub(super) fn written(bytes: &[u8], at: usize) -> Option<Written> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);
-    let (mantissa, fraction, end) = short(bytes, first).or_else(|| long(bytes, first))?;
+    let (mantissa, fraction, end) = mantissa(bytes, first)?;
     let magnitude = divided(mantissa, POWERS[fraction]);
     // A minus makes -0.0 of a zero with a point, and of one without.
     Some(Written { value: if negative { -magnitude } else { magnitude }, end, fraction })
@@ -99,44 +88,8 @@ pub(super) fn divided(mantissa: u64, power: f64) -> f64 {
     mantissa.cast_signed() as f64 / power
 }
 
-/// The highest bit of each byte that is no digit, up to the first that is not ASCII, where digits are their values.
-pub(super) fn is_no_digit(word: u64) -> u64 {
-    (word.wrapping_add(eight(0x80 - 10)) | word) & HIGH
-}
-
-/// The number that eight digits come to, the first one lowest.
-pub(super) fn of_eight(digits: u64) -> u64 {
-    let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8;
-    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(1 + (100 << 16)) >> 16;
-    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(1 + (10_000 << 32)) >> 32
-}
-
-/// The digits of a number without its point, how many of them are behind it, and where it ends, all of it found at once in eight bytes; `None` where it is
-/// longer, or no number.
-fn short(bytes: &[u8], at: usize) -> Option<(u64, usize, usize)> {
-    // Digits become their values.
-    let word = word(bytes, at)? ^ eight(b'0');
-    let others = is_no_digit(word);
-    let whole = others.trailing_zeros() / 8;
-    if whole == 0 || whole == 8 || (whole > 1 && word.trailing_zeros() >= 8) {
-        return None;
-    }
-    let first = |digits: u32, word: u64| word & ((1 << (8 * digits)) - 1);
-    let (digits, fraction, end) = if (word >> (8 * whole)) as u8 == b'.' ^ b'0' {
-        let end = (others & (others - 1)).trailing_zeros() / 8;
-        let fraction = end - whole - 1;
-        if fraction == 0 || end == 8 {
-            return None;
-        }
-        (first(whole, word) | first(fraction, word >> (8 * (whole + 1))) << (8 * whole), fraction, end)
-    } else {
-        (first(whole, word), 0, whole)
-    };
-    Some((of_eight(digits << (64 - 8 * (whole + fraction))), fraction as usize, at + end as usize))
-}
-
-/// The same, digit by digit.
-fn long(bytes: &[u8], at: usize) -> Option<(u64, usize, usize)> {
+/// The digits of a number without its point, how many of them are behind it, and where it ends.
+fn mantissa(bytes: &[u8], at: usize) -> Option<(u64, usize, usize)> {
     let (whole, point) = digits(bytes, at, 0)?;
     if bytes[at] == b'0' && point > at + 1 {
         return None;

@@ -1,6 +1,6 @@
 //! How a number was written: the next one in its place most often is written alike.
 
-use super::plain::{HIGH, POWERS, Written, divided, eight, is_no_digit, of_eight, word, written};
+use super::plain::{HIGH, POWERS, Written, divided, eight, written};
 
 /// A point, where digits are their values.
 const POINT: u64 = (b'.' ^ b'0') as u64;
@@ -74,6 +74,29 @@ impl Shape {
         }
         Some((value, end))
     }
+}
+
+/// The eight bytes from `at` on, the first one lowest; zeros where there are no more of them. `None` where there are less than eight in all, or none left.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    if let Some(chunk) = bytes.get(at..)?.first_chunk() {
+        return Some(u64::from_le_bytes(*chunk));
+    }
+    let absent = 8 - (bytes.len() - at);
+    // None of them is one too many for a shift by 64.
+    bytes.last_chunk().filter(|_| absent < 8).map(|chunk| u64::from_le_bytes(*chunk) >> (8 * absent))
+}
+
+/// The highest bit of each byte that is no digit, up to the first that is not ASCII, where digits are their values.
+fn is_no_digit(word: u64) -> u64 {
+    (word.wrapping_add(eight(0x80 - 10)) | word) & HIGH
+}
+
+/// The number that eight digits come to, the first one lowest.
+fn of_eight(digits: u64) -> u64 {
+    let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(1 + (100 << 16)) >> 16;
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(1 + (10_000 << 32)) >> 32
 }
 
 #[cfg(test)]
