@@ -103,10 +103,8 @@ impl Buckets {
     /// Adds the samples of one event to their bucket. An event whose bucket is settled by the common watermark is left out and counted as behind: its
     /// partition was idle for longer than the lateness.
     pub fn add(&mut self, event: &Event) {
-        if !(self.latest..self.latest + self.timing.bucket_width).contains(&event.time) {
-            self.latest = self.timing.start(event.time);
-        }
-        let start = self.latest;
+        let start = self.timing.start_near(self.latest, event.time);
+        self.latest = start;
         if self.timing.is_settled(start, self.watermarks.low()) {
             self.behind += 1;
             return;

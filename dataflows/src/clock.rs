@@ -29,6 +29,11 @@ impl Timing {
         time.div_euclid(self.bucket_width).saturating_mul(self.bucket_width)
     }
 
+    /// The same, found without a division where it is `near`, the start of some bucket: that of the last event most often is that of the next.
+    pub fn start_near(&self, near: Time, time: Time) -> Time {
+        if (near..near.saturating_add(self.bucket_width)).contains(&time) { near } else { self.start(time) }
+    }
+
     /// Whether a bucket can change no more once the watermark has come to `watermark`.
     pub fn is_settled(&self, start: Time, watermark: Time) -> bool {
         start < self.floor || start.saturating_add(self.bucket_width + self.lateness) <= watermark

@@ -137,13 +137,9 @@ impl Stretch {
         }
     }
 
-    /// The start of the bucket that a time falls into. Nearly always it is that of the last event, which takes no division to see.
+    /// The start of the bucket that a time falls into.
     pub fn bucket_of(&self, time: Time, timing: &Timing) -> Time {
-        if (self.spoken_in..self.spoken_in.saturating_add(timing.bucket_width)).contains(&time) {
-            self.spoken_in
-        } else {
-            timing.start(time)
-        }
+        timing.start_near(self.spoken_in, time)
     }
 
     /// Whether an event is the first in a bucket that may still change.
