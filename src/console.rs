@@ -127,15 +127,13 @@ impl Observer for Console {
 
     fn incident(&self, named: &NamedIncident, before: Option<&Incident>) {
         let now = &named.incident;
+        if before.is_none() {
+            self.print(&incident_line(named, "opened"));
+        }
         let what = match before {
-            None => {
-                self.print(&incident_line(named, "opened"));
-                // What is read faster than it is committed may be over by then.
-                match now.stage {
-                    Stage::Open => return,
-                    _ => "closed",
-                }
-            }
+            None if now.stage == Stage::Open => return,
+            // What is read faster than it is committed may be over by then.
+            None => "closed",
             Some(before) if now.scope > before.scope => "spread",
             Some(before) if now.severity > before.severity => "escalated",
             Some(before) if before.stage == Stage::Open && now.stage != Stage::Open => "closed",
