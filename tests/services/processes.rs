@@ -50,7 +50,7 @@ fn twenty_kills_of_two_processes_change_nothing() {
     let mut both = [Process::start(one_of_two("0")), Process::start(one_of_two("1"))];
     let (mut interrupted, mut left_alone) = (0, 0);
     for kill in 0..KILLS {
-        std::thread::sleep(Duration::from_millis(300 + 60 * kill + jitter(100)));
+        std::thread::sleep(Duration::from_millis(300 + 40 * kill + jitter(100)));
         let victim = usize::try_from(kill % 2).unwrap();
         interrupted += u64::from(both[victim].is_running());
         both[victim].kill();
