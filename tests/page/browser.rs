@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// Nothing that a test waits for takes so long on a small machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// What Chromium answers where a page was left while a value of it was asked for.
+const GONE: [&str; 2] = ["Inspected target navigated or closed", "Execution context was destroyed."];
+
 /// A browser with one page. It ends when it is let go.
 pub struct Browser {
     child: Child,
@@ -64,6 +67,11 @@ impl Browser {
     }
 
     fn order(&mut self, method: &str, parameters: &Value) -> Value {
+        self.answer(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// What the browser answers to an order, or the error that it answers with.
+    fn answer(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.last += 1;
         let mut order = json!({ "id": self.last, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -75,8 +83,7 @@ impl Browser {
         loop {
             match self.answers.recv_timeout(Duration::from_secs(1)) {
                 Ok(answer) if answer["id"] == self.last => {
-                    assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                    return answer["result"].clone();
+                    return if answer["error"].is_null() { Ok(answer["result"].clone()) } else { Err(answer["error"].clone()) };
                 }
                 Ok(event) => self.hear(&event),
                 Err(RecvTimeoutError::Timeout) => assert!(since.elapsed() < LIMIT, "{method} is never answered"),
@@ -127,16 +134,25 @@ impl Browser {
 
     /// The value of an expression.
     pub fn evaluate(&mut self, script: &str) -> Value {
-        let asked = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
-        let result = self.order("Runtime.evaluate", &asked);
-        assert!(result["exceptionDetails"].is_null(), "{script}: {}", result["exceptionDetails"]);
-        result["result"]["value"].clone()
+        self.value(script).unwrap_or_else(|| panic!("the page went away at {script}"))
     }
 
-    /// Waits until an expression is true.
+    /// The value of an expression, or `None` if another page came before it was known, as after a click on a link.
+    fn value(&mut self, script: &str) -> Option<Value> {
+        let asked = json!({ "expression": script, "returnByValue": true, "awaitPromise": true });
+        let result = match self.answer("Runtime.evaluate", &asked) {
+            Ok(result) => result,
+            Err(error) if GONE.iter().any(|words| error["message"] == *words) => return None,
+            Err(error) => panic!("{script}: {error}"),
+        };
+        assert!(result["exceptionDetails"].is_null(), "{script}: {}", result["exceptionDetails"]);
+        Some(result["result"]["value"].clone())
+    }
+
+    /// Waits until an expression is true, on this page or on the one that comes after it.
     pub fn comes_to(&mut self, script: &str) {
         let since = Instant::now();
-        while self.evaluate(script) != true {
+        while self.value(script) != Some(true.into()) {
             if since.elapsed() > LIMIT {
                 let text = self.evaluate("document.body.innerText");
                 panic!("never: {script}\nThe page says:\n{}\n{:?}", text.as_str().unwrap_or_default(), self.complaints);
