@@ -30,7 +30,7 @@ fn twenty_kills_of_two_processes_change_nothing() {
     let Some(services) = services() else { return };
     let (alone, shaken) = (Database::create(&services.postgres, "alone"), Database::create(&services.postgres, "shaken_two"));
     let models = redis_database(&services.redis);
-    let address = log_of(&services, "two", "2h", "3d");
+    let address = log_of(&services, "two", "2h", "5d");
     let folder = tempfile::tempdir().unwrap();
     let hosts = hostfile(folder.path());
     let run = |history: &str| -> Vec<String> {
@@ -84,9 +84,9 @@ fn twenty_kills_of_two_processes_change_nothing() {
         database.number("SELECT (SELECT count(*) FROM server_metrics) + (SELECT count(*) FROM application_metrics) + (SELECT count(*) FROM dead_letters)")
     };
     assert_eq!(events(&shaken), events(&alone), "each record is stored once");
-    assert_eq!(events(&shaken), 38 * (3 * 288 + 1440), "records in = events + dead letters");
+    assert_eq!(events(&shaken), 38 * (5 * 288 + 1440), "records in = events + dead letters");
     let read = "SELECT sum(next_offset)::bigint FROM progress";
-    assert_eq!(shaken.number(read), 38 * (3 * 288 + 1440));
+    assert_eq!(shaken.number(read), 38 * (5 * 288 + 1440));
 }
 
 /// A paced log, its watcher and a standby; what each says is at hand.
