@@ -2,14 +2,14 @@
 
 use super::ledger::Ledger;
 use super::names::Directory;
-use super::net::net_changes;
+use super::net::Net;
 use super::output::{EntityName, Output, RawSamples};
 use super::{Job, Kept, Observer, Restored};
 use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::{Batch, Change};
 use crate::series::SeriesName;
 use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Time, Verdict};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Time};
 use std::collections::{BTreeMap, HashMap};
 
 /// Makes batches. It knows what was said, of which the last may not be stored yet.
@@ -22,8 +22,9 @@ pub struct Batches<'a> {
     ledger: Ledger,
     /// Where entities stand, and since when, as far as it was said.
     placed: HashMap<EntityId, Placement>,
+    net: Net,
     /// Room that earlier batches took, some ten megabytes: to ask the system for it anew costs more than to fill it.
-    room: (Vec<(Verdict, isize)>, Vec<Vec<Change>>),
+    room: Vec<Vec<Change>>,
 }
 
 impl<'a> Batches<'a> {
@@ -39,7 +40,8 @@ impl<'a> Batches<'a> {
             latest_end: position.horizon.unwrap_or(Time::MIN),
             ledger: Ledger::new(&restored.unsettled),
             placed: restored.placements.iter().map(|placed| (placed.placement.entity, placed.placement.clone())).collect(),
-            room: (Vec::new(), Vec::new()),
+            net: Net::new(job.kept),
+            room: Vec::new(),
         }
     }
 
@@ -56,7 +58,7 @@ impl<'a> Batches<'a> {
 
     /// Takes back what a batch was made of once it is stored and all was said of it, and forgets the names that nobody will ask for after its end.
     pub fn done(&mut self, changes: Vec<Change>, end: Time) {
-        self.room.1.push(changes);
+        self.room.push(changes);
         self.directory.forget(end, &self.job.timing, &|| self.ledger.living());
     }
 
@@ -68,12 +70,11 @@ impl<'a> Batches<'a> {
             policy: self.job.policy.clone(),
             ..Batch::default()
         };
-        let (mut verdicts, mut changes) = (std::mem::take(&mut self.room.0), self.room.1.pop().unwrap_or_default());
         let (mut raw, mut progress) = (Vec::new(), BTreeMap::new());
         let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
         for output in outputs.into_iter().flatten() {
             match output {
-                Output::Verdict(verdict, sign) => verdicts.push((verdict, sign)),
+                Output::Verdict(verdict, sign) => self.net.take(&verdict, sign),
                 Output::Episode(episode, sign) => episodes.push((episode, sign)),
                 Output::Incident(incident, sign) => incidents.push((*incident, sign)),
                 Output::Provisional(provisional, sign) => {
@@ -100,10 +101,7 @@ impl<'a> Batches<'a> {
             }
         }
         batch.progress = progress.into_values().collect();
-        net_changes(&verdicts, self.job.kept, &mut changes);
-        batch.changes = changes;
-        verdicts.clear();
-        self.room.0 = verdicts;
+        batch.changes = self.net.changes(self.room.pop().unwrap_or_default());
         self.note(&mut batch);
         // The end of a file is not the end of time: more may be appended to it.
         if let Some(horizon) = batch.horizon.as_mut() {

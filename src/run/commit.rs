@@ -82,6 +82,7 @@ impl<'a> Committer<'a> {
             Kept::Everything => None,
             Kept::NoVerdicts => {
                 (batch.series, batch.tracks, batch.calibration) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+                batch.ledger.stays = Vec::new();
                 Some(std::mem::take(&mut batch.changes))
             }
         };

@@ -24,33 +24,59 @@ pub fn net<K: Ord, T: Ord>(mut facts: Vec<(T, isize)>, key: impl Fn(&T) -> K) ->
     changes
 }
 
-/// What the signed verdicts of a group of epochs come to, into `changes`: at most one per series and bucket, by their [`place_of`].
+/// The signed verdicts of a group of epochs, on their way to changes.
 ///
-/// Places are sorted rather than verdicts, which are five times as large, and those of each moment for themselves: verdicts come nearly in the order of time.
-///
-/// Where nothing is taken back, each verdict is a change for itself, and if verdicts are not `kept`, they stay as they came.
-pub fn net_changes(verdicts: &[(Verdict, isize)], kept: Kept, changes: &mut Vec<Change>) {
-    changes.clear();
-    changes.reserve(verdicts.len());
-    if kept == Kept::NoVerdicts && verdicts.iter().all(|(_, sign)| *sign > 0) {
-        changes.extend(verdicts.iter().map(|(verdict, _)| Change { old: None, new: Some(*verdict) }));
-        return;
+/// Where nothing is taken back, and verdicts are not kept, each is a change as it comes.
+pub struct Net {
+    kept: Kept,
+    verdicts: Vec<(Verdict, isize)>,
+    changes: Vec<Change>,
+}
+
+impl Net {
+    /// Nothing said yet.
+    pub fn new(kept: Kept) -> Self {
+        Self { kept, verdicts: Vec::new(), changes: Vec::new() }
     }
-    let mut moments: BTreeMap<Time, Vec<(i64, usize)>> = BTreeMap::new();
-    for ((verdict, _), place) in verdicts.iter().zip(0..) {
-        let (start, key) = place_of(verdict);
-        moments.entry(start).or_default().push((key, place));
-    }
-    for places in moments.values_mut() {
-        places.sort_unstable();
-        for group in places.chunk_by(|one, other| one.0 == other.0) {
-            let change = match group {
-                // Nearly every bucket is said once.
-                [(_, place)] => net_change(&mut [verdicts[*place]]),
-                _ => net_change(&mut group.iter().map(|(_, place)| verdicts[*place]).collect::<Vec<_>>()),
-            };
-            changes.extend((change.old != change.new).then_some(change));
+
+    /// Takes a verdict that holds (+1) or no longer holds (-1).
+    pub fn take(&mut self, verdict: &Verdict, sign: isize) {
+        if self.kept == Kept::NoVerdicts && sign > 0 && self.verdicts.is_empty() {
+            self.changes.push(Change { old: None, new: Some(*verdict) });
+            return;
         }
+        // What came before the first one that is taken back.
+        self.verdicts.extend(self.changes.drain(..).filter_map(|change| Some((change.new?, 1))));
+        self.verdicts.push((*verdict, sign));
+    }
+
+    /// What they come to: at most one change per series and bucket, by their [`place_of`], or, where nothing was taken back and verdicts are not kept, as they
+    /// came. `room` is for the next ones.
+    ///
+    /// Places are sorted rather than verdicts, which are five times as large, and those of each moment for themselves: verdicts come nearly in the order of
+    /// time.
+    pub fn changes(&mut self, room: Vec<Change>) -> Vec<Change> {
+        let mut changes = std::mem::replace(&mut self.changes, room);
+        self.changes.clear();
+        let mut moments: BTreeMap<Time, Vec<(i64, usize)>> = BTreeMap::new();
+        for ((verdict, _), place) in self.verdicts.iter().zip(0..) {
+            let (start, key) = place_of(verdict);
+            moments.entry(start).or_default().push((key, place));
+        }
+        changes.reserve(self.verdicts.len());
+        for places in moments.values_mut() {
+            places.sort_unstable();
+            for group in places.chunk_by(|one, other| one.0 == other.0) {
+                let change = match group {
+                    // Nearly every bucket is said once.
+                    [(_, place)] => net_change(&mut [self.verdicts[*place]]),
+                    _ => net_change(&mut group.iter().map(|(_, place)| self.verdicts[*place]).collect::<Vec<_>>()),
+                };
+                changes.extend((change.old != change.new).then_some(change));
+            }
+        }
+        self.verdicts.clear();
+        changes
     }
 }
 
@@ -77,21 +103,27 @@ mod tests {
     use super::*;
     use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, State, Unscored};
 
+    fn changes(verdicts: &[(Verdict, isize)], kept: Kept) -> Vec<Change> {
+        let mut net = Net::new(kept);
+        // What is left in the room means nothing.
+        let room = || vec![Change { old: Some(verdict(9.0)), new: None }];
+        net.changes(room());
+        verdicts.iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
+        let changes = net.changes(room());
+        assert_eq!(net.changes(room()), []);
+        changes
+    }
+
     fn net_changes(verdicts: &[(Verdict, isize)]) -> Vec<Change> {
-        let changes = [Kept::Everything, Kept::NoVerdicts].map(|kept| {
-            let mut changes = vec![Change { old: Some(verdict(9.0)), new: None }];
-            super::net_changes(verdicts, kept, &mut changes);
-            changes
-        });
-        assert_eq!(changes[0], changes[1]);
-        changes[0].clone()
+        let changes = changes(verdicts, Kept::Everything);
+        assert_eq!(self::changes(verdicts, Kept::NoVerdicts), changes);
+        changes
     }
 
     #[test]
     fn what_is_only_said_and_not_kept_stays_as_it_came() {
         let later = |mean| Verdict { bucket: Bucket { start: 600, ..verdict(mean).bucket }, ..verdict(mean) };
-        let mut changes = Vec::new();
-        super::net_changes(&[(later(1.0), 1), (verdict(2.0), 1)], Kept::NoVerdicts, &mut changes);
+        let changes = changes(&[(later(1.0), 1), (verdict(2.0), 1)], Kept::NoVerdicts);
         assert_eq!(changes, [later(1.0), verdict(2.0)].map(|new| Change { old: None, new: Some(new) }));
     }
 
