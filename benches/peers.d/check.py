@@ -1,6 +1,6 @@
 """Adds up what a peer wrote, so that peers can be compared: prints one JSON object.
 
-    check.py FILE    .csv or .parquet with the columns of a peer, .csv of a backtest or .db of a run of Tidewatch
+    check.py FILE    .csv or .parquet with the columns of a peer or of a backtest of Tidewatch, .db of a run of it
 """
 
 # /// script
@@ -26,10 +26,12 @@ def of_database(path):
 
 
 def of_rows(rows):
-    """The same sums over a table of rows; in those of a backtest times are written out, and a metric that another one speaks for has a z-score of its own."""
-    if "own_z_score" in rows.collect_schema():
-        start = pl.col("bucket_start").str.to_datetime("%Y-%m-%dT%H:%M:%SZ").dt.epoch("s")
-        rows = rows.with_columns(start, z_score=pl.col("own_z_score"))
+    """The same sums over a table of rows; in CSV of a backtest times are written out, and a metric that another one speaks for has a z-score of its own."""
+    schema = rows.collect_schema()
+    if "own_z_score" in schema:
+        start = pl.col("bucket_start")
+        start = start.str.to_datetime("%Y-%m-%dT%H:%M:%SZ") if schema["bucket_start"] == pl.String else start
+        rows = rows.with_columns(start.dt.epoch("s"), z_score=pl.col("own_z_score"))
     z_score = pl.col("z_score").abs()
     columns = [pl.col(name).sum() for name in ("count", "bucket_start", "mean", "min", "max", "stddev")]
     return rows.select(pl.len(), *columns, z_score.sum().alias("z"), (z_score > 3).sum().alias("over")).collect().row(0)

@@ -4,8 +4,9 @@
 //! looks at its own bucket and a model whose training had ended. By models that are there already it scores everything, and reads once.
 
 use super::measure::{measure, write_report};
-use super::rows::{Rows, Written, header, scores};
+use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
+use super::sheet::{Name, Row, Sheet, add_fields, sheet};
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
 use crate::history::{self, EVENT, History};
 use crate::instant;
@@ -25,7 +26,7 @@ use dataflows::{SeriesId, Time, Verdict};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub struct BacktestArgs {
     /// Everything before this time trains, the rest is scored; without it, everything is scored by the models of --models
     #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "models")]
     train_until: Option<Time>,
-    /// Where verdicts are written as CSV; - is standard output
+    /// Where verdicts are written: as Parquet if it ends in .parquet, else as CSV; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
     /// Measures what is flagged by a CSV of labelled anomalies with the columns entity,metric,start,end; without a metric, of any metric of the entity
@@ -147,19 +148,24 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
     // Not before: a backtest that fails leaves what an earlier one has written.
-    let mut out: Box<dyn Write> = if place == "-" {
-        Box::new(BufWriter::new(std::io::stdout()))
-    } else {
-        Box::new(BufWriter::new(File::create(&arguments.out).with_context(|| format!("output '{place}' cannot be written"))?))
-    };
+    let failed = || format!("output '{place}' cannot be written");
+    let mut sheet = open_sheet(arguments, &arguments.out).with_context(failed)?;
     match &input {
-        Input::Table(table) => by_row(arguments, train_until, table, &verdicts, &mut *out),
-        Input::Events(_) => by_bucket(arguments, train_until, &mut *scored, &verdicts, &mut *out),
+        Input::Table(table) => by_row(arguments, train_until, table, &verdicts, &mut *sheet),
+        Input::Events(_) => by_bucket(train_until, &mut *scored, &verdicts, &mut *sheet),
     }
-    .with_context(|| format!("output '{place}' cannot be written"))?;
-    out.flush().with_context(|| format!("output '{place}' cannot be written"))?;
-    drop(out);
+    .and_then(|()| Ok(sheet.finish()?))
+    .with_context(failed)?;
+    drop(sheet);
     labels.map_or(Ok(()), |labels| compare(arguments, train_until, &mut *scored, &verdicts, &labels))
+}
+
+/// Opens the sheet that `--out` asks for, at `path`.
+fn open_sheet(arguments: &BacktestArgs, path: &Path) -> std::io::Result<Box<dyn Sheet>> {
+    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
+    let out: Box<dyn Write + Send> =
+        if arguments.out.as_os_str() == "-" { Box::new(std::io::stdout()) } else { Box::new(File::create(path)?) };
+    sheet(&arguments.out, Box::new(BufWriter::new(out)), policy)
 }
 
 /// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
@@ -167,7 +173,6 @@ fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<Atomi
     let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
     let loaded = models::open(url)?.load()?;
     check(&loaded, milliseconds(arguments.detection.bucket)).with_context(|| format!("models '{}'", crate::secret::redacted(url)))?;
-    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let place = arguments.out.display().to_string();
     let failed = || format!("output '{place}' cannot be written");
     // A run that fails leaves what an earlier one has written. A device has nothing to be left.
@@ -175,12 +180,8 @@ fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<Atomi
     // Behind a link, and not where another backtest is writing.
     let file = arguments.out.canonicalize().unwrap_or_else(|_| arguments.out.clone());
     let partial = is_file.then(|| PathBuf::from(format!("{}.{}.partial", file.display(), std::process::id())));
-    let out: Box<dyn Write + Send> = match &partial {
-        Some(path) => Box::new(BufWriter::new(File::create(path).with_context(failed)?)),
-        None if place == "-" => Box::new(BufWriter::new(std::io::stdout())),
-        None => Box::new(BufWriter::new(File::create(&arguments.out).with_context(failed)?)),
-    };
-    let written = Written::new(Rows::new(policy, Time::MIN), out, stop);
+    let sheet = open_sheet(arguments, partial.as_deref().unwrap_or(&arguments.out)).with_context(failed)?;
+    let written = Written::new(Rows::new(Time::MIN), sheet, stop);
     let job = Job { kept: Kept::NoVerdicts, ..arguments.detection.job(input.source(), kinds) };
     let (bar, mut history) = (("scoring", input.records()), open(NOWHERE)?);
     let models: Box<dyn Models> = Box::new(Memory::new(loaded));
@@ -305,37 +306,29 @@ fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Resu
 type Verdicts = HashMap<(SeriesId, Time), Verdict>;
 
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
-fn by_row(arguments: &BacktestArgs, train_until: Time, table: &Table, verdicts: &Verdicts, out: &mut dyn Write) -> Result<()> {
-    out.write_all(header().as_bytes())?;
-    let policy = arguments.detection.policy.policy(&arguments.detection.timing());
+fn by_row(arguments: &BacktestArgs, train_until: Time, table: &Table, verdicts: &Verdicts, sheet: &mut dyn Sheet) -> Result<()> {
     let width = milliseconds(arguments.detection.bucket);
-    let (mut writer, mut text) = (csv::Writer::from_writer(out), String::new());
+    let mut fields = String::new();
     table.rows(&mut |[timestamp, entity, metric, value]| {
         let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= train_until) else { return Ok(()) };
         let (series, start) = (SeriesId::named("server", entity.trim(), metric.trim()), time.div_euclid(width) * width);
-        text.clear();
         let verdict = verdicts.get(&(series, start));
-        scores(&mut text, verdict, &verdict.map_or_else(String::new, |_| instant::format(start)), &policy);
-        writer.write_record([timestamp, entity, metric, value].into_iter().chain(text.split(','))).map_err(std::io::Error::other)
+        let start = verdict.map_or_else(String::new, |_| instant::format(start));
+        fields.clear();
+        add_fields(&mut fields, entity, metric);
+        let name = Name { entity, metric, fields: &fields };
+        sheet.add(&Row { time: (time, timestamp), name, value: Some(value), verdict: verdict.map(|verdict| (verdict, start.as_str())) })
     })?;
-    writer.flush()?;
     Ok(())
 }
 
 /// One row per series and bucket from `--train-until` on, by time; the value is the bucket's mean.
-fn by_bucket(
-    arguments: &BacktestArgs,
-    train_until: Time,
-    history: &mut dyn History,
-    verdicts: &Verdicts,
-    out: &mut dyn Write,
-) -> Result<()> {
-    out.write_all(header().as_bytes())?;
+fn by_bucket(train_until: Time, history: &mut dyn History, verdicts: &Verdicts, sheet: &mut dyn Sheet) -> Result<()> {
     let names: HashMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
-    let mut rows = Rows::new(arguments.detection.policy.policy(&arguments.detection.timing()), train_until);
+    let mut rows = Rows::new(train_until);
     for ((series, start), verdict) in verdicts {
         rows.take(*series, *start, Some(*verdict), || names.get(series).cloned());
     }
-    rows.write(Time::MAX, out)?;
+    rows.write(Time::MAX, sheet)?;
     Ok(())
 }

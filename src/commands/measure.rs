@@ -1,6 +1,6 @@
 //! What a backtest found of labelled anomalies: a table, and a report as JSON.
 
-use super::rows::spoken;
+use super::sheet::spoken;
 use crate::history::History;
 use crate::quality::{Judged, Labels, Quality};
 use crate::series::SeriesName;

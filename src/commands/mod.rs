@@ -12,6 +12,7 @@ mod measure;
 pub mod models;
 mod rows;
 pub mod run;
+mod sheet;
 pub mod silence;
 pub mod simulation;
 pub mod tune;

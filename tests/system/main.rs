@@ -32,6 +32,7 @@ mod receivers;
 mod restart;
 mod secrets;
 mod serve;
+mod sheets;
 mod tune;
 mod young;
 

@@ -47,8 +47,10 @@ fn peers_do_the_same_work_as_tidewatch() {
     let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
     for name in [
-        "**Tidewatch**, rows, no revision",
-        "**Tidewatch**, rows",
+        "**Tidewatch**, Parquet, no revision",
+        "**Tidewatch**, Parquet",
+        "**Tidewatch**, CSV, no revision",
+        "**Tidewatch**, CSV",
         "**Tidewatch**, SQLite, no revision",
         "**Tidewatch**, SQLite",
         "DuckDB",

@@ -1,0 +1,103 @@
+//! Verdicts in a file of Parquet are those in a file of CSV.
+
+use crate::support::Place;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use tidewatch::instant;
+
+/// The names of the columns, and the rows.
+fn read_parquet(place: &Place, name: &str) -> (Vec<String>, Vec<Vec<Field>>) {
+    let reader = SerializedFileReader::new(std::fs::File::open(place.path(name)).unwrap()).unwrap();
+    let columns = reader.metadata().file_metadata().schema_descr().columns();
+    let names = columns.iter().map(|column| column.name().to_owned()).collect();
+    let rows = reader.get_row_iter(None).unwrap();
+    (names, rows.map(|row| row.unwrap().into_columns().into_iter().map(|(_, field)| field).collect()).collect())
+}
+
+/// Whether a field of CSV says the same.
+fn is_same(field: &Field, text: &str) -> bool {
+    match field {
+        Field::Null => text.is_empty(),
+        Field::Bool(value) => text == value.to_string(),
+        Field::Long(value) => text == value.to_string(),
+        Field::Double(value) => text.parse::<f64>().is_ok_and(|number| number.to_bits() == value.to_bits()),
+        Field::Str(value) => text == value,
+        Field::TimestampMillis(value) => instant::parse(text) == Some(*value),
+        other => panic!("{other} is none of ours"),
+    }
+}
+
+/// Runs a backtest into both, and compares them; the number of rows.
+fn compare(place: &Place, line: &str) -> usize {
+    for out in ["both.csv", "both.parquet"] {
+        place.run(&format!("{line} --out {out}")).well();
+    }
+    let mut csv = csv::Reader::from_path(place.path("both.csv")).unwrap();
+    let (names, rows) = read_parquet(place, "both.parquet");
+    assert_eq!(csv.headers().unwrap(), names.as_slice());
+    let lines: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(lines.len(), rows.len());
+    for (row, line) in rows.iter().zip(&lines) {
+        assert!(row.iter().zip(line).all(|(field, text)| is_same(field, text)), "{row:?}\n{line:?}");
+    }
+    rows.len()
+}
+
+#[test]
+fn events_come_to_the_same_rows_in_both() {
+    let place = Place::new();
+    let pinned = "--preset dev --start 2026-01-18T00:00:00Z --speed max --seed 7";
+    place.run(&format!("generate {pinned} --backfill 2d --for 6h --to file:log.jsonl")).well();
+    place.run("run --source file:log.jsonl --history embedded:live.db --models embedded:live.db").well();
+    place.run("train --history embedded:live.db --models embedded:live.db --until 2026-01-18T00:00:00Z").well();
+    // More than one group of rows.
+    assert!(compare(&place, "backtest log.jsonl --models embedded:live.db") > 1 << 16);
+    assert!(compare(&place, "backtest log.jsonl --train-until 2026-01-18T00:00:00Z") > 10_000);
+    let (names, rows) = read_parquet(&place, "both.parquet");
+    let severity = names.iter().position(|name| name == "severity").unwrap();
+    assert!(rows.iter().any(|row| row[severity] != Field::Null) && rows.iter().any(|row| row[severity] == Field::Null));
+}
+
+#[test]
+fn the_rows_of_a_table_keep_their_own_time_and_value() {
+    let place = Place::new();
+    let mut table = String::from("timestamp,entity,metric,value\n");
+    for minute in (0..4 * 1440 + 60).step_by(5) {
+        let (day, value) = (5 + minute / 1440, 40 + minute * 7919 % 13);
+        table += &format!("2026-01-{day:02}T{:02}:{:02}:07Z,\"web, \"\"1\"\"\",cpu,{value}.50\n", minute / 60 % 24, minute % 60);
+    }
+    table += "2026-01-09T01:01:00Z,\"web, \"\"1\"\"\",cpu,\"none, really\"\n";
+    place.write("table.csv", table);
+    let line = "backtest table.csv --train-until 2026-01-09T00:00:00Z";
+    for out in ["rows.csv", "rows.parquet"] {
+        place.run(&format!("{line} --out {out}")).well();
+    }
+    let (names, rows) = read_parquet(&place, "rows.parquet");
+    let mut csv = csv::Reader::from_path(place.path("rows.csv")).unwrap();
+    let lines: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), lines.len()), (13, 13), "twelve of an hour, and one that was refused");
+    let refused = lines.last().unwrap();
+    assert_eq!((&refused[1], &refused[3], &refused[10]), ("web, \"1\"", "none, really", "unscored(refused)"));
+    for (row, line) in rows.iter().zip(&lines) {
+        // A text that is no number is none in Parquet.
+        let is_kept = |(name, (field, text)): (&String, (&Field, &str))| {
+            is_same(field, text) || name == "value" && *field == Field::Null && text == "none, really"
+        };
+        assert!(names.iter().zip(row.iter().zip(line)).all(is_kept), "{row:?}\n{line:?}");
+    }
+    assert_eq!(lines[0][0].get(17..), Some("07Z"), "its own time");
+}
+
+#[test]
+fn what_takes_no_more_is_an_error_in_both() {
+    let place = Place::new();
+    place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    for name in ["full.csv", "full.parquet"] {
+        std::os::unix::fs::symlink("/dev/full", place.path(name)).unwrap();
+        place.run(&format!("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --out {name}")).error(&[
+            name,
+            "cannot be written",
+            "No space left on device",
+        ]);
+    }
+}
