@@ -19,8 +19,8 @@ const LEARN_EVERY: u32 = 64;
 pub enum Read<'a> {
     /// By a template.
     Filled(Filled<'a>),
-    /// By [`decode`].
-    Decoded(Decoded<'a>),
+    /// By [`decode`]: rarely, and so much that it is not to be moved along with every record.
+    Decoded(Box<Decoded<'a>>),
 }
 
 impl<'a> Read<'a> {
@@ -36,7 +36,7 @@ impl<'a> Read<'a> {
     pub fn decoded(self) -> Decoded<'a> {
         match self {
             Self::Filled(filled) => filled.decoded(),
-            Self::Decoded(decoded) => decoded,
+            Self::Decoded(decoded) => *decoded,
         }
     }
 }
@@ -72,17 +72,17 @@ impl Decoder {
     ///
     /// # Errors
     /// The refusals of [`decode`].
+    #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
         let Self { kinds, limits, templates, latest, strangers, learned } = self;
         let count = if bytes.len() > limits.record_bytes_max { 0 } else { templates.len() };
         let fitting = (0..count).map(|turn| (*latest + turn) % count).find_map(|place| {
             let template = &mut templates[place];
-            let found = template.fill(bytes, limits, kind_of(kinds, template.kind())?)?;
-            Some((place, found))
+            template.fill(bytes, limits, kind_of(kinds, template.kind())?).map(|()| place)
         });
-        if let Some((place, found)) = fitting {
+        if let Some(place) = fitting {
             *latest = place;
-            return Ok(Read::Filled(Filled::new(&mut templates[place], bytes, found)));
+            return Ok(Read::Filled(Filled::new(&mut templates[place], bytes)));
         }
         let decoded = decode(bytes, kinds, limits)?;
         *strangers += 1;
@@ -97,7 +97,7 @@ impl Decoder {
             *learned += 1;
             (*latest, *strangers) = (templates.len() - 1, 0);
         }
-        Ok(Read::Decoded(decoded))
+        Ok(Read::Decoded(Box::new(decoded)))
     }
 }
 

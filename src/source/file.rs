@@ -162,8 +162,8 @@ impl Reader for Lines {
         };
         let mut count = 0;
         while count < most {
-            if let Some(is_record) = file.take_line(take)? {
-                count += usize::from(is_record);
+            if let Some(more) = file.take_lines(most - count, take)? {
+                count += more;
                 continue;
             }
             let Some(length) = file.next_line()? else { break };
@@ -200,20 +200,26 @@ impl Reader for Lines {
 }
 
 impl OpenFile {
-    /// Hands over the next line where it stands in the buffer as a whole, without copying it; whether it was a record, or `None` where it does not.
-    fn take_line(&mut self, take: &mut dyn FnMut(Record<'_>)) -> Result<Option<bool>, SourceError> {
+    /// Hands over the lines that stand in the buffer as a whole, without copying them, up to so many records; their number, or `None` where the next line does
+    /// not stand there so.
+    fn take_lines(&mut self, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Option<usize>, SourceError> {
         let available = self.input.fill_buf().map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
-        let Some(end) = memchr::memchr(b'\n', available) else { return Ok(None) };
-        let bytes = available[..end.min(self.record_bytes_max + 1)].trim_ascii();
-        #[allow(clippy::cast_possible_wrap)] // a buffer's length
-        let (offset, next_offset) = (self.offset, self.offset + end as i64 + 1);
-        let is_record = !bytes.is_empty();
-        if is_record {
-            take(Record { offset, next_offset, bytes, arrived_at: None });
+        let (mut count, mut used) = (0, 0);
+        while count < most
+            && let Some(end) = memchr::memchr(b'\n', &available[used..])
+        {
+            let bytes = available[used..used + end.min(self.record_bytes_max + 1)].trim_ascii();
+            #[allow(clippy::cast_possible_wrap)] // a buffer's length
+            let (offset, next_offset) = (self.offset, self.offset + end as i64 + 1);
+            if !bytes.is_empty() {
+                take(Record { offset, next_offset, bytes, arrived_at: None });
+                count += 1;
+            }
+            used += end + 1;
+            self.offset = next_offset;
         }
-        self.input.consume(end + 1);
-        self.offset = next_offset;
-        Ok(Some(is_record))
+        self.input.consume(used);
+        Ok((used > 0).then_some(count))
     }
 
     /// Reads the next line into `line`; its length with the line feed, or `None` at the end. Of a line that is longer than any record may be,

@@ -35,24 +35,16 @@ struct Piece {
 /// Stands behind each text of an entity: no byte of ASCII.
 const END: u8 = 0xff;
 
-/// What [`Template::fill`] found that is not held in the template itself.
-#[derive(Clone, Debug)]
-pub struct Found {
-    entity: Range<usize>,
-    time: Time,
-}
-
 /// A record that a template fits, as far as nearly all of them are looked at: texts are still bytes, of ASCII.
 pub struct Filled<'a> {
     template: &'a mut Template,
     bytes: &'a [u8],
-    found: Found,
 }
 
 impl<'a> Filled<'a> {
-    /// What a template has found in these bytes.
-    pub fn new(template: &'a mut Template, bytes: &'a [u8], found: Found) -> Self {
-        Self { template, bytes, found }
+    /// The record of these bytes, with which a template was filled last.
+    pub fn new(template: &'a mut Template, bytes: &'a [u8]) -> Self {
+        Self { template, bytes }
     }
 
     /// The place of its kind.
@@ -67,18 +59,18 @@ impl<'a> Filled<'a> {
 
     /// When it was measured.
     pub fn time(&self) -> Time {
-        self.found.time
+        self.template.time
     }
 
     /// The entity's name.
     pub fn entity_id(&self) -> &'a [u8] {
-        &self.bytes[self.found.entity.clone()]
+        &self.bytes[self.template.entity.clone()]
     }
 
     /// The entity's name and the values of its labels, each with [`END`].
     pub fn entity(&self) -> Vec<u8> {
         let mut entity = Vec::new();
-        for text in std::iter::once(&self.found.entity).chain(&self.template.label_places) {
+        for text in std::iter::once(&self.template.entity).chain(&self.template.label_places) {
             entity.extend_from_slice(&self.bytes[text.clone()]);
             entity.push(END);
         }
@@ -88,7 +80,7 @@ impl<'a> Filled<'a> {
     /// Whether this is what [`Filled::entity`] would say.
     pub fn is_of(&self, entity: &[u8]) -> bool {
         let mut rest = entity;
-        for text in std::iter::once(&self.found.entity).chain(&self.template.label_places) {
+        for text in std::iter::once(&self.template.entity).chain(&self.template.label_places) {
             let text = &self.bytes[text.clone()];
             if rest.get(text.len()) != Some(&END) || !plain::is_same(text, &rest[..text.len()]) {
                 return false;
@@ -105,15 +97,15 @@ impl<'a> Filled<'a> {
 
     /// All of it.
     pub fn decoded(self) -> Decoded<'a> {
-        let Self { template, bytes, found } = self;
+        let Self { template, bytes } = self;
         for (label, place) in template.labels.iter_mut().zip(&template.label_places) {
             hold(&mut label.1, &bytes[place.clone()]);
         }
         let template: &'a Template = template;
         Decoded {
             kind: template.kind,
-            entity_id: String::from_utf8_lossy(&bytes[found.entity]),
-            time: found.time,
+            entity_id: String::from_utf8_lossy(&bytes[template.entity.clone()]),
+            time: template.time,
             labels: Cow::Borrowed(&template.labels),
             metrics: Cow::Borrowed(&template.metrics),
             form: Some(template.form),
@@ -133,6 +125,9 @@ pub struct Template {
     label_places: Vec<Range<usize>>,
     metrics: Vec<(Cow<'static, str>, f64)>,
     minute: Minute,
+    /// Where the entity stands in the record that was read last, and when it was measured.
+    entity: Range<usize>,
+    time: Time,
 }
 
 impl Template {
@@ -148,6 +143,8 @@ impl Template {
             label_places: Vec::new(),
             metrics: Vec::new(),
             minute: Minute::default(),
+            entity: 0..0,
+            time: 0,
         };
         let (mut at, mut literal) = (behind(bytes, 0, b'{')?, 0);
         loop {
@@ -170,8 +167,8 @@ impl Template {
         }
         template.end = bytes[literal..].to_vec();
         // What was learned must say the same of the record that it was learned from.
-        let found = template.fill(bytes, limits, kind)?;
-        let filled = Filled::new(&mut template, bytes, found).decoded();
+        template.fill(bytes, limits, kind)?;
+        let filled = Filled::new(&mut template, bytes).decoded();
         let is_same = *filled.metrics == *decoded.metrics && *filled.labels == *decoded.labels;
         let is_same = is_same && filled.entity_id == decoded.entity_id && filled.time == decoded.time;
         is_same.then_some(template)
@@ -208,14 +205,15 @@ impl Template {
     }
 
     /// Reads a record that is written like the one this was learned from; `None` where it is not, or holds what is not plain.
-    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind) -> Option<Found> {
-        let (mut at, mut entity, mut time) = (0, 0..0, None);
+    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind) -> Option<()> {
+        let mut at = 0;
+        let mut has_time = false;
         for Piece { before, role, shape } in &mut self.pieces {
             at += plain::is_same(bytes.get(at..at + before.len())?, before).then_some(before.len())?;
             let end = match *role {
                 Role::Instant => {
                     let (instant, end) = self.minute.instant(bytes, at)?;
-                    time = Some(instant);
+                    (self.time, has_time) = (instant, true);
                     end
                 }
                 Role::Metric(place) => {
@@ -225,14 +223,15 @@ impl Template {
                 }
                 Role::TimeNumber => {
                     let (value, end) = plain::number(bytes, at)?;
-                    time = Some(time_of(&Value::Number(value), kind).ok()?);
+                    (self.time, has_time) = (time_of(&Value::Number(value), kind).ok()?, true);
                     end
                 }
                 Role::Number => plain::number(bytes, at)?.1,
                 Role::Text => plain::text(bytes, at)?,
                 Role::Entity => {
-                    entity = at..plain::text(bytes, at)?;
-                    (!entity.is_empty() && entity.len() <= limits.name_bytes_max).then_some(entity.end)?
+                    let end = plain::text(bytes, at)?;
+                    self.entity = at..end;
+                    (end > at && end - at <= limits.name_bytes_max).then_some(end)?
                 }
                 Role::Label(place) => {
                     let end = plain::text(bytes, at)?;
@@ -244,7 +243,7 @@ impl Template {
             at = end;
         }
         let rest = bytes.get(at..).filter(|rest| rest.len() == self.end.len())?;
-        plain::is_same(rest, &self.end).then_some(Found { entity, time: time? })
+        (has_time && plain::is_same(rest, &self.end)).then_some(())
     }
 
     /// The place of its kind.
