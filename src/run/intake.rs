@@ -205,7 +205,7 @@ fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Meter
     let partition = stretch.partition.id;
     for (metrics, values) in metrics.chunks(EVENT_WIDTH).zip(values.chunks(EVENT_WIDTH)) {
         let samples = metrics.iter().copied().zip(values.iter().map(|metric| metric.1));
-        (outlets.event)(Event::of(entity, time, partition, samples));
+        Event::add(outlets.events, (entity, time, partition), samples);
     }
 }
 

@@ -134,13 +134,15 @@ mod tests {
             let (restored_horizon, horizon, now) = (Time::MIN, Time::MIN, Time::MAX);
             let mut intake = Intake { job: &job, metrics: &mut metrics, statistics: &statistics, restored_horizon, horizon, now };
             let tell = |what: String| told.borrow_mut().push(format!("{offset}: {what}"));
+            let mut events = Vec::new();
             let mut outlets = Outlets {
-                event: &mut |event| tell(format!("{event:?}")),
+                events: &mut events,
+                send: &mut |_| {},
                 report: &mut |report| tell(format!("{report:?}")),
                 output: &mut |output| tell(format!("{output:?}")),
             };
             intake.take(&mut decoder, &mut stretch, &record, &mut outlets);
-            tell(format!("{:?} {:?} {:?}", stretch.events, stretch.raw.events, stretch.raw.values));
+            tell(format!("{events:?} {:?} {:?} {:?}", stretch.events, stretch.raw.events, stretch.raw.values));
             if is_forgetful {
                 stretch.regulars = Regulars::default();
             }

@@ -36,8 +36,10 @@ pub struct Share<'a> {
 
 /// Where the share puts what it reads.
 pub struct Outlets<'a> {
-    /// To `bucket_samples`.
-    pub event: &'a mut dyn FnMut(Event),
+    /// To `bucket_samples`, at the end of a turn.
+    pub events: &'a mut Vec<Event>,
+    /// Sends what is among them.
+    pub send: &'a mut dyn FnMut(&mut Vec<Event>),
     /// To all workers.
     pub report: &'a mut dyn FnMut(Report),
     /// To the committing worker.
@@ -127,6 +129,9 @@ impl<'a> Share<'a> {
             let counted = stretch.records;
             let polled = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets));
             statistics.records.add(stretch.records - counted);
+            if !outlets.events.is_empty() {
+                (outlets.send)(outlets.events);
+            }
             if !stretch.raw.events.is_empty() {
                 (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
             }

@@ -109,6 +109,8 @@ struct Ends {
     queue: Rc<RefCell<Epochs<Output>>>,
     horizon: Rc<Cell<Time>>,
     behind: Rc<Cell<u64>>,
+    /// Events that are to be sent.
+    turn: Vec<Event>,
     /// Bytes sent since they were last asked for.
     sent: Cell<usize>,
     /// Where the entities stand that the graph was told of.
@@ -150,6 +152,7 @@ fn build(worker: &mut Worker, job: &Job, horizon: Time) -> Ends {
         queue,
         horizon,
         behind,
+        turn: Vec::new(),
         sent: Cell::new(0),
         placed: Placed::default(),
     }
@@ -201,12 +204,14 @@ impl Ends {
 
     /// Runs `act` with the ways into the graph.
     fn with_outlets<R>(&mut self, act: impl FnOnce(&mut Outlets<'_>) -> R) -> R {
-        let Self { events, reports, facts, placements, outputs, sent, placed, .. } = self;
+        let Self { events, reports, facts, placements, outputs, turn, sent, placed, .. } = self;
         let epoch = *placements.time();
         act(&mut Outlets {
-            event: &mut |event| {
-                sent.update(|bytes| bytes + EVENT_BYTES);
-                events.send(event);
+            events: turn,
+            send: &mut |turn| {
+                sent.update(|bytes| bytes + turn.len() * EVENT_BYTES);
+                let room = Vec::with_capacity(turn.len());
+                events.send_batch(&mut Plain(std::mem::replace(turn, room)));
             },
             report: &mut |report| reports.send(report),
             output: &mut |output| {
