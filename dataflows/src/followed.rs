@@ -46,28 +46,35 @@ impl Entry {
     }
 }
 
+/// One series. What the next bucket needs is kept close together: of many series each is out of a processor's cache when its turn comes.
 #[derive(Default)]
 pub(crate) struct Series {
     /// Newest training first; behind them, where that is known, that the series is warming.
     pub(crate) models: Vec<Arc<Model>>,
-    /// What is remembered of the buckets before the first entry.
-    pub(crate) base: Fold,
+    /// What is remembered of the buckets before the first entry; `None`: nothing.
+    pub(crate) base: Option<Box<Fold>>,
     /// The same, by the method.
     pub(crate) base_track: Option<Box<Track>>,
-    /// Days that are over and were not handed out yet, as they ended.
-    pub(crate) days: Vec<Watch>,
-    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
-    pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
     /// By the start of their buckets.
     pub(crate) entries: VecDeque<Entry>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     pub(crate) stale: Option<Time>,
-    /// Closed episodes older than the first entry, that were not retired yet.
-    pub(crate) done: Vec<Episode>,
     /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
     pub(crate) scored: BTreeMap<Time, Known>,
+    aside: Option<Box<Aside>>,
+}
+
+/// What few series have, and few buckets ask for.
+#[derive(Default)]
+pub(crate) struct Aside {
+    /// Days that are over and were not handed out yet, as they ended.
+    days: Vec<Watch>,
+    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
+    pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
+    /// Closed episodes older than the first entry, that were not retired yet.
+    pub(crate) done: Vec<Episode>,
     /// What was said of this series, and not taken back.
-    pub(crate) said: Vec<Episode>,
+    said: Vec<Episode>,
     /// What was said of the open bucket that is flagged.
     pub(crate) provisional: Option<Box<Provisional>>,
 }
@@ -75,10 +82,34 @@ pub(crate) struct Series {
 impl Series {
     /// A number that takes a look at all that the next bucket needs, but for the expected value. It means nothing.
     pub(crate) fn looked_at(&self) -> Time {
-        let model = self.models.first().map_or(0, |model| model.trained_until);
+        let model = self.models.first().map_or(0, |model| model.looked_at());
         let (oldest, latest) = (self.entries.front().map_or(0, Entry::start), self.entries.back());
         let track = latest.map_or(self.base_track.as_deref(), |latest| latest.track.as_deref()).map_or(0, |track| track.last_start);
         [model, oldest, track, self.stale.unwrap_or(0)].into_iter().fold(0, Time::wrapping_add)
+    }
+
+    pub(crate) fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// What was said of the open bucket that is flagged.
+    pub(crate) fn provisional(&self) -> Option<&Provisional> {
+        self.aside.as_ref().and_then(|aside| aside.provisional.as_deref())
+    }
+
+    /// Whether episodes were said, and not taken back.
+    pub(crate) fn has_said(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| !aside.said.is_empty())
+    }
+
+    /// Whether nothing is remembered of its buckets.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        let has_done = self.aside.as_ref().is_some_and(|aside| !aside.done.is_empty());
+        self.entries.is_empty() && !has_done && !self.has_said() && self.has_trivial_base()
+    }
+
+    fn has_trivial_base(&self) -> bool {
+        self.base.as_ref().is_none_or(|base| base.is_trivial())
     }
 
     /// Where the bucket that starts then has its entry, or would have it. Nearly always it is the latest.
@@ -96,12 +127,12 @@ impl Series {
 
     /// Whether nothing of the latest bucket is to be remembered as evidence.
     pub(crate) fn is_calm(&self) -> bool {
-        self.entries.back().map_or(self.base.is_trivial(), |latest| latest.after.is_none())
+        self.entries.back().map_or_else(|| self.has_trivial_base(), |latest| latest.after.is_none())
     }
 
     fn fold_before(&self, place: usize) -> Fold {
-        let before = place.checked_sub(1).map(|before| self.entries[before].after.as_deref());
-        before.map_or_else(|| self.base.clone(), |after| after.cloned().unwrap_or_default())
+        let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after.as_deref());
+        before.cloned().unwrap_or_default()
     }
 
     /// What the method remembers of the buckets before `start`.
@@ -154,9 +185,11 @@ impl Series {
     pub(crate) fn settle(&mut self, settled: Time) {
         while self.entries.front().is_some_and(|oldest| oldest.start() < settled) {
             let Some(entry) = self.entries.pop_front() else { break };
-            self.base = entry.after.map(|after| *after).unwrap_or_default();
+            self.base = entry.after;
             self.settle_track(entry.track);
-            self.done.extend(entry.closed.map(|closed| *closed));
+            if let Some(closed) = entry.closed {
+                self.aside().done.push(*closed);
+            }
         }
         while self.scored.first_key_value().is_some_and(|oldest| *oldest.0 < settled) {
             self.scored.pop_first();
@@ -169,7 +202,8 @@ impl Series {
             && before.watch.tally.day != after.watch.tally.day
             && before.watch.tally.scored > 0
         {
-            self.days.push(before.watch.clone());
+            let watch = before.watch.clone();
+            self.aside().days.push(watch);
         }
         self.base_track = after;
     }
@@ -178,8 +212,9 @@ impl Series {
     /// said at once.
     pub(crate) fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Settled> {
         let track = self.base_track.as_deref()?;
+        let aside = self.aside.get_or_insert_default();
         let drifting = track.watch.drifting_since;
-        let due = match self.handed_out {
+        let due = match aside.handed_out {
             Some((last, model, since)) => {
                 let is_news = track.model != model || drifting != since || settled - last >= policy.buckets(TRACK_BUCKETS);
                 track.last_start > last && is_news
@@ -187,8 +222,8 @@ impl Series {
             None => true,
         };
         due.then(|| {
-            self.handed_out = Some((track.last_start, track.model, drifting));
-            let mut days = std::mem::take(&mut self.days);
+            aside.handed_out = Some((track.last_start, track.model, drifting));
+            let mut days = std::mem::take(&mut aside.days);
             days.extend((track.watch.tally.scored > 0).then(|| track.watch.clone()));
             Settled { track: track.clone(), days }
         })
@@ -197,10 +232,15 @@ impl Series {
     /// Says how the episodes differ from what was said last.
     pub(crate) fn tell(&mut self, say: &mut dyn FnMut(Episode, isize)) {
         let closed = self.entries.iter().filter_map(|entry| entry.closed.as_deref());
-        let open = self.entries.back().map_or(Some(&self.base), |latest| latest.after.as_deref()).and_then(Fold::open);
-        let now: Vec<Episode> = self.done.iter().chain(closed).chain(open).copied().collect();
-        self.said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
-        now.iter().filter(|episode| !self.said.contains(episode)).for_each(|episode| say(*episode, 1));
-        self.said = now;
+        let open = self.entries.back().map_or(self.base.as_deref(), |latest| latest.after.as_deref()).and_then(Fold::open);
+        let done = self.aside.iter().flat_map(|aside| &aside.done);
+        let now: Vec<Episode> = done.chain(closed).chain(open).copied().collect();
+        if now.is_empty() && !self.has_said() {
+            return;
+        }
+        let said = std::mem::take(&mut self.aside().said);
+        said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
+        now.iter().filter(|episode| !said.contains(episode)).for_each(|episode| say(*episode, 1));
+        self.aside().said = now;
     }
 }

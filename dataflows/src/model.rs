@@ -128,6 +128,13 @@ impl Model {
         }
     }
 
+    /// A number that takes a look at all that a score needs, but for the profile. It means nothing.
+    pub(crate) fn looked_at(&self) -> Time {
+        let numbers = [self.level.to_bits(), self.sigma.to_bits()].map(u64::cast_signed);
+        let tracker = if let Method::SeasonalLevel(tracker) = &self.method { tracker.slow_scale.to_bits().cast_signed() } else { 0 };
+        numbers.into_iter().chain([self.trained_until, self.bucket_width, tracker]).fold(0, Time::wrapping_add)
+    }
+
     /// Level + seasonal at the bucket that starts at `start`, in the metric's unit, as training left it.
     pub fn expected(&self, start: Time) -> f64 {
         self.level + self.seasonal_at(start)
@@ -155,6 +162,7 @@ impl Model {
 
     /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
     /// method that has one. `None` as `track`: the bucket is the first to be scored. No score: a counter that has just been reset.
+    #[inline(always)]
     pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Track>) {
         let Method::SeasonalLevel(tracker) = &self.method else {
             let expected = self.expected(start);

@@ -193,11 +193,10 @@ impl Scorer {
         let id = first.bucket.series();
         let series = self.series.entry(id).or_default();
         let limit = series.entries.front().map_or(Time::MAX, Entry::start);
-        (series.base, series.done) = (Fold::default(), Vec::new());
-        for verdict in verdicts.iter().filter(|verdict| verdict.bucket.start < limit) {
-            let closed = series.base.step(verdict, &self.policy);
-            series.done.extend(closed.map(|closed| *closed));
-        }
+        let mut base = Fold::default();
+        let before = verdicts.iter().filter(|verdict| verdict.bucket.start < limit);
+        series.aside().done = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed).collect();
+        series.base = (!base.is_trivial()).then(|| Box::new(base));
         self.changed.insert(id, first.bucket.start);
     }
 
@@ -205,7 +204,7 @@ impl Scorer {
     /// models must have been taken before.
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         let series = self.series.entry(id).or_default();
-        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
+        series.aside().handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
         for verdict in verdicts {
             let after = track_after(series.base_track.as_deref().cloned(), verdict, &series.models);
@@ -216,7 +215,7 @@ impl Scorer {
     /// Forgets an episode that can change no more and is stored.
     pub fn retire(&mut self, episode: EpisodeId, say: &mut dyn FnMut(Episode, isize)) {
         let Some(series) = self.series.get_mut(&SeriesId::of(episode.entity, episode.metric)) else { return };
-        series.done.retain(|done| done.id != episode || done.stage != Stage::Settled);
+        series.aside().done.retain(|done| done.id != episode || done.stage != Stage::Settled);
         series.tell(say);
     }
 
@@ -239,7 +238,7 @@ impl Scorer {
             let latest = series.entries.back().map_or(Time::MIN, Entry::start);
             series.settle(latest.saturating_sub(policy.retention()));
             series.tell(episode);
-            if !series.said.is_empty() {
+            if series.has_said() {
                 self.watched.insert(id);
             }
         }
@@ -278,8 +277,7 @@ impl Scorer {
                 .into_iter()
                 .for_each(|(known, start)| known.1 = known.1.max(start));
             series.settle(settled_from.saturating_add(1));
-            let is_quiet = series.entries.is_empty() && series.done.is_empty() && series.said.is_empty() && series.base.is_trivial();
-            !is_quiet || !series.models.is_empty()
+            !series.is_forgotten() || !series.models.is_empty()
         });
         names.retain(|_, known| {
             // What came before event time had a horizon was heard of just now.
@@ -298,14 +296,16 @@ impl Scorer {
             // What starts exactly there is settled as well.
             series.settle(settled_from.saturating_add(1));
             if series.entries.is_empty() {
-                let closed = series.base.abandon(settled_from, policy);
-                series.done.extend(closed.map(|closed| *closed));
+                let closed = series.base.as_mut().and_then(|base| base.abandon(settled_from, policy));
+                series.aside().done.extend(closed.map(|closed| *closed));
             }
-            for done in series.done.iter_mut().filter(|done| done.stage == Stage::Closed && done.last.saturating_add(span) <= horizon) {
+            for done in
+                series.aside().done.iter_mut().filter(|done| done.stage == Stage::Closed && done.last.saturating_add(span) <= horizon)
+            {
                 done.stage = Stage::Settled;
             }
             series.tell(say);
-            !series.said.is_empty()
+            series.has_said()
         });
     }
 
@@ -321,14 +321,14 @@ impl Scorer {
         let model = model.filter(|model| model.metric_type == MetricType::Gauge);
         let score = |model: &Model, mean: f64| model.score(track, open.bucket.start, mean).0;
         let now = model.and_then(|model| Provisional::of(open, |mean| score(model, mean), inside, limits));
-        let before = series.provisional.as_deref().filter(|before| before.start == open.bucket.start);
+        let before = series.provisional().filter(|before| before.start == open.bucket.start);
         // A number that moves a little is no news; that something begins, ends, or gets louder is.
         if before.map(|before| before.severity) == now.map(|now| now.severity) {
             return;
         }
         before.iter().for_each(|before| say(**before, -1));
         now.iter().for_each(|now| say(*now, 1));
-        series.provisional = now.map(Box::new);
+        series.aside().provisional = now.map(Box::new);
     }
 }
 
