@@ -3,8 +3,8 @@
 use dataflows::Epoch;
 use std::collections::VecDeque;
 
-/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory.
-const IN_FLIGHT: u64 = 200_000;
+/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory. It is what is read in two epochs at most.
+const IN_FLIGHT: u64 = 500_000;
 
 /// What a worker has read and is not durable yet, by epoch: records and the bytes that they came to.
 #[derive(Default)]
