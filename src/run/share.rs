@@ -94,6 +94,11 @@ impl<'a> Share<'a> {
         self.reader.absence()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
     /// Whether every partition was read to its end.
     pub fn is_ended(&self) -> bool {
         self.stretches.iter().all(|stretch| stretch.activity == Activity::Ended)
