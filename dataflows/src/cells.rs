@@ -212,7 +212,9 @@ mod tests {
         let mut cells = Cells::default();
         for metric in 0..metrics {
             for entity in 0..entities {
-                cells.add(&Event::of(EntityId(entity), 0, 0, std::iter::once((MetricId(metric), 1.0))), true);
+                let mut event = Event::empty(EntityId(entity), 0, 0);
+                event.push(MetricId(metric), 1.0);
+                cells.add(&event, true);
             }
         }
         assert_eq!(cells.room(), (50, 2000));

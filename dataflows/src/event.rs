@@ -45,27 +45,17 @@ impl Event {
         Self { entity: entity.0, time, partition, ..Self::EMPTY }
     }
 
-    /// An event with the first metrics that there are, as many as it has room for.
-    pub fn of(entity: EntityId, time: Time, partition: u32, samples: impl Iterator<Item = (MetricId, f64)>) -> Self {
-        let mut event = Self::empty(entity, time, partition);
-        event.fill(samples);
-        event
-    }
-
-    /// Adds the same to others, where it stays: one that is made elsewhere and moved is read before it is written, as far as a processor can tell.
+    /// Adds an event with the first metrics that there are, as many as it has room for, to others: where it stays, since one that is made elsewhere and moved
+    /// at once keeps a processor waiting for what it has just written.
     #[inline]
     pub fn add(events: &mut Vec<Self>, (entity, time, partition): (EntityId, Time, u32), samples: impl Iterator<Item = (MetricId, f64)>) {
         events.push(Self::EMPTY);
         let Some(event) = events.last_mut() else { return };
         (event.entity, event.time, event.partition) = (entity.0, time, partition);
-        event.fill(samples);
-    }
-
-    fn fill(&mut self, samples: impl Iterator<Item = (MetricId, f64)>) {
-        let places = self.metrics.iter_mut().zip(&mut self.values);
+        let places = event.metrics.iter_mut().zip(&mut event.values);
         for ((metric, value), sample) in places.zip(samples) {
             (*metric, *value) = (sample.0.0, sample.1);
-            self.count += 1;
+            event.count += 1;
         }
     }
 

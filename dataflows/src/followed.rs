@@ -57,6 +57,8 @@ pub(crate) struct Series {
     pub(crate) base_track: Option<Box<Track>>,
     /// By the start of their buckets.
     pub(crate) entries: VecDeque<Entry>,
+    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
+    pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     pub(crate) stale: Option<Time>,
     /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
@@ -64,13 +66,11 @@ pub(crate) struct Series {
     aside: Option<Box<Aside>>,
 }
 
-/// What few series have, and few buckets ask for.
+/// What is seldom asked for.
 #[derive(Default)]
 pub(crate) struct Aside {
     /// Days that are over and were not handed out yet, as they ended.
     days: Vec<Watch>,
-    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
-    pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
     /// Closed episodes older than the first entry, that were not retired yet.
     pub(crate) done: Vec<Episode>,
     /// What was said of this series, and not taken back.
@@ -212,9 +212,8 @@ impl Series {
     /// said at once.
     pub(crate) fn hand_out(&mut self, settled: Time, policy: &Policy) -> Option<Settled> {
         let track = self.base_track.as_deref()?;
-        let aside = self.aside.get_or_insert_default();
         let drifting = track.watch.drifting_since;
-        let due = match aside.handed_out {
+        let due = match self.handed_out {
             Some((last, model, since)) => {
                 let is_news = track.model != model || drifting != since || settled - last >= policy.buckets(TRACK_BUCKETS);
                 track.last_start > last && is_news
@@ -222,8 +221,8 @@ impl Series {
             None => true,
         };
         due.then(|| {
-            aside.handed_out = Some((track.last_start, track.model, drifting));
-            let mut days = std::mem::take(&mut aside.days);
+            self.handed_out = Some((track.last_start, track.model, drifting));
+            let mut days = self.aside.as_mut().map(|aside| std::mem::take(&mut aside.days)).unwrap_or_default();
             days.extend((track.watch.tally.scored > 0).then(|| track.watch.clone()));
             Settled { track: track.clone(), days }
         })

@@ -204,7 +204,7 @@ impl Scorer {
     /// models must have been taken before.
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         let series = self.series.entry(id).or_default();
-        series.aside().handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
+        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
         for verdict in verdicts {
             let after = track_after(series.base_track.as_deref().cloned(), verdict, &series.models);

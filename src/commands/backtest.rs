@@ -317,7 +317,12 @@ fn by_row(arguments: &BacktestArgs, train_until: Time, table: &Table, verdicts: 
         fields.clear();
         add_fields(&mut fields, entity, metric);
         let name = Name { entity, metric, fields: &fields };
-        sheet.add(&Row { time: (time, timestamp), name, value: Some(value), verdict: verdict.map(|verdict| (verdict, start.as_str())) })
+        sheet.add(&Row {
+            time: (time, timestamp.trim()),
+            name,
+            value: Some(value),
+            verdict: verdict.map(|verdict| (verdict, start.as_str())),
+        })
     })?;
     Ok(())
 }

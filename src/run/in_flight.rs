@@ -3,7 +3,7 @@
 use dataflows::Epoch;
 use std::collections::VecDeque;
 
-/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory. It is what is read in two epochs at most.
+/// Reading pauses while a worker has more records than this that are not durable yet: it bounds memory. The quickest epochs come to two fifths of it.
 const IN_FLIGHT: u64 = 500_000;
 
 /// What a worker has read and is not durable yet, by epoch: records and the bytes that they came to.

@@ -107,7 +107,7 @@ pub struct Job {
 pub enum Kept {
     /// Everything.
     Everything,
-    /// Neither verdicts and their series nor what their methods go on from: it is the observer who wants them, and nobody will go on.
+    /// Neither verdicts and their series nor what a run goes on from: it is the observer who wants them, and nobody will go on.
     NoVerdicts,
 }
 

@@ -143,6 +143,15 @@ mod tests {
         assert_eq!(net_changes(&[(one, 1), (one, -1)]), []);
     }
 
+    #[test]
+    fn what_one_group_takes_back_does_not_reach_the_next() {
+        let (mut net, (one, two)) = (Net::new(Kept::NoVerdicts), (verdict(1.0), verdict(2.0)));
+        [(one, 1), (one, -1), (two, 1)].iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
+        assert_eq!(net.changes(Vec::new()), [Change { old: Some(one), new: Some(two) }]);
+        [(one, 1), (two, 1)].iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
+        assert_eq!(net.changes(Vec::new()), [one, two].map(|new| Change { old: None, new: Some(new) }));
+    }
+
     /// Failed once: a file that had grown was read on, and its last bucket taken for one that a restart merely repeats.
     #[test]
     fn what_was_said_and_revised_within_a_group_is_a_revision() {

@@ -94,11 +94,6 @@ impl<'a> Share<'a> {
         self.reader.absence()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.stretches.is_empty()
-    }
-
     /// Whether every partition was read to its end.
     pub fn is_ended(&self) -> bool {
         self.stretches.iter().all(|stretch| stretch.activity == Activity::Ended)
@@ -129,24 +124,25 @@ impl<'a> Share<'a> {
         let mut intake = Intake { job, metrics, statistics, restored_horizon: *restored_horizon, horizon, now: Time::MIN };
         // While restoring, one record too many would put a new record into the epoch of the old ones.
         let (most, turns) = if stretch.is_restoring() { (1, TURN) } else { (TURN, 1) };
-        let (mut poll, mut count) = (Poll::Waiting, 0);
+        let (mut polled, mut count) = (Ok(Poll::Waiting), 0);
         for _ in 0..turns {
             let counted = stretch.records;
-            let polled = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets));
+            polled = reader.poll(id, most, &mut |record| intake.take(decoder, stretch, &record, outlets));
             statistics.records.add(stretch.records - counted);
-            if !outlets.events.is_empty() {
-                (outlets.send)(outlets.events);
-            }
-            if !stretch.raw.events.is_empty() {
-                (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
-            }
-            poll = polled?;
-            count += if let Poll::Read(read) = poll { read } else { 0 };
-            if !matches!(poll, Poll::Read(_)) || !stretch.is_restoring() {
+            let Ok(Poll::Read(read)) = &polled else { break };
+            count += read;
+            if !stretch.is_restoring() {
                 break;
             }
         }
-        stretch.note(poll, job.idle_timeout)?;
+        // What was read is said in this epoch, whatever became of reading.
+        if !outlets.events.is_empty() {
+            (outlets.send)(outlets.events);
+        }
+        if !stretch.raw.events.is_empty() {
+            (outlets.output)(Output::Raw(Box::new(stretch.raw.take())));
+        }
+        stretch.note(polled?, job.idle_timeout)?;
         if !stretch.is_restoring() {
             stretch.end_replay();
         }

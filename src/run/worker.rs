@@ -38,8 +38,7 @@ const GROUP_RECORDS: u64 = 100_000;
 const GROUPS: usize = 2;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
-/// How long a worker that reads nothing lets work of others gather: to be woken for each message, and to wait for the next one, costs as much as half of
-/// what is in it.
+/// How long a worker that has nothing to read lets work of others gather: to be woken for each message costs as much as half of what is in it.
 const REST: Duration = Duration::from_micros(300);
 
 /// What the committing thread tells worker 0.
@@ -213,8 +212,13 @@ impl Ends {
             events: turn,
             send: &mut |turn| {
                 sent.update(|bytes| bytes + turn.len() * EVENT_BYTES);
-                let room = Vec::with_capacity(turn.len());
-                events.send_batch(&mut Plain(std::mem::replace(turn, room)));
+                let sent = turn.len();
+                let mut batch = Plain(std::mem::take(turn));
+                events.send_batch(&mut batch);
+                // What is parted among workers leaves its vector behind.
+                *turn = batch.0;
+                turn.clear();
+                turn.reserve(sent);
             },
             report: &mut |report| reports.send(report),
             output: &mut |output| {
@@ -363,7 +367,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         found.iter().try_for_each(|partition| share.add(partition))?;
         if read > 0 {
             worker.step();
-        } else if share.is_empty() {
+        } else if share.is_ended() {
             rest(worker);
         } else {
             worker.step_or_park(Some(NAP));
@@ -374,8 +378,9 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     drain(worker, ends, group, common)
 }
 
-/// Does what has gathered for a worker that reads nothing.
+/// Waits for work of others, and does what has gathered of it.
 fn rest(worker: &mut Worker) {
+    worker.step_or_park(Some(NAP));
     std::thread::sleep(REST);
     worker.step();
 }

@@ -66,6 +66,7 @@ fn the_rows_of_a_table_keep_their_own_time_and_value() {
         let (day, value) = (5 + minute / 1440, 40 + minute * 7919 % 13);
         table += &format!("2026-01-{day:02}T{:02}:{:02}:07Z,\"web, \"\"1\"\"\",cpu,{value}.50\n", minute / 60 % 24, minute % 60);
     }
+    table += "2026-01-09T01:02:00Z,\"web, \"\"1\"\"\",cpu,nan\n";
     table += "2026-01-09T01:01:00Z,\"web, \"\"1\"\"\",cpu,\"none, really\"\n";
     place.write("table.csv", table);
     let line = "backtest table.csv --train-until 2026-01-09T00:00:00Z";
@@ -75,13 +76,13 @@ fn the_rows_of_a_table_keep_their_own_time_and_value() {
     let (names, rows) = read_parquet(&place, "rows.parquet");
     let mut csv = csv::Reader::from_path(place.path("rows.csv")).unwrap();
     let lines: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
-    assert_eq!((rows.len(), lines.len()), (13, 13), "twelve of an hour, and one that was refused");
+    assert_eq!((rows.len(), lines.len()), (14, 14), "twelve of an hour, and two that were refused");
     let refused = lines.last().unwrap();
     assert_eq!((&refused[1], &refused[3], &refused[10]), ("web, \"1\"", "none, really", "unscored(refused)"));
     for (row, line) in rows.iter().zip(&lines) {
         // A text that is no number is none in Parquet.
         let is_kept = |(name, (field, text)): (&String, (&Field, &str))| {
-            is_same(field, text) || name == "value" && *field == Field::Null && text == "none, really"
+            is_same(field, text) || name == "value" && *field == Field::Null && ["nan", "none, really"].contains(&text)
         };
         assert!(names.iter().zip(row.iter().zip(line)).all(is_kept), "{row:?}\n{line:?}");
     }
@@ -92,6 +93,9 @@ fn the_rows_of_a_table_keep_their_own_time_and_value() {
 fn what_takes_no_more_is_an_error_in_both() {
     let place = Place::new();
     place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    // No row is a file as well.
+    place.run("backtest log.jsonl --train-until 2026-01-19T00:00:00Z --out none.parquet").well();
+    assert_eq!((read_parquet(&place, "none.parquet").0.len(), read_parquet(&place, "none.parquet").1.len()), (18, 0));
     for name in ["full.csv", "full.parquet"] {
         std::os::unix::fs::symlink("/dev/full", place.path(name)).unwrap();
         place.run(&format!("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --out {name}")).error(&[

@@ -108,13 +108,9 @@ pub fn add_fields(text: &mut String, entity: &str, metric: &str) {
 
 /// Adds a text, quoted where it must be.
 fn add_field(text: &mut String, field: &str) {
-    if !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:".contains(&byte)) {
+    if field.contains([',', '"', '\r', '\n']) {
+        ["\"", &field.replace('"', "\"\""), "\""].iter().for_each(|part| text.push_str(part));
+    } else {
         text.push_str(field);
-        return;
     }
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
-    // Memory takes what is written to it. An empty field that is a record by itself would be quoted.
-    let _ = writer.write_record([field, ""]);
-    let record = writer.into_inner().unwrap_or_default();
-    text.push_str(String::from_utf8_lossy(&record).trim_end_matches('\n').trim_end_matches(','));
 }

@@ -134,7 +134,7 @@ impl Columns {
         self.timestamp.add(Some(row.time.0));
         self.entity.add(Some(row.name.entity));
         self.metric.add(Some(row.name.metric));
-        self.value.add(row.value.map_or(mean, |value| value.trim().parse().ok()));
+        self.value.add(row.value.map_or(mean, |value| value.trim().parse().ok().filter(|number: &f64| number.is_finite())));
         self.expected.add(score.map(|score| score.expected.0));
         self.z_score.add(said.z_score);
         self.is_anomaly.add(Some(said.is_anomaly));
