@@ -125,7 +125,12 @@ fn entity_of<'a>(value: Value<'a>, kind: &Kind, limits: &Limits) -> Result<Cow<'
         Value::Text(text) if !text.is_empty() && !text.contains('\0') => text,
         #[allow(clippy::cast_possible_truncation)] // an integer of at most 53 bits
         Value::Number(number) if number.fract() == 0.0 && number.abs() < VALUE_LIMIT => Cow::Owned((number as i64).to_string()),
-        _ => return Err(Refusal::new("bad_entity", format!("'{}' must be a text without NUL, or a whole number", kind.entity))),
+        _ => {
+            return Err(Refusal::new(
+                "bad_entity",
+                format!("'{}' must be a text, neither empty nor with a NUL, or a whole number", kind.entity),
+            ));
+        }
     };
     check_name(&text, limits)?;
     Ok(text)

@@ -110,7 +110,6 @@ pub enum SourceError {
         /// The path.
         path: String,
         /// The operating system's word.
-        #[source]
         cause: std::io::Error,
     },
     /// A log that ends before what was read of it.

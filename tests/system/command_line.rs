@@ -171,6 +171,7 @@ fn check_names_each_part_that_fails() {
     outcome.error(&["3 of 3"]);
     let failed: Vec<&str> = outcome.stdout.lines().filter(|line| line.starts_with("failed  ")).collect();
     assert_eq!(failed.len(), 3, "{}", outcome.stdout);
+    assert_eq!(failed[0].matches("No such file").count(), 1, "said once: {}", failed[0]);
     assert!(failed[0].contains("nowhere") && failed[1].contains("127.0.0.1:1") && failed[2].contains("127.0.0.1:1"), "{failed:?}");
     assert!(!format!("{:?}{:?}", outcome.stdout, outcome.stderr).contains(SECRET), "{outcome:?}");
 }
