@@ -75,7 +75,7 @@ impl PartitionClock {
         Self { latest }
     }
 
-    /// The largest time that was admitted; `Time::MIN` for none.
+    /// The largest time so far that did not lie in the future; `Time::MIN` for none.
     pub fn latest(&self) -> Time {
         self.latest
     }
@@ -85,16 +85,15 @@ impl PartitionClock {
         self.latest.saturating_sub(timing.out_of_orderness)
     }
 
-    /// Decides on the next record of the partition, and moves the watermark if it counts. `now` is the clock that the future is measured from.
+    /// Decides on the next record of the partition, and moves the watermark unless it lies in the future. `now` is the clock that the future is measured from.
     pub fn admit(&mut self, time: Time, now: Time, timing: &Timing) -> Admission {
         if time > now.saturating_add(timing.skew) {
             return Admission::Future;
         }
-        if timing.is_late(time, self.watermark(timing)) {
-            return Admission::TooLate;
-        }
+        let is_late = timing.is_late(time, self.watermark(timing));
+        // What is late by the clock itself lies behind it. What lies before the floor need not: it is read again after a restart, and time goes on with it.
         self.latest = self.latest.max(time);
-        Admission::Accepted
+        if is_late { Admission::TooLate } else { Admission::Accepted }
     }
 }
 
@@ -203,6 +202,15 @@ mod tests {
         assert!(longer.is_settled(900, 1_000) && !longer.is_settled(1_200, 1_000));
         assert_eq!((TIMING.first_unsettled(2_100), TIMING.first_unsettled(2_099), longer.first_unsettled(2_100)), (1_500, 1_200, 1_200));
         assert_eq!(TIMING.first_unsettled(Time::MIN), Time::MIN);
+    }
+
+    /// Failed: a log that was settled to its end and read again left its clock at the beginning of time.
+    #[test]
+    fn what_an_earlier_run_settled_moves_the_clock_still() {
+        let mut clock = PartitionClock::new(Time::MIN);
+        let restarted = Timing { floor: 1_200, ..TIMING };
+        assert_eq!(clock.admit(1_100, 9_999, &restarted), Admission::TooLate);
+        assert_eq!((clock.latest(), clock.watermark(&restarted)), (1_100, 1_070));
     }
 
     #[test]

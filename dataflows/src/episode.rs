@@ -164,7 +164,7 @@ impl Fold {
 
     /// Closes an episode whose series has not been heard of, not even as missing, for so long before `now` that nothing can come in between.
     pub fn abandon(&mut self, now: Time, policy: &Policy) -> Option<Box<Episode>> {
-        if self.open.is_some() && now - self.latest > policy.settling() { self.close() } else { None }
+        if self.open.is_some() && now.saturating_sub(self.latest) > policy.settling() { self.close() } else { None }
     }
 
     fn take(&mut self, verdict: &Verdict, evidence: Evidence, policy: &Policy) {
