@@ -3,6 +3,7 @@
 //! It reads the file twice: once to aggregate and train on what comes before `--train-until`, once to score. Scoring is causal, since a verdict
 //! looks at its own bucket and a model whose training had ended. By models that are there already it scores everything, and reads once.
 
+use super::destination::Destination;
 use super::measure::{measure, write_report};
 use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
@@ -24,9 +25,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use dataflows::{SeriesId, Time, Verdict};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -112,15 +112,14 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
         bail!("a backtest reads its input from its beginning, and mostly twice: write it to a file");
     }
     let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
-    let place = arguments.out.display().to_string();
-    let folder = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if folder.is_some_and(|folder| !folder.is_dir()) || arguments.out.is_dir() {
-        bail!("output '{place}' cannot be written: there is no such folder, or it is one");
-    }
+    let mut needed = arguments.needed(&input)?;
+    let mut out = Destination::new(&arguments.out, &needed)?;
+    needed.push(arguments.out.clone());
+    let report = arguments.report.as_deref().map(|path| Destination::new(path, &needed)).transpose()?;
     if arguments.train_until.is_none() && arguments.history.is_some() {
         bail!("--history keeps what a backtest with --train-until comes to: give both, or `tidewatch run` the file into that history");
     }
-    let Some(train_until) = arguments.train_until else { return score(arguments, &input, kinds.clone(), &stop) };
+    let Some(train_until) = arguments.train_until else { return score(arguments, &input, out, kinds.clone(), &stop) };
     let labels = arguments.labels.as_deref().map(Labels::read).transpose()?;
     let total = input.records();
     // Before minutes of work are done.
@@ -147,63 +146,59 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
-    // Not before: a backtest that fails leaves what an earlier one has written.
-    let failed = || format!("output '{place}' cannot be written");
-    let mut sheet = open_sheet(arguments, &arguments.out).with_context(failed)?;
+    let mut sheet = open_sheet(arguments, &mut out)?;
     match &input {
         Input::Table(table) => by_row(arguments, train_until, table, &verdicts, &mut *sheet),
         Input::Events(_) => by_bucket(train_until, &mut *scored, &verdicts, &mut *sheet),
     }
     .and_then(|()| Ok(sheet.finish()?))
-    .with_context(failed)?;
+    .with_context(|| out.failed())?;
     drop(sheet);
-    labels.map_or(Ok(()), |labels| compare(arguments, train_until, &mut *scored, &verdicts, &labels))
+    out.keep()?;
+    labels.map_or(Ok(()), |labels| compare(arguments, train_until, &mut *scored, &verdicts, &labels, report))
 }
 
-/// Opens the sheet that `--out` asks for, at `path`.
-fn open_sheet(arguments: &BacktestArgs, path: &Path) -> std::io::Result<Box<dyn Sheet>> {
+impl BacktestArgs {
+    /// The files that a backtest reads, or keeps something in.
+    fn needed(&self, input: &Input) -> Result<Vec<PathBuf>> {
+        let partitions = input.source().partitions()?.into_iter().map(|partition| PathBuf::from(partition.name));
+        let stores = [&self.models, &self.history].into_iter().flatten();
+        let stores = stores.filter_map(|url| url.strip_prefix("embedded:")).map(PathBuf::from);
+        Ok(partitions.chain(stores).chain(self.labels.clone()).collect())
+    }
+}
+
+/// Opens the sheet that `--out` asks for.
+fn open_sheet(arguments: &BacktestArgs, out: &mut Destination) -> Result<Box<dyn Sheet>> {
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
-    let out: Box<dyn Write + Send> =
-        if arguments.out.as_os_str() == "-" { Box::new(std::io::stdout()) } else { Box::new(File::create(path)?) };
-    sheet(&arguments.out, Box::new(BufWriter::new(out)), policy)
+    let writer = BufWriter::new(out.open()?);
+    sheet(&arguments.out, Box::new(writer), policy).with_context(|| out.failed())
 }
 
 /// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
-fn score(arguments: &BacktestArgs, input: &Input, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+fn score(arguments: &BacktestArgs, input: &Input, mut out: Destination, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
     let loaded = models::open(url)?.load()?;
     check(&loaded, milliseconds(arguments.detection.bucket)).with_context(|| format!("models '{}'", crate::secret::redacted(url)))?;
-    let place = arguments.out.display().to_string();
-    let failed = || format!("output '{place}' cannot be written");
-    // A run that fails leaves what an earlier one has written. A device has nothing to be left.
-    let is_file = place != "-" && (!arguments.out.exists() || arguments.out.is_file());
-    // Behind a link, and not where another backtest is writing.
-    let file = arguments.out.canonicalize().unwrap_or_else(|_| arguments.out.clone());
-    let partial = is_file.then(|| PathBuf::from(format!("{}.{}.partial", file.display(), std::process::id())));
-    let sheet = open_sheet(arguments, partial.as_deref().unwrap_or(&arguments.out)).with_context(failed)?;
-    let written = Written::new(Rows::new(Time::MIN), sheet, stop);
+    let written = Written::new(Rows::new(Time::MIN), open_sheet(arguments, &mut out)?, stop);
     let job = Job { kept: Kept::NoVerdicts, ..arguments.detection.job(input.source(), kinds) };
     let (bar, mut history) = (("scoring", input.records()), open(NOWHERE)?);
     let models: Box<dyn Models> = Box::new(Memory::new(loaded));
     let ran = run_before(&written, job, &arguments.workers, &mut *history, Some(models), bar, &Statistics::default(), stop);
     // Rows that might still have changed are not said of a run that was cut short.
     let is_whole = ran.is_ok() && !stop.load(Ordering::Relaxed);
-    let mut outcome = written.finish(is_whole).with_context(failed).and_then(|rows| {
-        if stop.load(Ordering::Relaxed) && partial.is_none() {
-            bail!("interrupted; the rows that were written are not all");
-        }
-        ended(arguments, ran?, stop)?;
-        warn_of_refusals(arguments, &mut *history)?;
-        Ok(rows)
-    });
-    if let Some(path) = partial {
-        outcome = outcome.and_then(|rows| std::fs::rename(&path, &file).with_context(failed).map(|()| rows));
-        match &outcome {
-            Ok(rows) => tracing::info!("{} rows in {place}", indicatif::HumanCount(*rows)),
-            Err(_) => drop(std::fs::remove_file(path)),
-        }
+    let rows = written.finish(is_whole).with_context(|| out.failed())?;
+    if stop.load(Ordering::Relaxed) && out.is_stream() {
+        bail!("interrupted; the rows that were written are not all");
     }
-    outcome.map(drop)
+    ended(arguments, ran?, stop)?;
+    warn_of_refusals(arguments, &mut *history)?;
+    let is_stream = out.is_stream();
+    out.keep()?;
+    if !is_stream {
+        tracing::info!("{} rows in {}", indicatif::HumanCount(rows), arguments.out.display());
+    }
+    Ok(())
 }
 
 /// Whether anything can be scored by what a store has loaded. That some of it cannot is said when it is handed to the graph.
@@ -226,7 +221,14 @@ fn check((models, unusable): &(Vec<Trained>, Vec<String>), width: Time) -> Resul
 }
 
 /// Says how what was flagged agrees with labels; on standard error where standard output holds the verdicts.
-fn compare(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History, verdicts: &Verdicts, labels: &Labels) -> Result<()> {
+fn compare(
+    arguments: &BacktestArgs,
+    train_until: Time,
+    history: &mut dyn History,
+    verdicts: &Verdicts,
+    labels: &Labels,
+    report: Option<Destination>,
+) -> Result<()> {
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let quality = measure(history, verdicts, labels, &policy, train_until)?;
     if arguments.out.as_os_str() == "-" {
@@ -235,7 +237,7 @@ fn compare(arguments: &BacktestArgs, train_until: Time, history: &mut dyn Histor
     } else {
         super::say(&quality.to_string());
     }
-    arguments.report.as_deref().map_or(Ok(()), |path| write_report(&quality, path))?;
+    report.map_or(Ok(()), |report| write_report(&quality, report))?;
     if quality.all.labelled == 0 {
         let known = history.series()?.into_iter().next().map(|series| format!("{},{}", series.name.entity_id, series.name.metric));
         bail!("no label meets a series and a time that were scored: write entity,metric as in {}", known.unwrap_or_default());
@@ -268,7 +270,8 @@ fn aggregate(
 /// Whether a pass came to the end of an input that is one.
 fn ended(arguments: &BacktestArgs, records: u64, stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
-        bail!("interrupted; nothing was written");
+        let kept = arguments.history.as_deref().map(|url| format!("; history '{}' may hold a part of it", crate::secret::redacted(url)));
+        bail!("interrupted; no verdicts were written{}", kept.unwrap_or_default());
     }
     if records == 0 {
         bail!("input '{}' is empty: there is nothing to run over", arguments.input);

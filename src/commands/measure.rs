@@ -1,5 +1,6 @@
 //! What a backtest found of labelled anomalies: a table, and a report as JSON.
 
+use super::destination::Destination;
 use super::sheet::spoken;
 use crate::history::History;
 use crate::quality::{Judged, Labels, Quality};
@@ -7,7 +8,7 @@ use crate::series::SeriesName;
 use anyhow::{Context, Result};
 use dataflows::{Limits, Policy, SeriesId, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::io::Write;
 
 /// Measures the verdicts on buckets from `from` on.
 ///
@@ -55,7 +56,8 @@ fn loudness(verdict: &Verdict, policy: &Policy) -> f64 {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_report(quality: &Quality, path: &Path) -> Result<()> {
+pub fn write_report(quality: &Quality, mut out: Destination) -> Result<()> {
     let text = serde_json::to_string_pretty(quality).context("the report is no JSON")?;
-    std::fs::write(path, text + "\n").with_context(|| format!("report '{}' cannot be written", path.display()))
+    out.open()?.write_all((text + "\n").as_bytes()).with_context(|| out.failed())?;
+    out.keep()
 }

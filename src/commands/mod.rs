@@ -4,6 +4,7 @@ pub mod alert;
 pub mod backtest;
 pub mod check;
 pub mod dead_letters;
+mod destination;
 pub mod digest;
 pub mod explain;
 mod in_short;

@@ -105,3 +105,52 @@ fn what_takes_no_more_is_an_error_in_both() {
         ]);
     }
 }
+
+/// Failed: a backtest into its own input or models destroyed them, and ended well.
+#[test]
+fn a_backtest_writes_into_nothing_that_it_needs() {
+    let place = Place::new();
+    place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    let before = std::fs::read(place.path("log.jsonl")).unwrap();
+    place.run("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --models embedded:m.db --out rows.csv").well();
+    place.write("labels.csv", "entity,metric,start,end\n");
+    let trained = "backtest log.jsonl --train-until 2026-01-18T00:00:00Z";
+    for (line, name) in [
+        ("backtest log.jsonl --models embedded:m.db --out ./log.jsonl", "log.jsonl"),
+        ("backtest log.jsonl --models embedded:m.db --out m.db", "m.db"),
+        (&format!("{trained} --out log.jsonl"), "log.jsonl"),
+        (&format!("{trained} --out new.db --models embedded:new.db"), "new.db"),
+        (&format!("{trained} --out labels.csv --labels labels.csv"), "labels.csv"),
+        (&format!("{trained} --out r --labels labels.csv --report r"), "output 'r'"),
+    ] {
+        place.run(line).error(&[name, "would be lost", "name another"]);
+    }
+    assert!(std::fs::read(place.path("log.jsonl")).unwrap() == before);
+    place.run("models list --models embedded:m.db").well();
+    assert!(!place.path("new.db").exists() && !place.path("r").exists());
+}
+
+/// Failed: where it trains itself, a backtest that could not end had cut what an earlier one had written.
+#[test]
+fn a_backtest_that_is_killed_while_it_writes_leaves_the_rows_of_an_earlier_one() {
+    let place = Place::new();
+    place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    place.write("rows.csv", "of an earlier one\n");
+    // A folder where the rows are to be gathered.
+    std::fs::create_dir(place.path("rows.csv.partial")).unwrap();
+    // A day of rows, so that it takes some time to write them.
+    let line = "backtest log.jsonl --train-until 2026-01-17T00:00:00Z --out rows.csv";
+    place.run(line).error(&["rows.csv", "cannot be written"]);
+    assert_eq!(std::fs::read_to_string(place.path("rows.csv")).unwrap(), "of an earlier one\n");
+    std::fs::remove_dir(place.path("rows.csv.partial")).unwrap();
+    let mut run = place.call(line).start();
+    while !run.has_ended() && !place.path("rows.csv.partial").exists() {
+        std::hint::spin_loop();
+    }
+    run.kill();
+    assert!(place.path("rows.csv.partial").exists(), "it was killed while it wrote");
+    assert_eq!(std::fs::read_to_string(place.path("rows.csv")).unwrap(), "of an earlier one\n");
+    place.run(line).well();
+    assert!(std::fs::read_to_string(place.path("rows.csv")).unwrap().starts_with("timestamp,entity,metric,value,"));
+    assert!(!place.path("rows.csv.partial").exists());
+}
