@@ -6,6 +6,7 @@ use dataflows::Time;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 /// Reading ahead by this much keeps system calls off the hot path, and the buffer in the processor's cache.
@@ -51,8 +52,14 @@ impl Files {
         for path in paths.iter().filter(|path| *path != "-") {
             let fail = |cause| SourceError::File { path: path.clone(), cause };
             let absent = |cause: std::io::Error| fail(std::io::Error::new(cause.kind(), format!("{cause}; check the path after file:")));
-            if std::fs::metadata(path).map_err(absent)?.is_dir() {
+            let kind = std::fs::metadata(path).map_err(absent)?.file_type();
+            if kind.is_dir() {
                 return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines")));
+            }
+            if kind.is_fifo() {
+                return Err(fail(std::io::Error::other(format!(
+                    "is a pipe and cannot be read again; `tidewatch run` takes it by --source file:- < {path}"
+                ))));
             }
         }
         // A file has one name, under which progress is kept, from whatever folder it is looked at.

@@ -32,6 +32,7 @@ pub use request::{Extent, Request, Skipped};
 use crate::history::calibration::{self, Drifting};
 use crate::history::label::Lessons;
 use crate::history::{History, HistoryError, Series, TrainingRow, span};
+use crate::instant;
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
@@ -109,6 +110,7 @@ pub fn train(
         series.retain(|series| due.contains(&series.name));
     }
     let mut report = Report::new(series.len());
+    report.nothing = if metrics.is_empty() { Some(nothing(history, request)?) } else { None };
     (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
     let member = |series: Series| Member {
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
@@ -133,6 +135,20 @@ pub fn train(
     report.generation = push.complete()?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Why there is nothing to train on, and what would help.
+fn nothing(history: &mut dyn History, request: &Request) -> Result<String, TrainError> {
+    let mut until = None;
+    for source in history.sources()? {
+        until = until.max(history.position(&source, Time::MAX)?.horizon);
+    }
+    // A source without records leaves the beginning of time.
+    let Some(until) = until.filter(|until| *until > Time::MIN).map(instant::format) else {
+        return Ok("history holds no bucket yet: let `tidewatch run` fill it first".into());
+    };
+    let (from, to) = (instant::format(request.from()), instant::format(request.until()));
+    Ok(format!("history holds no bucket from {from} to {to}; its last one ended at {until}: give --until {until}"))
 }
 
 /// A series to be trained.

@@ -26,6 +26,8 @@ pub struct Report {
     pub trained: usize,
     /// The others, by reason in one word.
     pub skipped: BTreeMap<&'static str, Count>,
+    /// Why there was nothing to train on, where there was nothing at all.
+    pub nothing: Option<String>,
     /// Labels that the configuration gives a time zone and that no series has.
     pub unknown_labels: Vec<String>,
     /// The generation of the push; `None` where nothing was pushed because no series could be trained.
@@ -80,6 +82,7 @@ impl fmt::Display for Report {
                 write!(f, " and {} more", self.drifting.len() - EXAMPLES_MAX)?;
             }
         }
+        self.nothing.iter().try_for_each(|nothing| write!(f, "\n{nothing}"))?;
         for label in &self.unknown_labels {
             write!(f, "\nno series has the label {label}, which has a time zone of its own")?;
         }

@@ -14,6 +14,7 @@ fn refused(cases: &[(&str, &[&str])]) {
     place.write("short-hosts", "localhost:2101\n\n");
     place.write("file", "");
     std::fs::create_dir(place.path("folder")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
     for (line, parts) in cases {
         let outcome = place.run(line);
         outcome.error(parts);
@@ -87,6 +88,8 @@ fn wrong_sources_are_refused_with_what_would_be_right() {
         ("--source file:nowhere.jsonl", &["nowhere.jsonl", "No such file", "check the path"]),
         ("--source file:file,nowhere.jsonl", &["nowhere.jsonl"]),
         ("--source file:folder", &["folder", "is a folder; name a file"]),
+        ("--source file:pipe", &["pipe", "--source file:- <"]),
+        ("backtest pipe --models embedded:m.db", &["pipe", "cannot be read again"]),
         ("--source file:empty.csv", &["empty.csv", "timestamp,entity,metric,value"]),
         ("--source file:nowhere.csv", &["nowhere.csv", "No such file"]),
         ("--source kafka://localhost:9092", &["kafka://HOST:PORT"]),
@@ -107,10 +110,22 @@ fn a_history_elsewhere_needs_no_folder_for_the_models() {
     let place = Place::new();
     place.write("empty.jsonl", "");
     place.run("--source file:empty.jsonl --history embedded:elsewhere.db").well();
-    place.run("train --history embedded:elsewhere.db --models embedded:a/b/models.db").well();
+    let trained = place.run("train --history embedded:elsewhere.db --models embedded:a/b/models.db").well();
+    assert!(trained.stdout.contains("holds no bucket yet") && trained.stdout.contains("tidewatch run"), "{trained:?}");
     assert!(place.path("a/b/models.db").is_file());
     // Failed: the default history of a run was asked which series drift.
     place.run("models list --models embedded:a/b/models.db").well();
+}
+
+// Failed: of a history that ended before the window it was only said that no series was trained.
+#[test]
+fn a_training_that_finds_nothing_says_where_history_ends() {
+    let place = Place::new();
+    place.write("old.jsonl", r#"{"server_id":"a","timestamp":"2025-01-19T00:01:00Z","cpu":1}"#);
+    place.run("--source file:old.jsonl").well();
+    let trained = place.run("train").well().stdout;
+    assert!(trained.contains("give --until 2025-01-19T00:05:00Z"), "{trained}");
+    assert!(!place.run("train --until 2025-01-19T00:05:00Z").well().stdout.contains("--until"));
 }
 
 #[test]
