@@ -92,12 +92,12 @@ impl Console {
 impl Observer for Console {
     fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64) {
         let Some(verdict) = change.new else { return };
-        let was_anomalous = change.old.is_some_and(|verdict| verdict.state == State::Anomalous);
+        let was_anomalous = change.old.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
         let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
         let was_early = self.was_early(series, start);
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
             State::Anomalous => &|name| anomaly_line(name, &verdict, threshold, was_anomalous),
-            _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_ref(), &verdict),
+            _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_deref(), &verdict),
             State::Accompanying if was_early => {
                 &|name| calmed_line(name, start, "another metric of the entity is further off, and speaks for it")
             }

@@ -1,6 +1,6 @@
 //! A fleet whose behaviour changes little by little: that the models are wrong is said before the false alarms double.
 
-use dataflows::{Model, Time, Track};
+use dataflows::{Time, Track};
 use tidewatch::history::TrainingRow;
 use tidewatch::series::SeriesName;
 use tidewatch::train::{Request, fit};
@@ -48,7 +48,7 @@ fn watched(value: &dyn Fn(i64) -> f64) -> (Vec<i64>, Option<i64>) {
     let name = SeriesName::new("server", "srv-001", "cpu_usage_percent");
     let row = |i: i64| TrainingRow { series: name.id(), start: MONDAY + i * BUCKET, mean: value(i), anomalous: false };
     let rows: Vec<TrainingRow> = (0..TRAINED).map(row).collect();
-    let model: Model = fit(&name, &rows, &Request::new(MONDAY + TRAINED * BUCKET, 0)).unwrap().model;
+    let model = fit(&name, &rows, &Request::new(MONDAY + TRAINED * BUCKET, 0)).unwrap().model;
     let (mut track, mut flagged, mut since): (Option<Track>, Vec<i64>, Option<i64>) = (None, Vec::new(), None);
     for i in TRAINED..END {
         let (score, after) = model.score(track.as_ref(), MONDAY + i * BUCKET, value(i));

@@ -33,7 +33,7 @@ fn trained(entity: &str, trained_until: Time) -> Trained {
         input_hash: "0123456789abcdef".into(),
         trained_at: trained_until + 1,
     };
-    Trained { series: SeriesName::new("server", entity, "cpu_usage_percent"), model, provenance }
+    Trained { series: SeriesName::new("server", entity, "cpu_usage_percent"), model: Arc::new(model), provenance }
 }
 
 /// What every store must do.
@@ -58,7 +58,7 @@ fn keeps_the_contract(store: &mut dyn Models) {
     assert_eq!(of("srv-900"), [21]);
 
     let mut again = second[0].clone();
-    again.model.level = 1.5;
+    Arc::make_mut(&mut again.model).level = 1.5;
     store.put(std::slice::from_ref(&second[1])).unwrap();
     store.put(std::slice::from_ref(&again)).unwrap();
     assert_eq!(store.generation().unwrap(), 2, "a push that goes on is no news");
@@ -71,7 +71,7 @@ fn keeps_the_contract(store: &mut dyn Models) {
 /// What a push that fails half-way must do: the 500th model cannot be written.
 fn a_push_that_dies_leaves_the_generation(store: &mut dyn Models) {
     let mut models: Vec<Trained> = (0..600).map(|i| trained(&format!("srv-{i:03}"), 20 * DAY)).collect();
-    models[500].model.sigma = f64::NAN;
+    Arc::make_mut(&mut models[500].model).sigma = f64::NAN;
     let error = store.push(&models).unwrap_err().to_string();
     assert!(error.contains("'model:server:srv-500:cpu_usage_percent' is not a model: sigma"), "{error}");
     assert_eq!(store.generation().unwrap(), 0);

@@ -1,6 +1,7 @@
 //! The default method: its reference in numbers, and series that people have, each with the verdict that a person would give.
 
 use dataflows::{Model, Time, Track};
+use std::sync::Arc;
 use tidewatch::history::TrainingRow;
 use tidewatch::series::SeriesName;
 use tidewatch::train::{Request, fit};
@@ -25,7 +26,7 @@ fn row(start: Time, mean: f64) -> TrainingRow {
 
 /// Scores buckets in order; what the model has learnt goes on.
 struct Scoring {
-    model: Model,
+    model: Arc<Model>,
     track: Option<Track>,
 }
 

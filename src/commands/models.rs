@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use dataflows::{Time, Warming};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A rollback names so many series.
 const SHOWN: usize = 10;
@@ -149,7 +150,7 @@ fn rollback(models: &mut dyn Models, series: &[String]) -> Result<()> {
 /// The earlier model once more, in force after the newest: what was scored before is not touched, and the newest is kept as the one before.
 fn again(earlier: &Trained, newest: &Trained) -> Trained {
     let mut again = earlier.clone();
-    again.model.trained_until = newest.model.trained_until + newest.model.bucket_width;
+    Arc::make_mut(&mut again.model).trained_until = newest.model.trained_until + newest.model.bucket_width;
     let was = instant::format(earlier.model.trained_until);
     again.provenance.parameters.entry("rolled_back_to").or_insert_with(|| was.into());
     again

@@ -230,7 +230,7 @@ impl<'a> Written<'a> {
 
 impl Observer for Written<'_> {
     fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, _: f64) {
-        let Some(Verdict { bucket, .. }) = change.new.or(change.old) else { return };
+        let Some(Verdict { bucket, .. }) = change.latest() else { return };
         self.inside.lock().expect("no holder panics").0.take(bucket.series(), bucket.start, change.new, name);
     }
 

@@ -149,7 +149,7 @@ fn fit(arguments: &TuneArgs, history: &mut dyn History, until: Time) -> Result<H
     if report.trained < report.total {
         tracing::warn!("{report}; those series are left out");
     }
-    Ok(models.load()?.0.into_iter().map(|trained| (trained.series.id(), Arc::new(trained.model))).collect())
+    Ok(models.load()?.0.into_iter().map(|trained| (trained.series.id(), trained.model)).collect())
 }
 
 /// Every series with a model, scored once and judged by every candidate, added up by metric.

@@ -175,7 +175,7 @@ pub(super) fn changes(batch: &Batch, stored: &HashMap<(SeriesId, Time), Row>) ->
 }
 
 fn next(change: &Change, policy: &Policy, stored: &HashMap<(SeriesId, Time), Row>) -> Option<Row> {
-    let bucket = change.new.or(change.old)?.bucket;
+    let bucket = change.latest()?.bucket;
     // Most batches meet no stored anomaly at all; they need no key.
     let before = if stored.is_empty() { None } else { stored.get(&(bucket.series(), bucket.start)) };
     let after = match (change.new.and_then(|verdict| Row::of(&verdict, policy)), before) {
@@ -207,7 +207,7 @@ fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
             let within = format!("z_score {:.2} is within the threshold of {threshold}", score.z_score.0);
             let within = if score.z_score.0.abs() > threshold { "the deviation is below the minimum".into() } else { within };
             let (was, is) = (number(before.actual), number(aggregate.mean.0));
-            let known = change.old.and_then(|old| old.bucket.aggregate).map(|old| aggregate.count.saturating_sub(old.count));
+            let known = change.old.as_ref().and_then(|old| old.bucket.aggregate).map(|old| aggregate.count.saturating_sub(old.count));
             match known {
                 _ if before.standing == Standing::Provisional => format!("the complete bucket has a mean of {is}, not {was}: {within}"),
                 _ if before.actual.to_bits() == finite(aggregate.mean.0).to_bits() => {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn batch(new: Option<Verdict>) -> Batch {
-        Batch { changes: vec![Change { old: Some(verdict(0.0)), new }], ..Batch::default() }
+        Batch { changes: vec![Change { old: Some(Box::new(verdict(0.0))), new }], ..Batch::default() }
     }
 
     fn stored(rows: &[Row]) -> HashMap<(SeriesId, Time), Row> {
@@ -291,7 +291,7 @@ mod tests {
         let open = changes(&batch(Some(verdict(4.2))), &HashMap::new());
         let mut more = verdict(1.0);
         more.bucket.aggregate.iter_mut().for_each(|aggregate| aggregate.count += 14);
-        let change = Change { old: Some(verdict(4.2)), new: Some(more) };
+        let change = Change { old: Some(Box::new(verdict(4.2))), new: Some(more) };
         let told = changes(&Batch { changes: vec![change], ..Batch::default() }, &stored(&open));
         assert!(told[0].withdrawn_reason().unwrap().starts_with("14 late samples moved the mean from 4.2 to 1"), "{told:?}");
     }

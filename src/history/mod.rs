@@ -46,18 +46,23 @@ pub struct Series {
 }
 
 /// A change of one bucket's verdict: what was stored, what is to be. At least one is there.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// What an earlier commit may have stored; `None` where nothing was.
-    pub old: Option<Verdict>,
+    /// What an earlier commit may have stored; `None` where nothing was. Hardly ever there is one, and without it a change is half as large.
+    pub old: Option<Box<Verdict>>,
     /// What holds now; `None` where the bucket no longer exists.
     pub new: Option<Verdict>,
 }
 
 impl Change {
+    /// What holds now, or else what was stored.
+    pub fn latest(&self) -> Option<&Verdict> {
+        self.new.as_ref().or(self.old.as_deref())
+    }
+
     /// When the bucket starts.
     pub fn start(&self) -> Option<Time> {
-        self.new.or(self.old).map(|verdict| verdict.bucket.start)
+        self.latest().map(|verdict| verdict.bucket.start)
     }
 }
 

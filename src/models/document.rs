@@ -188,7 +188,7 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         trained_at: time("trained_at", &document.trained_at)?,
     };
     let series: SeriesName = document.series.parse()?;
-    Ok(Trained { series, model, provenance })
+    Ok(Trained { series, model: Arc::new(model), provenance })
 }
 
 fn time(field: &str, text: &str) -> Result<Time, String> {
@@ -211,9 +211,8 @@ mod tests {
         ) {
             prop_assume!(sigma > 0.0 && sigma.is_finite());
             let mut trained = trained("a", 1_000, level);
-            trained.model.sigma = sigma;
-            trained.model.bucket_width = bucket_width;
-            trained.model.seasonal = Seasonal::Daily(profile);
+            let model = Arc::make_mut(&mut trained.model);
+            (model.sigma, model.bucket_width, model.seasonal) = (sigma, bucket_width, Seasonal::Daily(profile));
             let back = read(&write(&trained).unwrap()).unwrap();
             prop_assert_eq!(format!("{:?}", back), format!("{:?}", &trained));
             prop_assert_eq!(back.model.level.to_bits(), level.to_bits());
@@ -247,7 +246,7 @@ mod tests {
             assert!(bad.contains(problem), "{bad}");
         }
         let mut broken = trained("a", 1_000, 1.0);
-        broken.model.level = f64::NAN;
+        Arc::make_mut(&mut broken.model).level = f64::NAN;
         assert!(write(&broken).is_err());
     }
 }

@@ -15,14 +15,15 @@ use crate::secret::redacted;
 use crate::series::SeriesName;
 use dataflows::Model;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A model and how it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
     /// The series it is of.
     pub series: SeriesName,
-    /// What scores.
-    pub model: Model,
+    /// What scores. The graph holds on to it for as long as it does.
+    pub model: Arc<Model>,
     /// How it came about.
     pub provenance: Provenance,
 }

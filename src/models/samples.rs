@@ -30,5 +30,5 @@ pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained 
         input_hash: "00ff00ff00ff00ff".into(),
         trained_at: 1_769_000_000_123,
     };
-    Trained { series: SeriesName::new("server", entity, "cpu_usage_percent"), model, provenance }
+    Trained { series: SeriesName::new("server", entity, "cpu_usage_percent"), model: Arc::new(model), provenance }
 }

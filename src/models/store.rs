@@ -78,7 +78,7 @@ impl Loaded {
 /// Calendars are few and models are many: those that say the same become one.
 fn share_calendars(models: &mut [Trained]) {
     let mut calendars: Vec<Arc<Calendar>> = Vec::new();
-    for model in models.iter_mut().map(|trained| &mut trained.model) {
+    for model in models.iter_mut().map(|trained| Arc::make_mut(&mut trained.model)) {
         match calendars.iter().find(|known| **known == model.calendar) {
             Some(known) => model.calendar = Arc::clone(known),
             None => calendars.push(Arc::clone(&model.calendar)),
@@ -120,7 +120,7 @@ mod tests {
             let warming = Warming { seen, needed: 288, as_of: 1_000 };
             let model = Model::warming(300_000, first, warming);
             let trained = Trained {
-                model,
+                model: Arc::new(model),
                 provenance: Provenance { method: "warming".into(), ..trained("a", 0, 0.0).provenance },
                 ..trained("a", 0, 0.0)
             };

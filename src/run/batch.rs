@@ -111,7 +111,7 @@ impl<'a> Batches<'a> {
         batch.settled = batch.horizon.map(|horizon| self.job.timing.first_unsettled(horizon));
         // What is final is not provisional any more.
         let closed = if provisionals.is_empty() { &[] } else { batch.changes.as_slice() };
-        for verdict in closed.iter().filter_map(|change| change.new.or(change.old)) {
+        for verdict in closed.iter().filter_map(Change::latest) {
             provisionals.remove(&(verdict.bucket.series(), verdict.bucket.start));
         }
         let (open, gone): (Vec<_>, Vec<_>) = provisionals.into_values().partition(|(_, sign)| *sign > 0);
@@ -134,7 +134,7 @@ impl<'a> Batches<'a> {
         let mut latest = Time::MIN;
         for change in &batch.changes {
             latest = change.new.as_ref().map_or(latest, |verdict| latest.max(verdict.bucket.start));
-            if let Some(verdict) = change.new.as_ref().or(change.old.as_ref()).filter(|_| is_stored) {
+            if let Some(verdict) = change.latest().filter(|_| is_stored) {
                 batch.series.extend(self.directory.unstored(verdict.bucket.entity, verdict.bucket.metric));
             }
         }

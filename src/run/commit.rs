@@ -199,12 +199,12 @@ impl<'a> Committer<'a> {
         batch.horizon.into_iter().for_each(|horizon| count.set_horizon(horizon));
         let mut tallied = Tallied::default();
         for change in &batch.changes {
-            let repeated = change.old.is_none() && change.new.is_some_and(|verdict| self.is_repeated(&verdict));
+            let repeated = change.old.is_none() && change.new.as_ref().is_some_and(|verdict| self.is_repeated(verdict));
             if repeated {
                 continue;
             }
             tallied.add(change);
-            if let Some(Verdict { bucket, .. }) = change.new.or(change.old) {
+            if let Some(Verdict { bucket, .. }) = change.latest() {
                 let name = || self.batches().name(bucket.entity, bucket.metric);
                 self.observer.verdict(change, &name, self.job.policy.limits(bucket.metric).threshold);
             }

@@ -72,7 +72,7 @@ impl Net {
                     [(_, place)] => net_change(&mut [self.verdicts[*place]]),
                     _ => net_change(&mut group.iter().map(|(_, place)| self.verdicts[*place]).collect::<Vec<_>>()),
                 };
-                changes.extend((change.old != change.new).then_some(change));
+                changes.extend((change.old.as_deref() != change.new.as_ref()).then_some(change));
             }
         }
         self.verdicts.clear();
@@ -88,12 +88,12 @@ fn net_change(said: &mut [(Verdict, isize)]) -> Change {
         match equal.iter().map(|update| update.1).sum::<isize>() {
             0 => cancelled = Some(equal[0].0),
             1.. => change.new = Some(equal[0].0),
-            _ => change.old = Some(equal[0].0),
+            _ => change.old = Some(Box::new(equal[0].0)),
         }
     }
     if change.new.is_some() {
         // Said and taken back within the group: what is new is a revision all the same.
-        change.old = change.old.or(cancelled);
+        change.old = change.old.or(cancelled.map(Box::new));
     }
     change
 }
@@ -106,7 +106,7 @@ mod tests {
     fn changes(verdicts: &[(Verdict, isize)], kept: Kept) -> Vec<Change> {
         let mut net = Net::new(kept);
         // What is left in the room means nothing.
-        let room = || vec![Change { old: Some(verdict(9.0)), new: None }];
+        let room = || vec![Change { old: Some(Box::new(verdict(9.0))), new: None }];
         net.changes(room());
         verdicts.iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
         let changes = net.changes(room());
@@ -138,8 +138,8 @@ mod tests {
     fn signs_add_up_whatever_their_order() {
         let (one, two) = (verdict(1.0), verdict(2.0));
         assert_eq!(net_changes(&[(one, 1)]), [Change { old: None, new: Some(one) }]);
-        assert_eq!(net_changes(&[(two, 1), (one, -1)]), [Change { old: Some(one), new: Some(two) }]);
-        assert_eq!(net_changes(&[(one, -1), (two, 1), (two, -1)]), [Change { old: Some(one), new: None }]);
+        assert_eq!(net_changes(&[(two, 1), (one, -1)]), [Change { old: Some(Box::new(one)), new: Some(two) }]);
+        assert_eq!(net_changes(&[(one, -1), (two, 1), (two, -1)]), [Change { old: Some(Box::new(one)), new: None }]);
         assert_eq!(net_changes(&[(one, 1), (one, -1)]), []);
     }
 
@@ -147,7 +147,7 @@ mod tests {
     fn what_one_group_takes_back_does_not_reach_the_next() {
         let (mut net, (one, two)) = (Net::new(Kept::NoVerdicts), (verdict(1.0), verdict(2.0)));
         [(one, 1), (one, -1), (two, 1)].iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
-        assert_eq!(net.changes(Vec::new()), [Change { old: Some(one), new: Some(two) }]);
+        assert_eq!(net.changes(Vec::new()), [Change { old: Some(Box::new(one)), new: Some(two) }]);
         [(one, 1), (two, 1)].iter().for_each(|(verdict, sign)| net.take(verdict, *sign));
         assert_eq!(net.changes(Vec::new()), [one, two].map(|new| Change { old: None, new: Some(new) }));
     }
@@ -156,6 +156,6 @@ mod tests {
     #[test]
     fn what_was_said_and_revised_within_a_group_is_a_revision() {
         let (one, two) = (verdict(1.0), verdict(2.0));
-        assert_eq!(net_changes(&[(one, 1), (one, -1), (two, 1)]), [Change { old: Some(one), new: Some(two) }]);
+        assert_eq!(net_changes(&[(one, 1), (one, -1), (two, 1)]), [Change { old: Some(Box::new(one)), new: Some(two) }]);
     }
 }

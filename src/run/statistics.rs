@@ -127,10 +127,10 @@ pub struct Tallied {
 impl Tallied {
     /// Counts a change.
     pub fn add(&mut self, change: &Change) {
-        let is_anomalous = |verdict: &Option<Verdict>| verdict.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
+        let is_anomalous = |verdict: Option<&Verdict>| verdict.is_some_and(|verdict| verdict.state == State::Anomalous);
         self.verdicts += 1;
         self.revisions += u64::from(change.old.is_some());
-        self.withdrawn += u64::from(is_anomalous(&change.old) && !is_anomalous(&change.new));
+        self.withdrawn += u64::from(is_anomalous(change.old.as_deref()) && !is_anomalous(change.new.as_ref()));
         match change.new.as_ref().map(|verdict| verdict.state) {
             Some(State::Normal) => self.normal += 1,
             Some(State::Anomalous) => self.anomalies += 1,

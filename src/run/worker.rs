@@ -172,7 +172,7 @@ impl Ends {
 
     fn learn(&mut self, trained: Vec<Trained>) {
         for one in trained {
-            self.facts.send((one.series.entity().0, Fact::Model(one.series.id(), Arc::new(one.model))));
+            self.facts.send((one.series.entity().0, Fact::Model(one.series.id(), one.model)));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::models::{Provenance, Trained};
 use crate::series::SeriesName;
 use dataflows::{Model, Warming};
 use serde_json::json;
+use std::sync::Arc;
 
 /// Fits the model of one series; with the shape of its peers where it is to borrow from them.
 pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Trained, Skipped> {
@@ -21,7 +22,7 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shap
     }
     let fitted = method.fit(&series.metric, grid, request, shape)?;
     let provenance = provenance(grid, request, &fitted);
-    Ok(Trained { series: series.clone(), model: fitted.model, provenance })
+    Ok(Trained { series: series.clone(), model: Arc::new(fitted.model), provenance })
 }
 
 /// What is said of a series that is too young for a model.
@@ -31,7 +32,7 @@ pub(super) fn warming(series: &SeriesName, grid: &Grid, request: &Request, (seen
     let model = Model::warming(grid.width, grid.start, warming);
     let fitted = Fitted { model, kept: grid.observed(), parameters: json!({}) };
     let provenance = provenance(grid, request, &fitted);
-    Trained { series: series.clone(), model: fitted.model, provenance }
+    Trained { series: series.clone(), model: Arc::new(fitted.model), provenance }
 }
 
 /// The nearest multiple of the largest power of ten that is at most `step`; the value itself where that is out of reach.

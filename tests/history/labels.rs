@@ -117,7 +117,7 @@ fn the_page_finds_anomalies_whatever_became_of_them() {
         assert_eq!(found.iter().map(|row| (row.start, row.details[0])).collect::<Vec<_>>(), [(START + WIDTH, Some(95.3))]);
         assert!(view::withdrawn(history, id(), START, START + WIDTH).unwrap().is_empty());
 
-        let calm = Change { old: Some(scored("srv-001", START, 95.3)), new: Some(scored("srv-001", START, 66.0)) };
+        let calm = Change { old: Some(Box::new(scored("srv-001", START, 95.3))), new: Some(scored("srv-001", START, 66.0)) };
         history.commit(&batch(vec![calm])).unwrap();
         let rows = view::anomalies(history, &name("srv-001"), START, START + 2 * WIDTH).unwrap();
         let said: Vec<_> = rows.iter().map(|row| (row.start, row.status.as_str(), row.severity.as_str(), row.revision)).collect();

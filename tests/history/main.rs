@@ -174,7 +174,7 @@ fn a_revised_verdict_withdraws_its_anomaly() {
     on_each_store(|store| {
         let (spike, calm) = (scored("srv-001", START, 95.3), scored("srv-001", START, 66.0));
         store.history.commit(&batch(vec![appear(spike)])).unwrap();
-        store.history.commit(&batch(vec![Change { old: Some(spike), new: Some(calm) }])).unwrap();
+        store.history.commit(&batch(vec![Change { old: Some(Box::new(spike)), new: Some(calm) }])).unwrap();
         assert_eq!(statuses(store), [("srv-001".to_string(), "withdrawn".to_string())]);
         assert!(store.dump().iter().any(|row| row.contains("within the threshold of 3")), "{:#?}", store.dump());
         // And back, after a restart that remembers nothing of it.
@@ -190,7 +190,7 @@ fn a_bucket_that_is_gone_is_gone_and_its_anomaly_is_withdrawn() {
     on_each_store(|store| {
         let spike = scored("srv-001", START, 95.3);
         store.history.commit(&batch(vec![appear(spike)])).unwrap();
-        store.history.commit(&batch(vec![Change { old: Some(spike), new: None }])).unwrap();
+        store.history.commit(&batch(vec![Change { old: Some(Box::new(spike)), new: None }])).unwrap();
         assert_eq!(store.history.verdict(&name("srv-001"), START).unwrap(), None);
         assert_eq!(statuses(store), [("srv-001".to_string(), "withdrawn".to_string())]);
     });

@@ -28,7 +28,7 @@ struct Oracle {
 impl Oracle {
     fn apply(&mut self, batch: &Batch, entities: &[String]) {
         for (change, entity) in batch.changes.iter().zip(entities) {
-            let start = change.new.or(change.old).unwrap().bucket.start;
+            let start = change.latest().unwrap().bucket.start;
             match change.new {
                 Some(verdict) => self.verdicts.insert((entity.clone(), start), verdict),
                 None => self.verdicts.remove(&(entity.clone(), start)),
@@ -87,7 +87,7 @@ fn random_batch(random: &mut Random, oracle: &Oracle) -> (Batch, Vec<String>) {
             2 | 3 => Some(scored(&entity, start, 95.0 + random.below(20) as f64 / 7.0)),
             _ => Some(scored(&entity, start, 60.0 + random.below(100) as f64 / 9.0)),
         };
-        chosen.insert((entity, start), Change { old, new });
+        chosen.insert((entity, start), Change { old: old.map(Box::new), new });
     }
     let (keys, changes): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
     let offset = random.below(1000).cast_signed();

@@ -127,7 +127,8 @@ fn hours_are_what_their_buckets_come_to_also_after_late_samples() {
         commit(store, names().map(|name| appear(verdict(&name, 20, 64.0))).collect());
         compare(store, (18, 9));
         let first: Vec<SeriesName> = names().collect();
-        let change = |name: &SeriesName, i: Time, new: Option<Verdict>| Change { old: Some(verdict(name, i, mean(i, name))), new };
+        let change =
+            |name: &SeriesName, i: Time, new: Option<Verdict>| Change { old: Some(Box::new(verdict(name, i, mean(i, name)))), new };
         // A spike appears and goes again, a bucket is found to be missing, and another is gone.
         commit(store, vec![change(&first[0], 3, Some(verdict(&first[0], 3, 99.0))), change(&first[1], 8, Some(missing(&first[1], 8)))]);
         compare(store, (18, 9));

@@ -19,6 +19,8 @@ pub type Epoch = u64;
 /// What arrived and waits for the frontier, by epoch.
 struct Pending<T> {
     by_epoch: BTreeMap<Epoch, Arrivals<T>>,
+    /// Room that an earlier epoch took: to ask the system for megabytes anew costs more than to fill them.
+    room: Option<T>,
 }
 
 /// What arrived for one epoch, with the right to answer in that epoch on each output.
@@ -29,14 +31,21 @@ struct Arrivals<T> {
 
 impl<T: Default> Pending<T> {
     fn new() -> Self {
-        Self { by_epoch: BTreeMap::new() }
+        Self { by_epoch: BTreeMap::new(), room: None }
     }
 
     /// What arrived so far for the epoch of a message, to be added to. The operator has `outputs` outputs.
     fn at(&mut self, message: &InputCapability<Epoch>, outputs: usize) -> &mut T {
         let epoch = *message.least().expect("every message has a time");
-        let open = || Arrivals { capabilities: (0..outputs).map(|output| message.delayed(&epoch, output)).collect(), data: T::default() };
-        &mut self.by_epoch.entry(epoch).or_insert_with(open).data
+        let Self { by_epoch, room } = self;
+        let capabilities = || (0..outputs).map(|output| message.delayed(&epoch, output)).collect();
+        let open = || Arrivals { capabilities: capabilities(), data: room.take().unwrap_or_default() };
+        &mut by_epoch.entry(epoch).or_insert_with(open).data
+    }
+
+    /// Takes back what an epoch was given room for, emptied.
+    fn reuse(&mut self, room: T) {
+        self.room = Some(room);
     }
 
     /// Takes the oldest epoch out if the frontier has passed it; `None` as frontier: all input has ended.

@@ -27,6 +27,9 @@ const OUTPUTS: usize = 4;
 /// Buckets whose series are fetched together: enough that waiting for memory hardly counts, few enough that all stay near.
 const FETCHED: usize = 64;
 
+/// Room for so many buckets of an epoch is kept for the next one: some ten megabytes, more than an epoch of events as they come fills.
+const KEPT_ROOM: usize = 1 << 17;
+
 type Updates<D> = CapacityContainerBuilder<Vec<(D, Epoch, isize)>>;
 
 /// What verdicts depend on besides the buckets.
@@ -67,6 +70,15 @@ struct Input {
     opens: Vec<Open>,
     horizons: Vec<Horizon>,
     facts: Vec<(u64, Fact)>,
+}
+
+impl Input {
+    fn clear(&mut self) {
+        self.buckets.clear();
+        self.opens.clear();
+        self.horizons.clear();
+        self.facts.clear();
+    }
 }
 
 /// Who speaks for an entity, where several of its metrics have something to say.
@@ -114,7 +126,7 @@ pub fn score_buckets<'scope>(
             let frontier = smallest(&frontiers.iter().collect::<Vec<_>>());
             let (mut verdicts, mut episodes) = (verdicts_out.activate(), episodes_out.activate());
             let (mut provisionals, mut tracks) = (provisionals_out.activate(), tracks_out.activate());
-            while let Some((epoch, Arrivals { capabilities, data })) = pending.completed(frontier) {
+            while let Some((epoch, Arrivals { capabilities, mut data })) = pending.completed(frontier) {
                 let mut verdicts = verdicts.session_with_builder(&capabilities[0]);
                 let mut episodes = episodes.session_with_builder(&capabilities[1]);
                 let mut provisionals = provisionals.session(&capabilities[2]);
@@ -124,8 +136,14 @@ pub fn score_buckets<'scope>(
                 let provisional = &mut |provisional, sign| provisionals.give((provisional, sign));
                 let track = &mut |series, settled| tracks.give((series, settled));
                 match policy.anomalies_per {
-                    AnomaliesPer::Series => score(&mut scorer, data, verdict, episode, provisional, track),
-                    AnomaliesPer::Entity => score_together(&mut scorer, &mut choruses, &policy, data, verdict, episode, provisional, track),
+                    AnomaliesPer::Series => score(&mut scorer, &mut data, verdict, episode, provisional, track),
+                    AnomaliesPer::Entity => {
+                        score_together(&mut scorer, &mut choruses, &policy, &mut data, verdict, episode, provisional, track);
+                    }
+                }
+                if data.buckets.capacity() <= KEPT_ROOM {
+                    data.clear();
+                    pending.reuse(data);
                 }
             }
         }
@@ -139,7 +157,7 @@ fn score_together(
     scorer: &mut Scorer,
     Choruses { verdicts, provisionals }: &mut Choruses,
     policy: &Policy,
-    data: Input,
+    data: &mut Input,
     verdict: &mut dyn FnMut(Verdict, isize),
     episode: &mut dyn FnMut(Episode, isize),
     provisional: &mut dyn FnMut(Provisional, isize),
@@ -175,7 +193,7 @@ fn score_together(
 /// One epoch.
 fn score(
     scorer: &mut Scorer,
-    mut data: Input,
+    data: &mut Input,
     verdict: &mut dyn FnMut(Verdict, isize),
     episode: &mut dyn FnMut(Episode, isize),
     provisional: &mut dyn FnMut(Provisional, isize),
@@ -183,7 +201,7 @@ fn score(
 ) {
     // A stored state is folded on under the models, which therefore go first.
     data.facts.sort_by_key(|(_, fact)| matches!(fact, Fact::Tracked(..)));
-    for (_, fact) in data.facts {
+    for (_, fact) in data.facts.drain(..) {
         match fact {
             Fact::Model(series, model) => scorer.learn(series, model, verdict),
             Fact::Name(entity, name) => scorer.name(entity, &name),

@@ -3,7 +3,7 @@
 use super::{Row, Said, Sheet};
 use bytes::Bytes;
 use dataflows::Policy;
-use parquet::basic::Encoding;
+use parquet::basic::{Encoding, Type};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// A row group: a column of it fits into a processor's cache.
 const GROUP_ROWS: usize = 1 << 16;
+
+/// A page of a column: what it is gathered in, 32 KiB of numbers, is at hand again for the next.
+const PAGE_ROWS: usize = 1 << 12;
 
 /// The columns of CSV, by the same names. Times are milliseconds since the epoch.
 const SCHEMA: &str = "message verdicts {
@@ -38,12 +41,6 @@ const SCHEMA: &str = "message verdicts {
     OPTIONAL DOUBLE stddev;
 }";
 
-/// The columns in which few values are worth a dictionary: those of doubles hardly ever repeat one.
-const DOUBLES: [&str; 10] = ["value", "expected", "z_score", "mean", "sigma", "anomaly_score", "own_z_score", "min", "max", "stddev"];
-
-/// The columns of texts.
-const TEXTS: [&str; 4] = ["entity", "metric", "state", "severity"];
-
 /// A file of Parquet.
 pub struct Parquet {
     writer: SerializedFileWriter<Box<dyn Write + Send>>,
@@ -58,17 +55,24 @@ impl Parquet {
     /// # Errors
     /// Those of `out`.
     pub fn new(out: Box<dyn Write + Send>, policy: Policy) -> io::Result<Self> {
-        let properties = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::Chunk);
-        // Whoever reads a part of the file does so by time or by numbers; to compare all texts would take as long as to write them.
-        let properties = TEXTS.iter().fold(properties, |properties, name| {
-            properties.set_column_statistics_enabled(ColumnPath::from(*name), EnabledStatistics::None)
+        let schema = Arc::new(parse_message_type(SCHEMA).map_err(failed)?);
+        let properties =
+            WriterProperties::builder().set_statistics_enabled(EnabledStatistics::Chunk).set_data_page_row_count_limit(PAGE_ROWS);
+        let properties = schema.get_fields().iter().fold(properties, |properties, field| {
+            let column = || ColumnPath::from(field.name());
+            match field.get_physical_type() {
+                // Hardly ever is there one twice.
+                Type::DOUBLE => properties.set_column_dictionary_enabled(column(), false),
+                // Those of a bucket have one time, and nearly one count.
+                Type::INT64 => {
+                    properties.set_column_dictionary_enabled(column(), false).set_column_encoding(column(), Encoding::DELTA_BINARY_PACKED)
+                }
+                // Whoever reads a part of the file does so by time or by numbers; to compare all texts would take as long as to write them.
+                Type::BYTE_ARRAY => properties.set_column_statistics_enabled(column(), EnabledStatistics::None),
+                _ => properties,
+            }
         });
-        let properties = DOUBLES.iter().fold(properties, |properties, name| {
-            let column = || ColumnPath::from(*name);
-            properties.set_column_dictionary_enabled(column(), false).set_column_encoding(column(), Encoding::PLAIN)
-        });
-        let schema = parse_message_type(SCHEMA).map_err(failed)?;
-        let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build())).map_err(failed)?;
+        let writer = SerializedFileWriter::new(out, schema, Arc::new(properties.build())).map_err(failed)?;
         Ok(Self { writer, policy, columns: Columns::default() })
     }
 
@@ -132,8 +136,8 @@ impl Columns {
         let Said { score, aggregate, .. } = &said;
         let mean = aggregate.map(|aggregate| aggregate.mean.0);
         self.timestamp.add(Some(row.time.0));
-        self.entity.add(Some(row.name.entity));
-        self.metric.add(Some(row.name.metric));
+        self.entity.add(row.name.entity);
+        self.metric.add(row.name.metric);
         self.value.add(row.value.map_or(mean, |value| value.trim().parse().ok().filter(|number: &f64| number.is_finite())));
         self.expected.add(score.map(|score| score.expected.0));
         self.z_score.add(said.z_score);
@@ -179,30 +183,33 @@ fn word(text: &'static str) -> ByteArray {
     Bytes::from_static(text.as_bytes()).into()
 }
 
-/// The values of a column, and for each row whether it has one (1) or none (0).
+/// The values of a column, and which rows have none.
 struct Column<T> {
     values: Vec<T>,
-    levels: Vec<i16>,
+    absent: Vec<usize>,
 }
 
 impl<T> Default for Column<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), levels: Vec::new() }
+        Self { values: Vec::new(), absent: Vec::new() }
     }
 }
 
 impl<T> Column<T> {
     fn add(&mut self, value: Option<T>) {
-        self.levels.push(i16::from(value.is_some()));
-        self.values.extend(value);
+        match value {
+            Some(value) => self.values.push(value),
+            None => self.absent.push(self.values.len() + self.absent.len()),
+        }
     }
 
     fn write<D: DataType<T = T>, W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
         let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("there are more columns than in the schema".into()))?;
         // Of a column that is required, levels are not looked at.
-        column.typed::<D>().write_batch(&self.values, Some(&self.levels), None)?;
+        let mut levels = vec![1; self.values.len() + self.absent.len()];
+        self.absent.drain(..).for_each(|row| levels[row] = 0);
+        column.typed::<D>().write_batch(&self.values, Some(&levels), None)?;
         self.values.clear();
-        self.levels.clear();
         column.close()
     }
 }
@@ -211,23 +218,23 @@ impl<T> Column<T> {
 #[derive(Default)]
 struct Texts {
     bytes: Vec<u8>,
-    ends: Column<usize>,
+    ends: Vec<usize>,
 }
 
 impl Texts {
-    fn add(&mut self, text: Option<&str>) {
-        self.bytes.extend_from_slice(text.unwrap_or_default().as_bytes());
-        self.ends.add(text.map(|_| self.bytes.len()));
+    fn add(&mut self, text: &str) {
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.ends.push(self.bytes.len());
     }
 
     fn write<W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
-        let Self { bytes, ends } = self;
-        let room = bytes.len();
-        let bytes = ByteArray::from(std::mem::replace(bytes, Vec::with_capacity(room)));
-        let starts = std::iter::once(0).chain(ends.values.iter().copied());
-        let values = starts.zip(&ends.values).map(|(start, end)| bytes.slice(start, end - start)).collect();
-        let mut column = Column { values, levels: std::mem::take(&mut ends.levels) };
-        ends.values.clear();
-        column.write::<ByteArrayType, W>(group)
+        let room = self.bytes.len();
+        let bytes = ByteArray::from(std::mem::replace(&mut self.bytes, Vec::with_capacity(room)));
+        let mut start = 0;
+        let text = |end| {
+            let from = std::mem::replace(&mut start, end);
+            bytes.slice(from, end - from)
+        };
+        Column { values: self.ends.drain(..).map(text).collect(), absent: Vec::new() }.write::<ByteArrayType, W>(group)
     }
 }

@@ -88,8 +88,8 @@ fn write_series(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Faul
 
 fn write_buckets(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fault> {
     let mut delete = transaction.prepare_cached("DELETE FROM buckets WHERE bucket_start = ? AND series_id = ?")?;
-    for gone in batch.changes.iter().filter(|change| change.new.is_none()).filter_map(|change| change.old) {
-        delete.execute(row::place_of(&gone))?;
+    for gone in batch.changes.iter().filter(|change| change.new.is_none()).filter_map(|change| change.old.as_deref()) {
+        delete.execute(row::place_of(gone))?;
     }
     let sql = format!("INSERT OR REPLACE INTO buckets ({}) VALUES", row::COLUMNS);
     rows::insert(transaction, &sql, 11, batch.changes.iter().filter_map(|change| change.new.as_ref()), |row, verdict| {
