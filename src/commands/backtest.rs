@@ -7,7 +7,7 @@ use super::destination::Destination;
 use super::measure::{measure, write_report};
 use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
-use super::sheet::{Name, Row, Sheet, add_fields, sheet};
+use super::sheet::{Column, Row, Sheet, sheet};
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
 use crate::history::{self, EVENT, History};
 use crate::instant;
@@ -43,6 +43,9 @@ pub struct BacktestArgs {
     /// Where verdicts are written: as Parquet if it ends in .parquet, else as CSV; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
+    /// The columns that are written, in this order [default: all]
+    #[arg(long, value_name = "COLUMN,…", value_enum, value_delimiter = ',', hide_possible_values = true)]
+    columns: Vec<Column>,
     /// Measures what is flagged by a CSV of labelled anomalies with the columns entity,metric,start,end; without a metric, of any metric of the entity
     #[arg(long, value_name = "FILE", requires = "train_until")]
     labels: Option<PathBuf>,
@@ -111,6 +114,10 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     if arguments.input == "-" {
         bail!("a backtest reads its input from its beginning, and mostly twice: write it to a file");
     }
+    let twice = arguments.columns.iter().enumerate().find(|(i, column)| arguments.columns[..*i].contains(column));
+    if let Some((_, column)) = twice {
+        bail!("--columns names {} twice: a file has one column of a name", column.name());
+    }
     let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
     let mut needed = arguments.needed(&input)?;
     let mut out = Destination::new(&arguments.out, &needed)?;
@@ -172,7 +179,8 @@ impl BacktestArgs {
 fn open_sheet(arguments: &BacktestArgs, out: &mut Destination) -> Result<Box<dyn Sheet>> {
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let writer = BufWriter::new(out.open()?);
-    sheet(&arguments.out, Box::new(writer), policy).with_context(|| out.failed())
+    let columns = if arguments.columns.is_empty() { Column::ALL } else { &arguments.columns };
+    sheet(&arguments.out, Box::new(writer), columns, policy).with_context(|| out.failed())
 }
 
 /// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
@@ -311,18 +319,15 @@ type Verdicts = HashMap<(SeriesId, Time), Verdict>;
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
 fn by_row(arguments: &BacktestArgs, train_until: Time, table: &Table, verdicts: &Verdicts, sheet: &mut dyn Sheet) -> Result<()> {
     let width = milliseconds(arguments.detection.bucket);
-    let mut fields = String::new();
     table.rows(&mut |[timestamp, entity, metric, value]| {
         let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= train_until) else { return Ok(()) };
         let (series, start) = (SeriesId::named("server", entity.trim(), metric.trim()), time.div_euclid(width) * width);
         let verdict = verdicts.get(&(series, start));
         let start = verdict.map_or_else(String::new, |_| instant::format(start));
-        fields.clear();
-        add_fields(&mut fields, entity, metric);
-        let name = Name { entity, metric, fields: &fields };
         sheet.add(&Row {
             time: (time, timestamp.trim()),
-            name,
+            entity,
+            metric,
             value: Some(value),
             verdict: verdict.map(|verdict| (verdict, start.as_str())),
         })

@@ -1,6 +1,6 @@
 //! Verdicts as rows, by time and name, each written once it can change no more.
 
-use super::sheet::{Name, Row, Sheet, add_fields};
+use super::sheet::{Row, Sheet};
 use crate::history::Change;
 use crate::history::incident::NamedIncident;
 use crate::instant;
@@ -11,7 +11,6 @@ use dataflows::{Incident, Provisional, SeriesId, Time, Verdict};
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -117,7 +116,8 @@ impl Rows {
             by_rank(&said, ranks, ranked.places.len(), order);
             for (rank, i) in order.iter() {
                 let Some((_, Some(verdict))) = said.get(*i) else { continue };
-                sheet.add(&Row { time: (start, &text), name: ranked.name(*rank), value: None, verdict: Some((verdict, &text)) })?;
+                let (entity, metric) = ranked.name(*rank);
+                sheet.add(&Row { time: (start, &text), entity, metric, value: None, verdict: Some((verdict, &text)) })?;
                 written += 1;
             }
             said.clear();
@@ -173,8 +173,8 @@ fn by_rank(said: &Said, ranks: &[(usize, Time)], names: usize, order: &mut Vec<(
 #[derive(Default)]
 struct Ranked {
     text: String,
-    /// Of each name: its fields (see [`add_fields`]), where the entity begins, with one byte between it and the metric, and the lengths of both.
-    places: Vec<(Range<usize>, usize, (usize, usize))>,
+    /// Of each name: where the entity begins, where the metric does, and where that ends.
+    places: Vec<[usize; 3]>,
 }
 
 impl Ranked {
@@ -184,21 +184,17 @@ impl Ranked {
     }
 
     fn add(&mut self, SeriesName { entity_id, metric, .. }: &SeriesName) {
-        let begin = self.text.len();
-        add_fields(&mut self.text, entity_id, metric);
-        let fields = begin..self.text.len();
-        let is_plain = fields.len() == entity_id.len() + metric.len() + 3;
-        let entity = if is_plain { begin + 1 } else { fields.end };
-        if !is_plain {
-            [entity_id, ",", metric].iter().for_each(|part| self.text.push_str(part));
-        }
-        self.places.push((fields, entity, (entity_id.len(), metric.len())));
+        let entity = self.text.len();
+        self.text.push_str(entity_id);
+        let middle = self.text.len();
+        self.text.push_str(metric);
+        self.places.push([entity, middle, self.text.len()]);
     }
 
-    fn name(&self, rank: usize) -> Name<'_> {
-        let (fields, entity, lengths) = &self.places[rank];
-        let metric = entity + lengths.0 + 1;
-        Name { entity: &self.text[*entity..metric - 1], metric: &self.text[metric..metric + lengths.1], fields: &self.text[fields.clone()] }
+    /// An entity and a metric.
+    fn name(&self, rank: usize) -> (&str, &str) {
+        let [entity, metric, end] = self.places[rank];
+        (&self.text[entity..metric], &self.text[metric..end])
     }
 }
 
@@ -251,7 +247,7 @@ impl Observer for Written<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sheet::{Csv, columns};
+    use super::super::sheet::{Column, Csv};
     use super::*;
     use dataflows::{Aggregate, Bucket, Number, Policy, Score, State};
     use std::io::Write;
@@ -272,7 +268,7 @@ mod tests {
 
     impl Paper {
         fn sheet(&self) -> Csv {
-            Csv::new(Box::new(self.clone()), Policy::default()).unwrap()
+            Csv::new(Box::new(self.clone()), Column::ALL, Policy::default()).unwrap()
         }
 
         /// The lines behind the header.
@@ -372,6 +368,6 @@ mod tests {
         let begins: Vec<&str> = text.lines().map(|line| line.split(",0,").next().unwrap()).collect();
         let expected = ["1970-01-01T00:05:00Z,\"a,1\",cpu,2", "1970-01-01T00:05:00Z,b,cpu,2.5", "1970-01-01T00:10:00Z,b,cpu,1"];
         assert_eq!(begins, expected);
-        assert!(text.lines().skip(1).all(|line| line.split(',').count() == columns().count()), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.split(',').count() == Column::ALL.len()), "{text}");
     }
 }

@@ -52,6 +52,12 @@ fn events_come_to_the_same_rows_in_both() {
     place.run("train --history embedded:live.db --models embedded:live.db --until 2026-01-18T00:00:00Z").well();
     // More than one group of rows.
     assert!(compare(&place, "backtest log.jsonl --models embedded:live.db") > 1 << 16);
+    assert!(
+        compare(&place, "backtest log.jsonl --train-until 2026-01-18T00:00:00Z --columns own_z_score,metric,z_score,count,state") > 10_000
+    );
+    assert_eq!(read_parquet(&place, "both.parquet").0, ["own_z_score", "metric", "z_score", "count", "state"]);
+    place.run("backtest log.jsonl --models embedded:live.db --columns mean,zscore").error(&["zscore", "z_score"]);
+    place.run("backtest log.jsonl --models embedded:live.db --columns mean,min,mean").error(&["--columns", "mean twice"]);
     assert!(compare(&place, "backtest log.jsonl --train-until 2026-01-18T00:00:00Z") > 10_000);
     let (names, rows) = read_parquet(&place, "both.parquet");
     let severity = names.iter().position(|name| name == "severity").unwrap();

@@ -1,10 +1,10 @@
 //! Rows as CSV.
 
-use super::{Row, Said, Sheet, columns};
+use super::column::{severity, state};
+use super::{Column, Row, Sheet};
 use crate::number;
-use dataflows::Policy;
+use dataflows::{Policy, State};
 use std::io::{self, Write};
-use std::ops::Range;
 
 /// So much text is written at once.
 const CHUNK_BYTES: usize = 1 << 16;
@@ -12,6 +12,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// A file of CSV, its header first.
 pub struct Csv {
     out: Box<dyn Write + Send>,
+    columns: Vec<Column>,
     policy: Policy,
     /// What is not written yet.
     text: String,
@@ -22,24 +23,35 @@ impl Csv {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn new(mut out: Box<dyn Write + Send>, policy: Policy) -> io::Result<Self> {
-        writeln!(out, "{}", columns().collect::<Vec<_>>().join(","))?;
-        Ok(Self { out, policy, text: String::with_capacity(2 * CHUNK_BYTES) })
+    pub fn new(mut out: Box<dyn Write + Send>, columns: &[Column], policy: Policy) -> io::Result<Self> {
+        let names: Vec<String> = columns.iter().map(|column| column.name()).collect();
+        writeln!(out, "{}", names.join(","))?;
+        Ok(Self { out, columns: columns.into(), policy, text: String::with_capacity(2 * CHUNK_BYTES) })
     }
 }
 
 impl Sheet for Csv {
     fn add(&mut self, row: &Row<'_>) -> io::Result<()> {
-        let Self { out, policy, text } = self;
-        let said = row.verdict.map_or(Said::REFUSED, |(verdict, _)| Said::of(verdict, policy));
-        text.push_str(row.time.1);
-        text.push_str(row.name.fields);
-        match row.value {
-            Some(value) => add_field(text, value),
-            None => said.aggregate.into_iter().for_each(|aggregate| number::plain(text, aggregate.mean.0)),
+        let Self { out, columns, policy, text } = self;
+        // Nearly all of the time goes to the digits of numbers: one that was written just now is not written again.
+        let (mut spoken, mut written) = (None, 0..0);
+        for (i, column) in columns.iter().enumerate() {
+            if i > 0 {
+                text.push(',');
+            }
+            let start = text.len();
+            match column {
+                Column::ZScore => {
+                    spoken = row.number(Column::ZScore, policy);
+                    add_number(text, spoken);
+                    written = start..text.len();
+                }
+                Column::OwnZScore if !written.is_empty() && row.number(Column::OwnZScore, policy) == spoken => {
+                    text.extend_from_within(written.clone());
+                }
+                _ => add_cell(text, *column, row, policy),
+            }
         }
-        text.push(',');
-        add_scores(text, &said, row.verdict.map_or("", |(_, start)| start));
         text.push('\n');
         if text.len() >= CHUNK_BYTES {
             out.write_all(text.as_bytes())?;
@@ -55,38 +67,31 @@ impl Sheet for Csv {
     }
 }
 
-/// Adds what follows the columns of the input, a comma between two; empty where there is no score. `start` is that of the bucket, written out. Nearly all of
-/// the time goes to the digits of numbers, so that a z_score is written once.
-fn add_scores(text: &mut String, said: &Said, start: &str) {
-    let Said { score, aggregate, .. } = said;
-    add_number(text, score.map(|score| score.expected.0));
-    let spoken = add_number(text, said.z_score);
-    text.push_str(if said.is_anomaly { "true," } else { "false," });
-    text.push_str(start);
-    text.push(',');
-    add_number(text, aggregate.map(|aggregate| aggregate.mean.0));
-    add_number(text, score.map(|score| score.sigma.0));
-    [said.state, ",", said.severity.unwrap_or_default(), ","].iter().for_each(|part| text.push_str(part));
-    add_number(text, said.anomaly_score);
-    let own = score.map(|score| score.z_score.0);
-    if own == said.z_score {
-        text.extend_from_within(spoken);
-    } else {
-        add_number(text, own);
+impl Row<'_> {
+    fn number(&self, column: Column, policy: &Policy) -> Option<f64> {
+        self.verdict.and_then(|(verdict, _)| column.number(verdict, policy))
     }
-    aggregate.iter().for_each(|aggregate| add_whole(text, aggregate.count));
-    text.push(',');
-    add_number(text, aggregate.map(|aggregate| aggregate.min.0));
-    add_number(text, aggregate.map(|aggregate| aggregate.max.0));
-    aggregate.iter().for_each(|aggregate| number::plain(text, aggregate.stddev.0));
 }
 
-/// Adds a number and a comma; where they stand.
-fn add_number(text: &mut String, number: Option<f64>) -> Range<usize> {
-    let start = text.len();
+/// Adds what a column says of a row; nothing where there is no score.
+fn add_cell(text: &mut String, column: Column, row: &Row<'_>, policy: &Policy) {
+    let verdict = row.verdict.map(|(verdict, _)| verdict);
+    match column {
+        Column::Timestamp => text.push_str(row.time.1),
+        Column::Entity => add_field(text, row.entity),
+        Column::Metric => add_field(text, row.metric),
+        Column::Value if row.value.is_some() => add_field(text, row.value.unwrap_or_default()),
+        Column::IsAnomaly => text.push_str(if verdict.is_some_and(|verdict| verdict.state == State::Anomalous) { "true" } else { "false" }),
+        Column::BucketStart => text.push_str(row.verdict.map_or("", |(_, start)| start)),
+        Column::State => text.push_str(state(verdict)),
+        Column::Severity => text.push_str(verdict.and_then(|verdict| severity(verdict, policy)).unwrap_or_default()),
+        Column::Count => verdict.and_then(|verdict| verdict.bucket.aggregate).iter().for_each(|aggregate| add_whole(text, aggregate.count)),
+        _ => add_number(text, row.number(column, policy)),
+    }
+}
+
+fn add_number(text: &mut String, number: Option<f64>) {
     number.into_iter().for_each(|number| number::plain(text, number));
-    text.push(',');
-    start..text.len()
 }
 
 /// Adds a whole number.
@@ -97,18 +102,10 @@ fn add_whole(text: &mut String, number: u64) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
-/// Adds entity and metric between commas, quoted where they must be.
-pub fn add_fields(text: &mut String, entity: &str, metric: &str) {
-    for field in [entity, metric] {
-        text.push(',');
-        add_field(text, field);
-    }
-    text.push(',');
-}
-
 /// Adds a text, quoted where it must be.
 fn add_field(text: &mut String, field: &str) {
-    if field.contains([',', '"', '\r', '\n']) {
+    // All of it is looked at, sixteen bytes at once, rather than one after another up to the first: nearly always there is none.
+    if field.bytes().fold(false, |found, byte| found | matches!(byte, b',' | b'"' | b'\r' | b'\n')) {
         ["\"", &field.replace('"', "\"\""), "\""].iter().for_each(|part| text.push_str(part));
     } else {
         text.push_str(field);

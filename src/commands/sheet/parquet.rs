@@ -1,8 +1,9 @@
 //! Rows as Parquet: what notebooks and databases read without guessing, in a fraction of the time that digits take.
 
-use super::{Row, Said, Sheet};
+use super::column::{severity, state};
+use super::{Column, Row, Sheet};
 use bytes::Bytes;
-use dataflows::Policy;
+use dataflows::{Policy, State, Time, Verdict};
 use parquet::basic::{Encoding, Type};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -19,34 +20,40 @@ const GROUP_ROWS: usize = 1 << 16;
 /// A page of a column: what it is gathered in, 32 KiB of numbers, is at hand again for the next.
 const PAGE_ROWS: usize = 1 << 12;
 
-/// The columns of CSV, by the same names. Times are milliseconds since the epoch.
-const SCHEMA: &str = "message verdicts {
-    REQUIRED INT64 timestamp (TIMESTAMP(MILLIS, true));
-    REQUIRED BYTE_ARRAY entity (STRING);
-    REQUIRED BYTE_ARRAY metric (STRING);
-    OPTIONAL DOUBLE value;
-    OPTIONAL DOUBLE expected;
-    OPTIONAL DOUBLE z_score;
-    REQUIRED BOOLEAN is_anomaly;
-    OPTIONAL INT64 bucket_start (TIMESTAMP(MILLIS, true));
-    OPTIONAL DOUBLE mean;
-    OPTIONAL DOUBLE sigma;
-    REQUIRED BYTE_ARRAY state (STRING);
-    OPTIONAL BYTE_ARRAY severity (STRING);
-    OPTIONAL DOUBLE anomaly_score;
-    OPTIONAL DOUBLE own_z_score;
-    OPTIONAL INT64 count;
-    OPTIONAL DOUBLE min;
-    OPTIONAL DOUBLE max;
-    OPTIONAL DOUBLE stddev;
-}";
+/// Rows are parted into columns so many at once, while they are in a processor's cache.
+const BLOCK_ROWS: usize = 1 << 10;
+
+/// A column as a schema declares it, by the name that it has in CSV. Times are milliseconds since the epoch.
+fn declared(column: Column) -> String {
+    let name = column.name();
+    match column {
+        Column::Timestamp => format!("REQUIRED INT64 {name} (TIMESTAMP(MILLIS, true));"),
+        Column::BucketStart => format!("OPTIONAL INT64 {name} (TIMESTAMP(MILLIS, true));"),
+        Column::Count => format!("OPTIONAL INT64 {name};"),
+        Column::Entity | Column::Metric | Column::State => format!("REQUIRED BYTE_ARRAY {name} (STRING);"),
+        Column::Severity => format!("OPTIONAL BYTE_ARRAY {name} (STRING);"),
+        Column::IsAnomaly => format!("REQUIRED BOOLEAN {name};"),
+        _ => format!("OPTIONAL DOUBLE {name};"),
+    }
+}
 
 /// A file of Parquet.
 pub struct Parquet {
     writer: SerializedFileWriter<Box<dyn Write + Send>>,
     policy: Policy,
-    /// What is not written yet.
-    columns: Columns,
+    /// Rows that are not parted into columns yet.
+    block: Vec<Line>,
+    /// What is not written yet, in the order of the schema.
+    columns: Vec<(Column, Values)>,
+    rows: usize,
+}
+
+/// A row without its texts.
+struct Line {
+    time: Time,
+    /// What the input gave, if it did; a text that is no number is none.
+    given: Option<Option<f64>>,
+    verdict: Option<Verdict>,
 }
 
 impl Parquet {
@@ -54,8 +61,9 @@ impl Parquet {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn new(out: Box<dyn Write + Send>, policy: Policy) -> io::Result<Self> {
-        let schema = Arc::new(parse_message_type(SCHEMA).map_err(failed)?);
+    pub fn new(out: Box<dyn Write + Send>, columns: &[Column], policy: Policy) -> io::Result<Self> {
+        let declared: Vec<String> = columns.iter().map(|column| declared(*column)).collect();
+        let schema = parse_message_type(&format!("message verdicts {{ {} }}", declared.join(" "))).map_err(failed)?;
         let properties =
             WriterProperties::builder().set_statistics_enabled(EnabledStatistics::Chunk).set_data_page_row_count_limit(PAGE_ROWS);
         let properties = schema.get_fields().iter().fold(properties, |properties, field| {
@@ -72,24 +80,43 @@ impl Parquet {
                 _ => properties,
             }
         });
-        let writer = SerializedFileWriter::new(out, schema, Arc::new(properties.build())).map_err(failed)?;
-        Ok(Self { writer, policy, columns: Columns::default() })
+        let writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties.build())).map_err(failed)?;
+        let columns = columns.iter().map(|column| (*column, Values::of(*column))).collect();
+        Ok(Self { writer, policy, block: Vec::with_capacity(BLOCK_ROWS), columns, rows: 0 })
+    }
+
+    /// Parts the rows of a block into columns.
+    fn part(&mut self) {
+        let Self { policy, block, columns, .. } = self;
+        columns.iter_mut().for_each(|(column, values)| values.add(*column, block, policy));
+        self.rows += block.len();
+        block.clear();
     }
 
     fn write(&mut self) -> io::Result<()> {
-        if self.columns.timestamp.values.is_empty() {
+        self.part();
+        if std::mem::take(&mut self.rows) == 0 {
             return Ok(());
         }
         let mut group = self.writer.next_row_group().map_err(failed)?;
-        self.columns.write(&mut group).and_then(|()| group.close()).map_err(failed)?;
+        self.columns.iter_mut().try_for_each(|(_, values)| values.write(&mut group)).and_then(|()| group.close()).map_err(failed)?;
         Ok(())
     }
 }
 
 impl Sheet for Parquet {
     fn add(&mut self, row: &Row<'_>) -> io::Result<()> {
-        self.columns.add(row, &self.policy);
-        if self.columns.timestamp.values.len() >= GROUP_ROWS { self.write() } else { Ok(()) }
+        for (column, values) in &mut self.columns {
+            if let Values::Texts(texts) = values {
+                texts.add(if *column == Column::Entity { row.entity } else { row.metric });
+            }
+        }
+        let number = |value: &str| value.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        self.block.push(Line { time: row.time.0, given: row.value.map(number), verdict: row.verdict.map(|(verdict, _)| *verdict) });
+        if self.block.len() == BLOCK_ROWS {
+            self.part();
+        }
+        if self.rows >= GROUP_ROWS { self.write() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -107,74 +134,58 @@ fn failed(error: ParquetError) -> io::Error {
     }
 }
 
-/// The rows of a group, column by column.
-#[derive(Default)]
-struct Columns {
-    timestamp: Column<i64>,
-    entity: Texts,
-    metric: Texts,
-    value: Column<f64>,
-    expected: Column<f64>,
-    z_score: Column<f64>,
-    is_anomaly: Column<bool>,
-    bucket_start: Column<i64>,
-    mean: Column<f64>,
-    sigma: Column<f64>,
-    state: Column<ByteArray>,
-    severity: Column<ByteArray>,
-    anomaly_score: Column<f64>,
-    own_z_score: Column<f64>,
-    count: Column<i64>,
-    min: Column<f64>,
-    max: Column<f64>,
-    stddev: Column<f64>,
+/// What a column of a group holds.
+enum Values {
+    Numbers(Cells<f64>),
+    Wholes(Cells<i64>),
+    Flags(Cells<bool>),
+    Words(Cells<ByteArray>),
+    /// Added row by row, since they are borrowed.
+    Texts(Texts),
 }
 
-impl Columns {
-    fn add(&mut self, row: &Row<'_>, policy: &Policy) {
-        let said = row.verdict.map_or(Said::REFUSED, |(verdict, _)| Said::of(verdict, policy));
-        let Said { score, aggregate, .. } = &said;
-        let mean = aggregate.map(|aggregate| aggregate.mean.0);
-        self.timestamp.add(Some(row.time.0));
-        self.entity.add(row.name.entity);
-        self.metric.add(row.name.metric);
-        self.value.add(row.value.map_or(mean, |value| value.trim().parse().ok().filter(|number: &f64| number.is_finite())));
-        self.expected.add(score.map(|score| score.expected.0));
-        self.z_score.add(said.z_score);
-        self.is_anomaly.add(Some(said.is_anomaly));
-        self.bucket_start.add(row.verdict.map(|(verdict, _)| verdict.bucket.start));
-        self.mean.add(mean);
-        self.sigma.add(score.map(|score| score.sigma.0));
-        self.state.add(Some(word(said.state)));
-        self.severity.add(said.severity.map(word));
-        self.anomaly_score.add(said.anomaly_score);
-        self.own_z_score.add(score.map(|score| score.z_score.0));
-        self.count.add(aggregate.map(|aggregate| aggregate.count.cast_signed()));
-        self.min.add(aggregate.map(|aggregate| aggregate.min.0));
-        self.max.add(aggregate.map(|aggregate| aggregate.max.0));
-        self.stddev.add(aggregate.map(|aggregate| aggregate.stddev.0));
+impl Values {
+    fn of(column: Column) -> Self {
+        match column {
+            Column::Timestamp | Column::BucketStart | Column::Count => Self::Wholes(Cells::default()),
+            Column::Entity | Column::Metric => Self::Texts(Texts::default()),
+            Column::IsAnomaly => Self::Flags(Cells::default()),
+            Column::State | Column::Severity => Self::Words(Cells::default()),
+            _ => Self::Numbers(Cells::default()),
+        }
     }
 
-    /// Writes all of it, in the order of the schema.
+    /// Adds what a column says of the rows of a block.
+    fn add(&mut self, column: Column, block: &[Line], policy: &Policy) {
+        match self {
+            Self::Numbers(cells) => cells.add(block, |line| {
+                let given = line.given.filter(|_| column == Column::Value);
+                given.unwrap_or_else(|| column.number(line.verdict.as_ref()?, policy))
+            }),
+            Self::Wholes(cells) => cells.add(block, |line| match column {
+                Column::Timestamp => Some(line.time),
+                Column::BucketStart => line.verdict.as_ref().map(|verdict| verdict.bucket.start),
+                _ => line.verdict.as_ref()?.bucket.aggregate.map(|aggregate| aggregate.count.cast_signed()),
+            }),
+            Self::Flags(cells) => {
+                cells.add(block, |line| Some(line.verdict.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous)));
+            }
+            Self::Words(cells) => cells.add(block, |line| match column {
+                Column::State => Some(word(state(line.verdict.as_ref()))),
+                _ => severity(line.verdict.as_ref()?, policy).map(word),
+            }),
+            Self::Texts(_) => {}
+        }
+    }
+
     fn write<W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
-        self.timestamp.write::<Int64Type, W>(group)?;
-        self.entity.write(group)?;
-        self.metric.write(group)?;
-        self.value.write::<DoubleType, W>(group)?;
-        self.expected.write::<DoubleType, W>(group)?;
-        self.z_score.write::<DoubleType, W>(group)?;
-        self.is_anomaly.write::<BoolType, W>(group)?;
-        self.bucket_start.write::<Int64Type, W>(group)?;
-        self.mean.write::<DoubleType, W>(group)?;
-        self.sigma.write::<DoubleType, W>(group)?;
-        self.state.write::<ByteArrayType, W>(group)?;
-        self.severity.write::<ByteArrayType, W>(group)?;
-        self.anomaly_score.write::<DoubleType, W>(group)?;
-        self.own_z_score.write::<DoubleType, W>(group)?;
-        self.count.write::<Int64Type, W>(group)?;
-        self.min.write::<DoubleType, W>(group)?;
-        self.max.write::<DoubleType, W>(group)?;
-        self.stddev.write::<DoubleType, W>(group)
+        match self {
+            Self::Numbers(cells) => cells.write::<DoubleType, W>(group),
+            Self::Wholes(cells) => cells.write::<Int64Type, W>(group),
+            Self::Flags(cells) => cells.write::<BoolType, W>(group),
+            Self::Words(cells) => cells.write::<ByteArrayType, W>(group),
+            Self::Texts(texts) => texts.cells().write::<ByteArrayType, W>(group),
+        }
     }
 }
 
@@ -184,22 +195,25 @@ fn word(text: &'static str) -> ByteArray {
 }
 
 /// The values of a column, and which rows have none.
-struct Column<T> {
+struct Cells<T> {
     values: Vec<T>,
     absent: Vec<usize>,
 }
 
-impl<T> Default for Column<T> {
+impl<T> Default for Cells<T> {
     fn default() -> Self {
         Self { values: Vec::new(), absent: Vec::new() }
     }
 }
 
-impl<T> Column<T> {
-    fn add(&mut self, value: Option<T>) {
-        match value {
-            Some(value) => self.values.push(value),
-            None => self.absent.push(self.values.len() + self.absent.len()),
+impl<T> Cells<T> {
+    fn add(&mut self, block: &[Line], value: impl Fn(&Line) -> Option<T>) {
+        self.values.reserve(block.len());
+        for line in block {
+            match value(line) {
+                Some(value) => self.values.push(value),
+                None => self.absent.push(self.values.len() + self.absent.len()),
+            }
         }
     }
 
@@ -227,7 +241,8 @@ impl Texts {
         self.ends.push(self.bytes.len());
     }
 
-    fn write<W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
+    /// Takes all of them.
+    fn cells(&mut self) -> Cells<ByteArray> {
         let room = self.bytes.len();
         let bytes = ByteArray::from(std::mem::replace(&mut self.bytes, Vec::with_capacity(room)));
         let mut start = 0;
@@ -235,6 +250,6 @@ impl Texts {
             let from = std::mem::replace(&mut start, end);
             bytes.slice(from, end - from)
         };
-        Column { values: self.ends.drain(..).map(text).collect(), absent: Vec::new() }.write::<ByteArrayType, W>(group)
+        Cells { values: self.ends.drain(..).map(text).collect(), absent: Vec::new() }
     }
 }

@@ -1,0 +1,112 @@
+//! The columns of a sheet, and what each says of a verdict.
+
+use clap::ValueEnum;
+use dataflows::{Policy, Severity, State, Verdict, anomaly_score};
+
+/// A column. The first four are those of an input that is a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Column {
+    Timestamp,
+    Entity,
+    Metric,
+    Value,
+    Expected,
+    /// What counts, while `OwnZScore` is that of the series alone: they differ where the bucket accompanies one of another metric of its entity.
+    ZScore,
+    IsAnomaly,
+    BucketStart,
+    Mean,
+    Sigma,
+    State,
+    Severity,
+    AnomalyScore,
+    OwnZScore,
+    Count,
+    Min,
+    Max,
+    Stddev,
+}
+
+impl Column {
+    /// All of them, in their order.
+    pub const ALL: &[Self] = &[
+        Self::Timestamp,
+        Self::Entity,
+        Self::Metric,
+        Self::Value,
+        Self::Expected,
+        Self::ZScore,
+        Self::IsAnomaly,
+        Self::BucketStart,
+        Self::Mean,
+        Self::Sigma,
+        Self::State,
+        Self::Severity,
+        Self::AnomalyScore,
+        Self::OwnZScore,
+        Self::Count,
+        Self::Min,
+        Self::Max,
+        Self::Stddev,
+    ];
+
+    /// What it is called in a file.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What a column of numbers says of a verdict; `None` where there is no score or no sample, and of other columns.
+    pub fn number(self, verdict: &Verdict, policy: &Policy) -> Option<f64> {
+        let (score, aggregate) = (verdict.score.as_ref(), verdict.bucket.aggregate.as_ref());
+        match self {
+            Self::Value | Self::Mean => aggregate.map(|aggregate| aggregate.mean.0),
+            Self::Min => aggregate.map(|aggregate| aggregate.min.0),
+            Self::Max => aggregate.map(|aggregate| aggregate.max.0),
+            Self::Stddev => aggregate.map(|aggregate| aggregate.stddev.0),
+            Self::Expected => score.map(|score| score.expected.0),
+            Self::Sigma => score.map(|score| score.sigma.0),
+            Self::OwnZScore => score.map(|score| score.z_score.0),
+            Self::ZScore => spoken(verdict, policy),
+            Self::AnomalyScore => spoken(verdict, policy).map(anomaly_score),
+            _ => None,
+        }
+    }
+}
+
+/// The z_score as it counts: that of a bucket which accompanies another ends at its threshold, since only what is past it is an anomaly.
+pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
+    let z_score = verdict.score?.z_score.0;
+    if verdict.state != State::Accompanying {
+        return Some(z_score);
+    }
+    let threshold = policy.limits(verdict.bucket.metric).threshold;
+    Some(z_score.clamp(-threshold, threshold))
+}
+
+/// How bad an anomaly is; `None` for what is none.
+pub fn severity(verdict: &Verdict, policy: &Policy) -> Option<&'static str> {
+    let score = verdict.score.filter(|_| verdict.state == State::Anomalous)?;
+    Some(Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str())
+}
+
+/// What is said of a bucket in one word. A row of the input without a verdict was refused.
+pub fn state(verdict: Option<&Verdict>) -> &'static str {
+    verdict.map_or("unscored(refused)", |verdict| verdict.state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_has_a_place_and_a_name_of_its_own() {
+        assert_eq!(Column::ALL, Column::value_variants());
+        let names: Vec<String> = Column::ALL.iter().map(|column| column.name()).collect();
+        assert_eq!(names[..4], crate::source::table::COLUMNS);
+        assert_eq!(
+            names[4..].join(","),
+            "expected,z_score,is_anomaly,bucket_start,mean,sigma,state,severity,anomaly_score,own_z_score,count,min,max,stddev"
+        );
+    }
+}
