@@ -6,6 +6,7 @@ mod census;
 mod commit;
 mod deliver;
 mod feed;
+mod group;
 mod health;
 mod histogram;
 mod in_flight;
@@ -44,12 +45,13 @@ use dataflows::followed::UNTRACKED_BUCKETS;
 use dataflows::{Incident, Policy, Provisional, Silence, State, Time, Timing, Unscored, Verdict};
 use deliver::Deliveries;
 use feed::Feed;
+use group::News;
 use meeting::{Joined, MeetingError};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use worker::{Common, News};
+use worker::Common;
 
 /// A lock may outlive its session by so long.
 const LINGERING: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! The loop of one worker: read, step, end epochs, and on worker 0 hand complete epochs to the committing thread.
 
+use super::group::{Commits, Group, News};
 use super::in_flight::InFlight;
 use super::names::Placed;
 use super::output::Output;
@@ -11,9 +12,9 @@ use crate::history::incident::{EntityPlacement, Unsettled};
 use crate::history::track::Tracked;
 use crate::models::Trained;
 use crate::source::Partition;
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::Receiver;
 use dataflows::{
-    Acquaintance, EpisodeId, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, Verdict, bucket_samples, collect_epochs,
+    Acquaintance, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, Verdict, bucket_samples, collect_epochs,
     group_episodes, score_buckets,
 };
 use std::cell::{Cell, RefCell};
@@ -30,27 +31,10 @@ use timely::worker::Worker;
 const EPOCH_MILLISECONDS: u64 = 50;
 /// What an event takes in the graph.
 const EVENT_BYTES: usize = size_of::<Event>();
-/// A group of epochs is committed early once it holds so much, and takes no more: what is looked at several times should not have left the processor's cache.
-const GROUP_OUTPUTS: usize = 50_000;
-/// As above, in records read.
-const GROUP_RECORDS: u64 = 100_000;
-/// Groups on their way at once: one that is committed, and the next.
-const GROUPS: usize = 2;
 /// How long an idle worker sleeps at most.
 const NAP: Duration = Duration::from_millis(5);
 /// How long a worker that has nothing to read lets work of others gather: to be woken for each message costs as much as half of what is in it.
 const REST: Duration = Duration::from_micros(300);
-
-/// What the committing thread tells worker 0.
-pub enum News {
-    /// Everything up to this epoch is durable; these episodes can change no more.
-    Durable(Epoch, Vec<EpisodeId>),
-    /// The silences that hold from now on, and the verdicts of series with living episodes, which they may have changed in history.
-    Silences(Vec<Silence>, Vec<Vec<Verdict>>),
-}
-
-/// The way to the committing thread, and its news.
-type Commits = (Sender<(Epoch, Vec<Vec<Output>>)>, Receiver<News>);
 
 /// What the threads of one process share.
 pub struct Common {
@@ -239,58 +223,6 @@ impl Ends {
     }
 }
 
-/// Epochs on their way from the graph to the committing thread, on worker 0.
-struct Group {
-    channel: Option<Commits>,
-    /// In the pieces in which they came: to move them into one would cost as much as to read them.
-    outputs: Vec<Vec<Output>>,
-    /// How many they are, each raw event counted.
-    count: usize,
-    records: u64,
-    last: Option<Epoch>,
-    sent_at: Instant,
-    outstanding: usize,
-}
-
-impl Group {
-    /// Moves complete epochs along; `urgent` commits what there is at once. Returns what the committing thread had to say.
-    fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration, urgent: bool) -> Result<Vec<News>, RunError> {
-        let mut heard = Vec::new();
-        let Some((commits, done)) = &self.channel else { return Ok(heard) };
-        loop {
-            match done.try_recv() {
-                Ok(news) => {
-                    self.outstanding -= usize::from(matches!(news, News::Durable(..)));
-                    heard.push(news);
-                }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Err(RunError::CommitterEnded),
-            }
-        }
-        while self.count <= GROUP_OUTPUTS
-            && let Some((epoch, outputs)) = queue.borrow_mut().take()
-        {
-            self.count += outputs.iter().map(Vec::len).sum::<usize>();
-            for output in outputs.iter().flatten() {
-                match output {
-                    Output::Progress(_, records) => self.records += records,
-                    Output::Raw(samples) => self.count += samples.events.len(),
-                    _ => {}
-                }
-            }
-            self.outputs.extend(outputs);
-            self.last = Some(epoch);
-        }
-        let due = urgent || self.count > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
-        if let Some(epoch) = self.last.filter(|_| due && self.outstanding < GROUPS) {
-            commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
-            (self.last, self.count, self.records, self.sent_at) = (None, 0, 0, Instant::now());
-            self.outstanding += 1;
-        }
-        Ok(heard)
-    }
-}
-
 /// The worker that reads a partition. Topics begin at different workers, so that many with one partition each are spread as well.
 fn worker_of(partition: &Partition, peers: usize) -> usize {
     ((partition.id >> 16) as usize + (partition.id & 0xffff) as usize) % peers
@@ -309,7 +241,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     let mut share = Share::open(job, &common.position, &partitions, &common.front, &common.statistics)?;
     let models = if index == 0 { common.models.lock().expect("no holder panics").take() } else { None };
     let channel = if index == 0 { common.commits.lock().expect("no holder panics").take() } else { None };
-    let mut group = Group { channel, outputs: Vec::new(), count: 0, records: 0, last: None, sent_at: Instant::now(), outstanding: 0 };
+    let mut group = Group::new(channel);
     common.placements.iter().for_each(|placed| ends.placed.recall(&placed.placement));
     if index == 0 {
         acquaint(&mut ends, common, peers);
@@ -394,7 +326,7 @@ fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> 
         if common.abandoned.load(Ordering::Relaxed) {
             return Err(RunError::Abandoned);
         }
-        if group.channel.is_some() {
+        if group.commits() {
             worker.step_or_park(Some(REST));
         } else {
             rest(worker);
