@@ -51,9 +51,9 @@ const NOISE: usize = 2;
 
 /// What the model makes of the eight days after `until`, as civil times of the buckets that are flagged.
 fn flagged(model: &Model, until: Time, clock: Tz, usual: &dyn Fn(Time) -> f64) -> Vec<String> {
-    let mut track: Option<Track> = None;
+    let mut track: Option<Box<Track>> = None;
     let mut is_flagged = |start: &Time| {
-        let (score, after) = model.score(track.as_ref(), *start, usual(*start));
+        let (score, after) = model.score(track.as_deref(), *start, usual(*start));
         track = after;
         score.unwrap().z_score.0.abs() > 3.0
     };

@@ -49,9 +49,9 @@ fn watched(value: &dyn Fn(i64) -> f64) -> (Vec<i64>, Option<i64>) {
     let row = |i: i64| TrainingRow { series: name.id(), start: MONDAY + i * BUCKET, mean: value(i), anomalous: false };
     let rows: Vec<TrainingRow> = (0..TRAINED).map(row).collect();
     let model = fit(&name, &rows, &Request::new(MONDAY + TRAINED * BUCKET, 0)).unwrap().model;
-    let (mut track, mut flagged, mut since): (Option<Track>, Vec<i64>, Option<i64>) = (None, Vec::new(), None);
+    let (mut track, mut flagged, mut since): (Option<Box<Track>>, Vec<i64>, Option<i64>) = (None, Vec::new(), None);
     for i in TRAINED..END {
-        let (score, after) = model.score(track.as_ref(), MONDAY + i * BUCKET, value(i));
+        let (score, after) = model.score(track.as_deref(), MONDAY + i * BUCKET, value(i));
         flagged.extend((score.unwrap().z_score.0.abs() > 3.0).then_some(i));
         let drifting = after.as_ref().and_then(|track| track.watch.drifting_since);
         since = since.or(drifting.map(|start| (start - MONDAY) / BUCKET));

@@ -27,7 +27,7 @@ fn row(start: Time, mean: f64) -> TrainingRow {
 /// Scores buckets in order; what the model has learnt goes on.
 struct Scoring {
     model: Arc<Model>,
-    track: Option<Track>,
+    track: Option<Box<Track>>,
 }
 
 impl Scoring {
@@ -37,7 +37,7 @@ impl Scoring {
 
     /// Expected value and z-score.
     fn score(&mut self, start: Time, mean: f64) -> (f64, f64) {
-        let (score, track) = self.model.score(self.track.as_ref(), start, mean);
+        let (score, track) = self.model.score(self.track.as_deref(), start, mean);
         self.track = track;
         score.map_or((f64::NAN, f64::NAN), |score| (score.expected.0, score.z_score.0))
     }

@@ -149,19 +149,19 @@ impl Series {
         policy: &Policy,
         say: &mut dyn FnMut(Verdict, isize),
     ) -> Option<Time> {
-        let mut track = self.track_before(from).cloned();
+        let mut track = self.track_before(from).cloned().map(Box::new);
         let (mut first, place) = (None, self.first_from(from));
         for entry in self.entries.range_mut(place..) {
             let bucket = entry.verdict.bucket;
             let known = self.scored.get(&bucket.start);
-            let (revised, after) = judge(bucket, &self.models, track.as_ref(), known, silenced(&bucket), policy);
+            let (revised, after) = judge(bucket, &self.models, track.as_deref(), known, silenced(&bucket), policy);
             if revised != entry.verdict {
                 say(entry.verdict, -1);
                 say(revised, 1);
                 entry.verdict = revised;
                 first = first.or(Some(bucket.start));
             }
-            entry.track = after.clone().map(Box::new);
+            entry.track.clone_from(&after);
             track = after;
         }
         first

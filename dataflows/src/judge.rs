@@ -25,6 +25,8 @@ pub enum Known {
 /// run scored it with, which counts where no model does; `silenced`: a silence covers it.
 ///
 /// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
+///
+/// Inlined for the same reason as [`Model::score`].
 #[inline(always)]
 pub fn judge(
     bucket: Bucket,
@@ -33,31 +35,27 @@ pub fn judge(
     known: Option<&Known>,
     silenced: bool,
     policy: &Policy,
-) -> (Verdict, Option<Track>) {
+) -> (Verdict, Option<Box<Track>>) {
+    let before = || track.cloned().map(Box::new);
     let Some(aggregate) = bucket.aggregate else {
         let state = if silenced { State::Silenced } else { State::Missing };
-        return (Verdict { bucket, score: None, state }, track.cloned());
+        return (Verdict { bucket, score: None, state }, before());
     };
-    let by_model = in_force(models, bucket.start).map(|model| model.score(track, bucket.start, aggregate.mean.0));
-    let by_memory = || match known {
+    let (score, after) = match (in_force(models, bucket.start), known) {
+        (Some(model), _) => model.score(track, bucket.start, aggregate.mean.0),
         // To the bit where nothing has changed: sigma may itself come from z.
-        Some(Known::Scored(mean, score)) if *mean == aggregate.mean => Some((Some(*score), track.cloned())),
-        Some(Known::Scored(_, score)) => Some((Some(score.of(aggregate.mean.0)), track.cloned())),
-        Some(Known::Reset) => Some((None, track.cloned())),
-        Some(Known::Warming) | None => None,
-    };
-    let unscored = |why| Verdict { bucket, score: None, state: State::Unscored(why) };
-    let (score, after) = match by_model.or_else(by_memory) {
-        Some((Some(score), after)) => (score, after),
-        Some((None, after)) => return (unscored(Unscored::Reset), after),
-        None => {
-            let is_warming = known == Some(&Known::Warming) || is_warming(models, bucket.start);
+        (None, Some(Known::Scored(mean, score))) if *mean == aggregate.mean => (Some(*score), before()),
+        (None, Some(Known::Scored(_, score))) => (Some(score.of(aggregate.mean.0)), before()),
+        (None, Some(Known::Reset)) => (None, before()),
+        (None, Some(Known::Warming) | None) => {
+            let is_warming = known.is_some() || is_warming(models, bucket.start);
             let why = if is_warming { Unscored::Warming } else { Unscored::NoModel };
-            return (unscored(why), track.cloned());
+            return (Verdict { bucket, score: None, state: State::Unscored(why) }, before());
         }
     };
+    let Some(score) = score else { return (Verdict { bucket, score: None, state: State::Unscored(Unscored::Reset) }, after) };
     let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
-    let after = if state == State::Silenced { track.cloned() } else { after };
+    let after = if state == State::Silenced { before() } else { after };
     (Verdict { bucket, score: Some(score), state }, after)
 }
 
@@ -81,11 +79,11 @@ fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State 
 }
 
 /// The state after a bucket whose verdict is settled.
-pub fn track_after(track: Option<Track>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Track> {
+pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Box<Track>> {
     let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
     match (verdict.state, verdict.bucket.aggregate, model) {
         (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
-            model.score(track.as_ref(), start, aggregate.mean.0).1
+            model.score(track.as_deref(), start, aggregate.mean.0).1
         }
         _ => track,
     }

@@ -162,8 +162,10 @@ impl Model {
 
     /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
     /// method that has one. `None` as `track`: the bucket is the first to be scored. No score: a counter that has just been reset.
+    ///
+    /// Inlined into the loop over buckets: a score that is returned through memory keeps the next bucket from being scored meanwhile.
     #[inline(always)]
-    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Track>) {
+    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Box<Track>>) {
         let Method::SeasonalLevel(tracker) = &self.method else {
             let expected = self.expected(start);
             let z_score = (mean - expected) / self.sigma;
@@ -171,10 +173,10 @@ impl Model {
         };
         let Some((track, reading)) = self.read(track, start, mean) else {
             let before = self.follow(track, tracker).into_owned();
-            return (None, Some(Track { counted: Some(mean), last_start: start, ..before }));
+            return (None, Some(Box::new(Track { counted: Some(mean), last_start: start, ..before })));
         };
         let counted = (self.metric_type == MetricType::Counter).then_some(mean);
-        let mut after = track.after(&reading, tracker, self.bucket_width);
+        let mut after = Box::new(track.after(&reading, tracker, self.bucket_width));
         after.counted = counted;
         let score = match track.counted {
             Some(counted) => reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width)),

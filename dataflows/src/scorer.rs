@@ -145,9 +145,10 @@ impl Scorer {
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
         // Nearly every bucket is like this: nothing to remember before it, and nothing after.
         let is_plain = is_latest && is_calm && series.is_calm() && !changed.contains_key(&id);
-        let entry = Entry { verdict, track: track.map(Box::new), after: None, closed: None };
+        let entry = Entry { verdict, track, after: None, closed: None };
         match place {
             Ok(place) => series.entries[place] = entry,
+            Err(_) if is_latest => series.entries.push_back(entry),
             Err(place) => series.entries.insert(place, entry),
         }
         if !is_latest {
@@ -207,8 +208,8 @@ impl Scorer {
         series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
         for verdict in verdicts {
-            let after = track_after(series.base_track.as_deref().cloned(), verdict, &series.models);
-            series.settle_track(after.map(Box::new));
+            let after = track_after(series.base_track.clone(), verdict, &series.models);
+            series.settle_track(after);
         }
     }
 

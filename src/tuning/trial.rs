@@ -48,7 +48,7 @@ pub fn score(series: &SeriesName, buckets: &[Bucket], models: &[Arc<Model>], sil
     let mut track = None;
     let judged = buckets.iter().map(|bucket| {
         let silenced = silences.iter().any(|silence| silence.covers(&series.entity_id, bucket.metric, bucket.start));
-        let (verdict, after) = judge(*bucket, models, track.as_ref(), None, silenced, policy);
+        let (verdict, after) = judge(*bucket, models, track.as_deref(), None, silenced, policy);
         track = after;
         if silenced { Verdict { state: State::Silenced, ..verdict } } else { verdict }
     });
