@@ -10,7 +10,7 @@ use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::followed::{Entry, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::judge::{Known, in_force, judge, track_after};
-use crate::model::{MetricType, Model};
+use crate::model::{Method, MetricType, Model};
 use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
 use crate::silence::Silence;
@@ -36,6 +36,8 @@ pub struct Scorer {
     changed: HashedMap<SeriesId, Time>,
     /// Series with episodes.
     watched: BTreeSet<SeriesId>,
+    /// Whether a model or an earlier run gave any series a state.
+    has_states: bool,
     /// Buckets that start before this were settled when states were last handed out.
     settled: Time,
     /// How far event time had come when what is no longer heard of was last let go.
@@ -60,6 +62,7 @@ impl Scorer {
             silences: Vec::new(),
             changed: HashedMap::default(),
             watched: BTreeSet::new(),
+            has_states: false,
             settled: Time::MIN,
             swept: Time::MIN,
         }
@@ -68,6 +71,7 @@ impl Scorer {
     /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor. That a series is warming
     /// takes no model out of force, whenever it is said; of several such words the one about the earliest bucket counts.
     pub fn learn(&mut self, series: SeriesId, model: Arc<Model>, say: &mut dyn FnMut(Verdict, isize)) {
+        self.has_states |= matches!(model.method, Method::SeasonalLevel(_));
         let entry = self.series.entry(series).or_default();
         let is_warming = |model: &Model| model.as_warming().is_some();
         let is_replaced =
@@ -204,6 +208,7 @@ impl Scorer {
     /// Takes the state of a series as an earlier run stored it, if it did, and the settled verdicts after it, in order, that it does not hold yet. The
     /// models must have been taken before.
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
+        self.has_states |= track.is_some();
         let series = self.series.entry(id).or_default();
         series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
@@ -254,9 +259,10 @@ impl Scorer {
 
     /// Hands out states, once per bucket of event time.
     fn hand_out(&mut self, horizon: Time, say: &mut dyn FnMut(SeriesId, Settled)) {
-        let Self { policy, series, settled, .. } = self;
+        let Self { policy, series, settled, has_states, .. } = self;
         let boundary = policy.settled(horizon);
-        if boundary <= *settled {
+        // To look at every series where there is nothing to be handed out takes 3 % of the time of a file.
+        if boundary <= *settled || !*has_states {
             return;
         }
         *settled = boundary;

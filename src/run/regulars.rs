@@ -3,12 +3,16 @@
 
 use crate::source::decoder::Filled;
 use dataflows::{EntityId, Time};
+use smallvec::SmallVec;
 use std::collections::HashMap;
+
+/// What most records say of their entity is no longer: its name, a rack and a zone.
+const SAID: usize = 40;
 
 /// An entity, and what its last record said of it.
 struct Regular {
-    /// See [`Filled::entity`].
-    said: Vec<u8>,
+    /// See [`Filled::entity`]. It is looked at for every record, and lies here unless it is long.
+    said: SmallVec<[u8; SAID]>,
     /// The template that the record was read by.
     form: u64,
     /// The step of event time in which another record like it changes nothing.
@@ -50,7 +54,7 @@ impl Regulars {
             *self = Self { step, ..Self::default() };
         }
         let place = *self.places.entry(name).or_insert(self.all.len());
-        let known = Regular { said, form, step: step.unwrap_or(Time::MIN), entity };
+        let known = Regular { said: SmallVec::from_slice(&said), form, step: step.unwrap_or(Time::MIN), entity };
         match self.all.get_mut(place) {
             Some(before) => *before = known,
             None => self.all.push(known),

@@ -8,7 +8,7 @@ use parquet::basic::{Encoding, Type};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 use std::io::{self, Write};
@@ -184,7 +184,7 @@ impl Values {
             Self::Wholes(cells) => cells.write::<Int64Type, W>(group),
             Self::Flags(cells) => cells.write::<BoolType, W>(group),
             Self::Words(cells) => cells.write::<ByteArrayType, W>(group),
-            Self::Texts(texts) => texts.cells().write::<ByteArrayType, W>(group),
+            Self::Texts(texts) => texts.write(group),
         }
     }
 }
@@ -218,7 +218,7 @@ impl<T> Cells<T> {
     }
 
     fn write<D: DataType<T = T>, W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
-        let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("there are more columns than in the schema".into()))?;
+        let mut column = next_column(group)?;
         // Of a column that is required, levels are not looked at.
         let mut levels = vec![1; self.values.len() + self.absent.len()];
         self.absent.drain(..).for_each(|row| levels[row] = 0);
@@ -228,28 +228,45 @@ impl<T> Cells<T> {
     }
 }
 
-/// A column of texts, one after another.
+/// A column of texts. The names of a bucket come in one order, and so do those of the next: a text most often is the one that stands behind the last one's
+/// already, and what is there is neither copied nor counted.
 #[derive(Default)]
 struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    known: Vec<ByteArray>,
+    /// The place among them of each row's text.
+    rows: Vec<usize>,
+    /// The place behind that of the last row.
+    next: usize,
 }
+
+/// So far ahead a text is looked for: a few series of a bucket may be missing.
+const AHEAD: usize = 8;
 
 impl Texts {
     fn add(&mut self, text: &str) {
-        self.bytes.extend_from_slice(text.as_bytes());
-        self.ends.push(self.bytes.len());
+        let is_same = |place: &usize| self.known.get(*place).is_some_and(|known| known.data() == text.as_bytes());
+        let place = (self.next..self.next + AHEAD).find(is_same).or_else(|| Some(0).filter(is_same)).unwrap_or_else(|| {
+            self.known.push(ByteArray::from(text));
+            self.known.len() - 1
+        });
+        self.rows.push(place);
+        self.next = place + 1;
     }
 
-    /// Takes all of them.
-    fn cells(&mut self) -> Cells<ByteArray> {
-        let room = self.bytes.len();
-        let bytes = ByteArray::from(std::mem::replace(&mut self.bytes, Vec::with_capacity(room)));
-        let mut start = 0;
-        let text = |end| {
-            let from = std::mem::replace(&mut start, end);
-            bytes.slice(from, end - from)
-        };
-        Cells { values: self.ends.drain(..).map(text).collect(), absent: Vec::new() }
+    fn write<W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<(), ParquetError> {
+        let mut column = next_column(group)?;
+        for run in self.rows.chunk_by(|one, next| one + 1 == *next) {
+            column.typed::<ByteArrayType>().write_batch(&self.known[run[0]..run[0] + run.len()], None, None)?;
+        }
+        self.rows.clear();
+        // Where nothing comes again, it is not kept.
+        if self.known.len() >= GROUP_ROWS {
+            self.known.clear();
+        }
+        column.close()
     }
+}
+
+fn next_column<'a, W: Write + Send>(group: &'a mut SerializedRowGroupWriter<'_, W>) -> Result<SerializedColumnWriter<'a>, ParquetError> {
+    group.next_column()?.ok_or_else(|| ParquetError::General("there are more columns than in the schema".into()))
 }
