@@ -18,6 +18,8 @@ mod names;
 mod net;
 mod output;
 mod regulars;
+#[cfg(test)]
+mod samples;
 mod share;
 mod statistics;
 mod stretch;

@@ -81,9 +81,10 @@ impl Regulars {
 mod tests {
     use super::super::intake::Intake;
     use super::super::names::Metrics;
+    use super::super::samples::{self, MINUTE};
     use super::super::share::Outlets;
     use super::super::stretch::Stretch;
-    use super::super::{Alerts, Job, Kept, Statistics};
+    use super::super::{Job, Statistics};
     use super::*;
     use crate::history::Position;
     use crate::kind::Kinds;
@@ -91,41 +92,14 @@ mod tests {
     use crate::source::decoder::{Decoder, Read};
     use crate::source::file::Files;
     use crate::source::{Partition, Record};
-    use dataflows::{Policy, Timing};
     use proptest::prelude::*;
     use std::cell::RefCell;
     use std::sync::Arc;
-    use std::time::Duration;
-
-    const MINUTE: Time = 60_000;
 
     /// A job whose census is soon full, and forgets within hours.
     fn job() -> Job {
-        let timing = Timing {
-            bucket_width: MINUTE,
-            out_of_orderness: MINUTE,
-            lateness: 10 * MINUTE,
-            skew: 0,
-            forget: 60 * MINUTE,
-            floor: Time::MIN,
-        };
-        Job {
-            source: Arc::new(Files::open("-", 1024).unwrap()),
-            log_continues: false,
-            until_end: true,
-            kinds: Kinds::default(),
-            timing,
-            limits: Limits { entities_max: 4, metrics_max: 3, series_max: 9, ..Limits::default() },
-            policy: Policy::default(),
-            standby: false,
-            raw: true,
-            idle_timeout: Duration::ZERO,
-            commit_interval: Duration::ZERO,
-            models_interval: Duration::ZERO,
-            look_every: None,
-            alerts: Alerts::default(),
-            kept: Kept::Everything,
-        }
+        let limits = Limits { entities_max: 4, metrics_max: 3, series_max: 9, ..Limits::default() };
+        samples::job(Arc::new(Files::open("-", 1024).unwrap()), limits)
     }
 
     /// All that is said of a log, record by record; if `is_forgetful`, nobody is ever known as a regular.

@@ -180,3 +180,89 @@ impl<'a> Share<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Progress;
+    use crate::limits::Limits;
+    use crate::run::samples;
+    use crate::source::{Record, Source};
+    use std::sync::Arc;
+
+    const RECORDS: i64 = 3000;
+    const COMMITTED: i64 = 2500;
+
+    /// A log of one partition, an event a second, of which every hundredth poll fails.
+    struct Weather;
+
+    struct Reading {
+        next: i64,
+        polls: u32,
+    }
+
+    impl Source for Weather {
+        fn identity(&self) -> String {
+            "weather".into()
+        }
+        fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
+            Ok(vec![Partition { id: 0, name: "p".into() }])
+        }
+        fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
+            Ok(Box::new(Reading { next: partitions[0].1.unwrap_or(0), polls: 0 }))
+        }
+        fn now(&self) -> Time {
+            Time::MAX
+        }
+    }
+
+    impl Reader for Reading {
+        fn poll(&mut self, _: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
+            self.polls += 1;
+            if self.polls.is_multiple_of(100) {
+                return Err(SourceError::Kafka { place: "p".into(), problem: "away".into(), transient: true });
+            }
+            let until = RECORDS.min(self.next + most as i64);
+            for offset in self.next..until {
+                let text = format!(r#"{{"server_id":"a","timestamp":{},"cpu":1}}"#, 1_769_000_000 + offset);
+                take(Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None });
+            }
+            let read = until - std::mem::replace(&mut self.next, until);
+            Ok(if read > 0 { Poll::Read(read as usize) } else { Poll::Ended })
+        }
+        fn add(&mut self, _: &Partition, _: Option<i64>) -> Result<(), SourceError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_read_again_while_the_log_comes_and_goes_is_said_once_and_in_order() {
+        let job = samples::job(Arc::new(Weather), Limits::default());
+        let progress = Progress { partition: "p".into(), next_offset: COMMITTED, replay_offset: 0, replay_time: Time::MIN };
+        let position = Position { progress: vec![progress], ..Position::default() };
+        let (front, statistics) = (Front::default(), Statistics::default());
+        let mut share = Share::open(&job, &position, &job.source.partitions().unwrap(), &front, &statistics).unwrap();
+        let (mut times, mut failures, mut at_restored) = (Vec::new(), 0, None);
+        while !share.is_ended() {
+            let mut events = Vec::new();
+            let mut outlets = Outlets {
+                events: &mut events,
+                send: &mut |events| times.extend(events.drain(..).map(|event| event.time)),
+                report: &mut |_| (),
+                output: &mut |_| (),
+            };
+            let was_restoring = share.is_restoring();
+            if let Err(error) = share.read(Time::MIN, &mut outlets) {
+                assert!(error.is_transient());
+                failures += 1;
+            }
+            if was_restoring && !share.is_restoring() {
+                at_restored = Some(times.len());
+            }
+        }
+        assert_eq!(times, (0..RECORDS).map(|i| (1_769_000_000 + i) * 1000).collect::<Vec<_>>());
+        assert_eq!(at_restored, Some(COMMITTED as usize), "no new record is told in the epoch of the old ones");
+        assert!(failures > 20, "{failures}");
+        assert_eq!(statistics.records.get(), (RECORDS - COMMITTED) as u64);
+    }
+}
