@@ -25,8 +25,7 @@ pub enum Known {
 /// run scored it with, which counts where no model does; `silenced`: a silence covers it.
 ///
 /// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
-///
-/// Inlined for the same reason as [`Model::score`].
+// For the same reason as `Model::score`.
 #[inline(always)]
 pub fn judge(
     bucket: Bucket,

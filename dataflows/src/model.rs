@@ -162,8 +162,7 @@ impl Model {
 
     /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
     /// method that has one. `None` as `track`: the bucket is the first to be scored. No score: a counter that has just been reset.
-    ///
-    /// Inlined into the loop over buckets: a score that is returned through memory keeps the next bucket from being scored meanwhile.
+    // A score that is returned through memory keeps the next bucket from being scored meanwhile.
     #[inline(always)]
     pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Box<Track>>) {
         let Method::SeasonalLevel(tracker) = &self.method else {

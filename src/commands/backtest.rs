@@ -120,8 +120,8 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     }
     let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
     let mut needed = arguments.needed(&input)?;
-    let mut out = Destination::new(&arguments.out, &needed)?;
-    needed.push(arguments.out.clone());
+    let out = Destination::new(&arguments.out, &needed)?;
+    needed.extend(out.file().map(PathBuf::from));
     let report = arguments.report.as_deref().map(|path| Destination::new(path, &needed)).transpose()?;
     if arguments.train_until.is_none() && arguments.history.is_some() {
         bail!("--history keeps what a backtest with --train-until comes to: give both, or `tidewatch run` the file into that history");
@@ -137,8 +137,11 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     let mut store = arguments.models.as_deref().map(models::open).transpose()?;
     let pass = |place: &str, models: Option<Box<dyn Models>>, what| -> Result<Box<dyn History>> {
         let mut history = open(place)?;
-        aggregate(arguments, &input, kinds.clone(), &mut *history, models, (what, total), &stop)?;
-        Ok(history)
+        let outcome = aggregate(arguments, &input, kinds.clone(), &mut *history, models, (what, total), &stop);
+        if place != NOWHERE && stop.load(Ordering::Relaxed) {
+            bail!("interrupted; no verdicts were written, and history '{}' may hold a part of them", crate::secret::redacted(place));
+        }
+        outcome.map(|()| history)
     };
     let mut before = pass(NOWHERE, None, "aggregating")?;
     let trained = fit(arguments, train_until, &mut *before)?;
@@ -153,7 +156,7 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds) -> Result<()> {
     scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
-    let mut sheet = open_sheet(arguments, &mut out)?;
+    let mut sheet = open_sheet(arguments, &out)?;
     match &input {
         Input::Table(table) => by_row(arguments, train_until, table, &verdicts, &mut *sheet),
         Input::Events(_) => by_bucket(train_until, &mut *scored, &verdicts, &mut *sheet),
@@ -176,19 +179,19 @@ impl BacktestArgs {
 }
 
 /// Opens the sheet that `--out` asks for.
-fn open_sheet(arguments: &BacktestArgs, out: &mut Destination) -> Result<Box<dyn Sheet>> {
+fn open_sheet(arguments: &BacktestArgs, out: &Destination) -> Result<Box<dyn Sheet>> {
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let writer = BufWriter::new(out.open()?);
-    let columns = if arguments.columns.is_empty() { Column::ALL } else { &arguments.columns };
+    let columns = if arguments.columns.is_empty() { Column::all() } else { &arguments.columns };
     sheet(&arguments.out, Box::new(writer), columns, policy).with_context(|| out.failed())
 }
 
 /// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
-fn score(arguments: &BacktestArgs, input: &Input, mut out: Destination, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
+fn score(arguments: &BacktestArgs, input: &Input, out: Destination, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
     let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
     let loaded = models::open(url)?.load()?;
     check(&loaded, milliseconds(arguments.detection.bucket)).with_context(|| format!("models '{}'", crate::secret::redacted(url)))?;
-    let written = Written::new(Rows::new(Time::MIN), open_sheet(arguments, &mut out)?, stop);
+    let written = Written::new(Rows::new(Time::MIN), open_sheet(arguments, &out)?, stop);
     let job = Job { kept: Kept::NoVerdicts, ..arguments.detection.job(input.source(), kinds) };
     let (bar, mut history) = (("scoring", input.records()), open(NOWHERE)?);
     let models: Box<dyn Models> = Box::new(Memory::new(loaded));
@@ -196,14 +199,14 @@ fn score(arguments: &BacktestArgs, input: &Input, mut out: Destination, kinds: K
     // Rows that might still have changed are not said of a run that was cut short.
     let is_whole = ran.is_ok() && !stop.load(Ordering::Relaxed);
     let rows = written.finish(is_whole).with_context(|| out.failed())?;
-    if stop.load(Ordering::Relaxed) && out.is_stream() {
+    if stop.load(Ordering::Relaxed) && out.file().is_none() {
         bail!("interrupted; the rows that were written are not all");
     }
     ended(arguments, ran?, stop)?;
     warn_of_refusals(arguments, &mut *history)?;
-    let is_stream = out.is_stream();
+    let is_file = out.file().is_some();
     out.keep()?;
-    if !is_stream {
+    if is_file {
         tracing::info!("{} rows in {}", indicatif::HumanCount(rows), arguments.out.display());
     }
     Ok(())
@@ -278,8 +281,7 @@ fn aggregate(
 /// Whether a pass came to the end of an input that is one.
 fn ended(arguments: &BacktestArgs, records: u64, stop: &AtomicBool) -> Result<()> {
     if stop.load(Ordering::Relaxed) {
-        let kept = arguments.history.as_deref().map(|url| format!("; history '{}' may hold a part of it", crate::secret::redacted(url)));
-        bail!("interrupted; no verdicts were written{}", kept.unwrap_or_default());
+        bail!("interrupted; nothing was written");
     }
     if records == 0 {
         bail!("input '{}' is empty: there is nothing to run over", arguments.input);

@@ -1,4 +1,4 @@
-//! Where a command writes a file: it appears whole or not at all, and never in place of what it was made from.
+//! Where a command writes a file: it appears whole or, whatever becomes of the process, not at all; and never in place of what it was made from.
 
 use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
@@ -10,64 +10,82 @@ use std::path::{Path, PathBuf};
 pub struct Destination {
     /// As it was named; `-` is standard output.
     path: PathBuf,
-    /// Of a file: the file itself, behind a link.
-    file: Option<PathBuf>,
-    /// What is being written in its place, locked.
-    partial: Option<(PathBuf, File)>,
+    /// Of a file: what is being written in its place, and the file itself, behind a link.
+    partial: Option<(Partial, PathBuf)>,
+}
+
+/// A file that is written, locked, and gone unless it is kept.
+struct Partial {
+    path: PathBuf,
+    file: File,
 }
 
 impl Destination {
-    /// A place that can be written, as far as can be told before. `needed` are files that must not be lost by it.
+    /// A place that can be written. A file is begun beside itself, empty, with the permissions that it has: what is there stays until
+    /// [`Destination::keep`]. `needed` are files that must not be lost by it.
     ///
     /// # Errors
-    /// A folder, one that is not there, or one of `needed`.
+    /// A folder, one that is not there, one of `needed`, what may not be written, or what another process writes.
     pub fn new(path: &Path, needed: &[PathBuf]) -> Result<Self> {
-        let place = path.display();
+        let failed = || format!("output '{}' cannot be written", path.display());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
-            bail!("output '{place}' cannot be written: there is no such folder, or it is one");
-        }
-        let itself = path.canonicalize().ok();
-        // One that is not there yet may be made before this one.
-        if needed.iter().any(|other| other == path || itself.is_some() && other.canonicalize().ok() == itself) {
-            bail!("output '{place}' is a file that this command needs, and that would be lost: name another");
+            bail!("{}: there is no such folder, or it is one", failed());
         }
         // A device has nothing to be left.
-        let is_file = path.as_os_str() != "-" && (!path.exists() || path.is_file());
-        Ok(Self { path: path.into(), file: is_file.then(|| itself.unwrap_or_else(|| path.into())), partial: None })
+        let is_file = path.as_os_str() != "-" && !path.starts_with("/dev") && (!path.exists() || path.is_file());
+        if !is_file {
+            return Ok(Self { path: path.into(), partial: None });
+        }
+        let itself = absolute(path);
+        let beside = PathBuf::from(format!("{}.partial", itself.display()));
+        for written in [&itself, &beside] {
+            if needed.iter().any(|other| absolute(other) == *written) {
+                bail!("output '{}' is a file that this command needs, and that would be lost: name another", written.display());
+            }
+        }
+        if itself.is_symlink() {
+            bail!("{}: it is a link to nothing", failed());
+        }
+        let before = std::fs::metadata(&itself).ok();
+        if before.as_ref().is_some_and(|before| before.permissions().readonly()) {
+            bail!("{}: it is read-only", failed());
+        }
+        let file = begin(&beside).with_context(failed)?;
+        let partial = Partial { path: beside, file };
+        if let Some(before) = before {
+            partial.file.set_permissions(before.permissions()).with_context(failed)?;
+        }
+        Ok(Self { path: path.into(), partial: Some((partial, itself)) })
     }
 
-    /// Whether everything that is written is seen at once, and cannot be taken back.
-    pub fn is_stream(&self) -> bool {
-        self.file.is_none()
+    /// The file itself, as no other way of writing its name has it; `None` for what is none.
+    pub fn file(&self) -> Option<&Path> {
+        self.partial.as_ref().map(|(_, file)| file.as_path())
     }
 
-    /// Begins to write. A file is written beside itself, with the permissions that it had: what is there stays until [`Destination::keep`].
+    /// Begins to write.
     ///
     /// # Errors
-    /// What cannot be opened, or is being written by another process.
-    pub fn open(&mut self) -> Result<Box<dyn Write + Send>> {
-        let out: io::Result<Box<dyn Write + Send>> = match &self.file {
-            None if self.path.as_os_str() == "-" => Ok(Box::new(io::stdout())),
-            None => File::create(&self.path).map(|device| Box::new(device) as Box<dyn Write + Send>),
-            Some(file) => begin(file).and_then(|(path, file)| {
-                let out = Box::new(file.try_clone()?);
-                self.partial = Some((path, file));
-                Ok(out as Box<dyn Write + Send>)
-            }),
+    /// What the system says.
+    pub fn open(&self) -> Result<Box<dyn Write + Send>> {
+        let out: io::Result<File> = match &self.partial {
+            None if self.path.as_os_str() == "-" => return Ok(Box::new(io::stdout())),
+            None => File::create(&self.path),
+            Some((partial, _)) => partial.file.try_clone(),
         };
-        out.with_context(|| self.failed())
+        Ok(Box::new(out.with_context(|| self.failed())?))
     }
 
     /// Puts what was written in its place.
     ///
     /// # Errors
     /// What the system says.
-    pub fn keep(mut self) -> Result<()> {
-        if let (Some((partial, _lock)), Some(file)) = (self.partial.take(), &self.file) {
-            std::fs::rename(&partial, file).inspect_err(|_| drop(std::fs::remove_file(&partial))).with_context(|| self.failed())?;
+    pub fn keep(self) -> Result<()> {
+        match &self.partial {
+            Some((partial, file)) => std::fs::rename(&partial.path, file).with_context(|| self.failed()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The sentence that an error begins with.
@@ -76,31 +94,46 @@ impl Destination {
     }
 }
 
-impl Drop for Destination {
+impl Drop for Partial {
     fn drop(&mut self) {
-        if let Some((path, _lock)) = &self.partial {
-            let _ = std::fs::remove_file(path);
+        // One that was kept is no longer there, or is another's by now.
+        if is_there(&self.path, &self.file) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// An empty file beside `file`, for this process alone. One that a killed process has left is taken over.
-fn begin(file: &Path) -> io::Result<(PathBuf, File)> {
-    let path = PathBuf::from(format!("{}.partial", file.display()));
+/// A path as no other way of writing it is: of what is not there yet, the name in its folder.
+fn absolute(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let named = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.into())
+}
+
+/// Whether a path leads to an open file.
+fn is_there(path: &Path, file: &File) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| id(here) == id(there)))
+}
+
+/// An empty file for this process alone. One that a killed process has left is taken over.
+fn begin(path: &Path) -> io::Result<File> {
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("it is written as '{}' first: {error}", path.display()));
+    if path.is_symlink() {
+        return Err(failed(io::Error::other("that is a link")));
+    }
     loop {
-        let partial = File::options().create(true).append(true).open(&path)?;
-        match partial.try_lock() {
-            Ok(()) => {}
+        let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+        match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process is writing it just now")),
-            Err(TryLockError::Error(error)) => return Err(error),
+            // There are file systems without locks.
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => return Err(failed(error)),
+            Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         // Between opening and locking, its writer may have put it in its place.
-        if std::fs::metadata(&path).is_ok_and(|there| partial.metadata().is_ok_and(|here| here.ino() == there.ino())) {
-            partial.set_len(0)?;
-            if let Ok(before) = std::fs::metadata(file) {
-                partial.set_permissions(before.permissions())?;
-            }
-            return Ok((path, partial));
+        if is_there(path, &file) {
+            file.set_len(0)?;
+            return Ok(file);
         }
     }
 }
@@ -110,7 +143,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn write(destination: &mut Destination, text: &str) {
+    fn write(destination: &Destination, text: &str) {
         destination.open().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -124,30 +157,51 @@ mod tests {
         std::fs::write(&partial, "more than will be written").unwrap();
         let text = || std::fs::read_to_string(&path).unwrap();
 
-        let mut given_up = Destination::new(&path, &[]).unwrap();
-        write(&mut given_up, "half");
-        let mut second = Destination::new(&path, &[]).unwrap();
-        assert!(format!("{:#}", second.open().err().unwrap()).contains("another process"));
+        let given_up = Destination::new(&path, &[]).unwrap();
+        write(&given_up, "half");
+        assert!(format!("{:#}", Destination::new(&path, &[]).err().unwrap()).contains("another process"));
         drop(given_up);
         assert_eq!((text().as_str(), partial.exists()), ("before", false));
 
-        write(&mut second, "after");
+        let second = Destination::new(&path, &[]).unwrap();
+        write(&second, "after");
         second.keep().unwrap();
         assert_eq!((text().as_str(), partial.exists()), ("after", false));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
+    fn what_may_not_be_written_is_refused_before_anything_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let (locked, dangling) = (folder.path().join("locked.csv"), folder.path().join("dangling.csv"));
+        std::fs::write(&locked, "").unwrap();
+        std::fs::set_permissions(&locked, PermissionsExt::from_mode(0o444)).unwrap();
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        let planted = folder.path().join("rows.csv.partial");
+        std::os::unix::fs::symlink(&locked, &planted).unwrap();
+        for (path, why) in [(&locked, "read-only"), (&dangling, "a link to nothing"), (&folder.path().join("rows.csv"), "rows.csv.partial")]
+        {
+            let refused = format!("{:#}", Destination::new(path, &[]).err().unwrap());
+            assert!(refused.contains(why), "{refused}");
+        }
+        assert!(planted.is_symlink());
+    }
+
+    #[test]
     fn what_is_needed_is_not_written_by_whatever_name() {
         let folder = tempfile::tempdir().unwrap();
-        let (input, link) = (folder.path().join("log.jsonl"), folder.path().join("link.csv"));
-        std::fs::write(&input, "{}").unwrap();
-        std::os::unix::fs::symlink(&input, &link).unwrap();
-        for path in [&input, &link] {
-            let refused = Destination::new(path, std::slice::from_ref(&input)).err().unwrap().to_string();
+        let in_folder = |name: &str| folder.path().join(name);
+        std::fs::write(in_folder("log.jsonl"), "{}").unwrap();
+        std::fs::write(in_folder("rows.csv.partial"), "{}").unwrap();
+        std::os::unix::fs::symlink(in_folder("log.jsonl"), in_folder("link.csv")).unwrap();
+        std::fs::create_dir(in_folder("sub")).unwrap();
+        let needed = ["log.jsonl", "rows.csv.partial", "sub/../new.db"].map(in_folder);
+        for name in ["log.jsonl", "link.csv", "sub/../log.jsonl", "rows.csv", "new.db", "sub/../new.db"] {
+            let refused = Destination::new(&in_folder(name), &needed).err().unwrap().to_string();
             assert!(refused.contains("this command needs"), "{refused}");
         }
-        assert!(Destination::new(&folder.path().join("other.csv"), &[input]).is_ok());
-        assert!(Destination::new(Path::new("/dev/null"), &[]).unwrap().is_stream());
+        assert_eq!(std::fs::read_to_string(in_folder("rows.csv.partial")).unwrap(), "{}");
+        assert!(Destination::new(&in_folder("other.csv"), &needed).is_ok());
+        assert!(Destination::new(Path::new("/dev/null"), &["/dev/null".into()]).unwrap().file().is_none());
     }
 }

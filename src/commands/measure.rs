@@ -56,7 +56,7 @@ fn loudness(verdict: &Verdict, policy: &Policy) -> f64 {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_report(quality: &Quality, mut out: Destination) -> Result<()> {
+pub fn write_report(quality: &Quality, out: Destination) -> Result<()> {
     let text = serde_json::to_string_pretty(quality).context("the report is no JSON")?;
     out.open()?.write_all((text + "\n").as_bytes()).with_context(|| out.failed())?;
     out.keep()

@@ -210,6 +210,9 @@ fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Meter
 }
 
 fn late(time: Time, latest: Time) -> String {
+    if time > latest {
+        return format!("{} is later than the lateness allows: its bucket was settled by an earlier run", instant::format(time));
+    }
     let (time, latest) = (instant::format(time), instant::format(latest));
     format!("{time} is later than the lateness allows: its partition had come to {latest}")
 }

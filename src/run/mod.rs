@@ -5,6 +5,8 @@ mod batch;
 mod census;
 mod commit;
 mod deliver;
+#[cfg(test)]
+mod example;
 mod feed;
 mod group;
 mod health;
@@ -18,8 +20,6 @@ mod names;
 mod net;
 mod output;
 mod regulars;
-#[cfg(test)]
-mod samples;
 mod share;
 mod statistics;
 mod stretch;

@@ -79,9 +79,9 @@ impl Regulars {
 
 #[cfg(test)]
 mod tests {
+    use super::super::example::{self, MINUTE};
     use super::super::intake::Intake;
     use super::super::names::Metrics;
-    use super::super::samples::{self, MINUTE};
     use super::super::share::Outlets;
     use super::super::stretch::Stretch;
     use super::super::{Job, Statistics};
@@ -99,7 +99,7 @@ mod tests {
     /// A job whose census is soon full, and forgets within hours.
     fn job() -> Job {
         let limits = Limits { entities_max: 4, metrics_max: 3, series_max: 9, ..Limits::default() };
-        samples::job(Arc::new(Files::open("-", 1024).unwrap()), limits)
+        example::job(Arc::new(Files::open("-", 1024).unwrap()), limits)
     }
 
     /// All that is said of a log, record by record; if `is_forgetful`, nobody is ever known as a regular.

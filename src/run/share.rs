@@ -186,14 +186,14 @@ mod tests {
     use super::*;
     use crate::history::Progress;
     use crate::limits::Limits;
-    use crate::run::samples;
+    use crate::run::example;
     use crate::source::{Record, Source};
     use std::sync::Arc;
 
     const RECORDS: i64 = 3000;
     const COMMITTED: i64 = 2500;
 
-    /// A log of one partition, an event a second, of which every hundredth poll fails.
+    /// A log of one partition, an event a second; every hundredth poll of it fails.
     struct Weather;
 
     struct Reading {
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_read_again_while_the_log_comes_and_goes_is_said_once_and_in_order() {
-        let job = samples::job(Arc::new(Weather), Limits::default());
+        let job = example::job(Arc::new(Weather), Limits::default());
         let progress = Progress { partition: "p".into(), next_offset: COMMITTED, replay_offset: 0, replay_time: Time::MIN };
         let position = Position { progress: vec![progress], ..Position::default() };
         let (front, statistics) = (Front::default(), Statistics::default());

@@ -80,7 +80,10 @@ impl Args {
 /// with growing waits in a repeated one: a store that is away may come back.
 pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &AtomicBool) -> anyhow::Result<()> {
     let Some(every) = args.every else {
-        return writeln!(out, "{}", once(args, Extent::All, open_history)?).context("the report could not be printed");
+        let report = once(args, Extent::All, open_history)?;
+        writeln!(out, "{report}").context("the report could not be printed")?;
+        let until = report.reached.flatten().map(|reached| format!("train on what there is with --until {}", instant::format(reached)));
+        return until.iter().try_for_each(|advice| writeln!(out, "{advice}")).context("the report could not be printed");
     };
     args.request(instant::now())?;
     let mut backoff = BACKOFF_MIN;

@@ -32,7 +32,6 @@ pub use request::{Extent, Request, Skipped};
 use crate::history::calibration::{self, Drifting};
 use crate::history::label::Lessons;
 use crate::history::{History, HistoryError, Series, TrainingRow, span};
-use crate::instant;
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
@@ -110,7 +109,7 @@ pub fn train(
         series.retain(|series| due.contains(&series.name));
     }
     let mut report = Report::new(series.len());
-    report.nothing = if metrics.is_empty() { Some(nothing(history, request)?) } else { None };
+    report.reached = if metrics.is_empty() { Some(reached(history)?) } else { None };
     (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
     let member = |series: Series| Member {
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
@@ -137,18 +136,14 @@ pub fn train(
     Ok(report)
 }
 
-/// Why there is nothing to train on, and what would help.
-fn nothing(history: &mut dyn History, request: &Request) -> Result<String, TrainError> {
-    let mut until = None;
+/// How far event time has come in a history, if it has.
+fn reached(history: &mut dyn History) -> Result<Option<Time>, TrainError> {
+    let mut reached = None;
     for source in history.sources()? {
-        until = until.max(history.position(&source, Time::MAX)?.horizon);
+        reached = reached.max(history.position(&source, Time::MAX)?.horizon);
     }
     // A source without records leaves the beginning of time.
-    let Some(until) = until.filter(|until| *until > Time::MIN).map(instant::format) else {
-        return Ok("history holds no bucket yet: let `tidewatch run` fill it first".into());
-    };
-    let (from, to) = (instant::format(request.from()), instant::format(request.until()));
-    Ok(format!("history holds no bucket from {from} to {to}; its last one ended at {until}: give --until {until}"))
+    Ok(reached.filter(|reached| *reached > Time::MIN))
 }
 
 /// A series to be trained.

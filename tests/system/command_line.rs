@@ -124,7 +124,10 @@ fn a_training_that_finds_nothing_says_where_history_ends() {
     place.write("old.jsonl", r#"{"server_id":"a","timestamp":"2025-01-19T00:01:00Z","cpu":1}"#);
     place.run("--source file:old.jsonl").well();
     let trained = place.run("train").well().stdout;
-    assert!(trained.contains("give --until 2025-01-19T00:05:00Z"), "{trained}");
+    assert!(
+        trained.contains("event time had come to 2025-01-19T00:05:00Z") && trained.contains("--until 2025-01-19T00:05:00Z"),
+        "{trained}"
+    );
     assert!(!place.run("train --until 2025-01-19T00:05:00Z").well().stdout.contains("--until"));
 }
 

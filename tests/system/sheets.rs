@@ -3,7 +3,12 @@
 use crate::support::Place;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use tidewatch::instant;
+
+/// The signal of a process that writes a file larger than it may.
+const SIGXFSZ: i32 = 25;
 
 /// The names of the columns, and the rows.
 fn read_parquet(place: &Place, name: &str) -> (Vec<String>, Vec<Vec<Field>>) {
@@ -121,17 +126,25 @@ fn a_backtest_writes_into_nothing_that_it_needs() {
     place.run("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --models embedded:m.db --out rows.csv").well();
     place.write("labels.csv", "entity,metric,start,end\n");
     let trained = "backtest log.jsonl --train-until 2026-01-18T00:00:00Z";
+    std::fs::copy(place.path("log.jsonl"), place.path("copy.csv.partial")).unwrap();
+    let elsewhere = place.path("new.db").canonicalize().unwrap_or_else(|_| place.path("new.db"));
     for (line, name) in [
+        ("backtest copy.csv.partial --models embedded:m.db --out copy.csv", "copy.csv.partial"),
+        (&format!("{trained} --out {} --models embedded:new.db", elsewhere.display()), "new.db"),
+        (&format!("{trained} --out r.partial --labels labels.csv --report r"), "r.partial"),
         ("backtest log.jsonl --models embedded:m.db --out ./log.jsonl", "log.jsonl"),
         ("backtest log.jsonl --models embedded:m.db --out m.db", "m.db"),
         (&format!("{trained} --out log.jsonl"), "log.jsonl"),
         (&format!("{trained} --out new.db --models embedded:new.db"), "new.db"),
         (&format!("{trained} --out labels.csv --labels labels.csv"), "labels.csv"),
-        (&format!("{trained} --out r --labels labels.csv --report r"), "output 'r'"),
+        (&format!("{trained} --out r --labels labels.csv --report r"), "/r'"),
     ] {
         place.run(line).error(&[name, "would be lost", "name another"]);
     }
-    assert!(std::fs::read(place.path("log.jsonl")).unwrap() == before);
+    for name in ["log.jsonl", "copy.csv.partial"] {
+        assert!(std::fs::read(place.path(name)).unwrap() == before, "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(place.path("labels.csv")).unwrap(), "entity,metric,start,end\n");
     place.run("models list --models embedded:m.db").well();
     assert!(!place.path("new.db").exists() && !place.path("r").exists());
 }
@@ -149,11 +162,10 @@ fn a_backtest_that_is_killed_while_it_writes_leaves_the_rows_of_an_earlier_one()
     place.run(line).error(&["rows.csv", "cannot be written"]);
     assert_eq!(std::fs::read_to_string(place.path("rows.csv")).unwrap(), "of an earlier one\n");
     std::fs::remove_dir(place.path("rows.csv.partial")).unwrap();
-    let mut run = place.call(line).start();
-    while !run.has_ended() && !place.path("rows.csv.partial").exists() {
-        std::hint::spin_loop();
-    }
-    run.kill();
+    // It is killed by the system as soon as a file that it writes is larger than 256 KiB.
+    let limited = format!("ulimit -c 0; ulimit -f 256; exec {} {line}", env!("CARGO_BIN_EXE_tidewatch"));
+    let ended = Command::new("bash").args(["-c", &limited]).current_dir(place.path(".")).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(ended.signal(), Some(SIGXFSZ));
     assert!(place.path("rows.csv.partial").exists(), "it was killed while it wrote");
     assert_eq!(std::fs::read_to_string(place.path("rows.csv")).unwrap(), "of an earlier one\n");
     place.run(line).well();

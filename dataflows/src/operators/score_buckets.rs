@@ -72,15 +72,6 @@ struct Input {
     facts: Vec<(u64, Fact)>,
 }
 
-impl Input {
-    fn clear(&mut self) {
-        self.buckets.clear();
-        self.opens.clear();
-        self.horizons.clear();
-        self.facts.clear();
-    }
-}
-
 /// Who speaks for an entity, where several of its metrics have something to say.
 #[derive(Default)]
 struct Choruses {
@@ -142,8 +133,8 @@ pub fn score_buckets<'scope>(
                     }
                 }
                 if data.buckets.capacity() <= KEPT_ROOM {
-                    data.clear();
-                    pending.reuse(data);
+                    data.buckets.clear();
+                    pending.reuse(Input { buckets: data.buckets, ..Input::default() });
                 }
             }
         }

@@ -146,3 +146,21 @@ fn an_episode_lives_over_a_restart_until_it_is_retired_and_then_its_series_is_fo
     assert_eq!(taken_back, [(id, Stage::Settled, -1)]);
     assert!(scorer.series[&bucket(0).series()].is_forgotten());
 }
+
+/// Failed: where there was nothing to hand out, what had settled was not let go of, and a silence that ended changed it.
+#[test]
+fn what_is_settled_stays_as_it_was_said_whatever_is_learned_or_silenced_later() {
+    let mut scorer = Scorer::new(Policy { lateness: 0, ..policy() });
+    let silence = Silence { id: 1, entity: "*".into(), metric: None, from: 0, until: 1_000 * MINUTE };
+    scorer.name(EntityId(1), "a");
+    scorer.learn(bucket(0).series(), model(0, 50.0), &mut |_, _| ());
+    scorer.silence(vec![silence], &mut |_, _| ());
+    let mut said = Vec::new();
+    (1..4).for_each(|i| scorer.score(bucket(i * 5 * MINUTE), &mut |verdict, _| said.push(verdict.state)));
+    assert_eq!(said, [State::Silenced; 3]);
+    let mut nothing = |_: Verdict, _: isize| panic!("what is settled was changed");
+    scorer.finish(Some(20 * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
+    scorer.silence(Vec::new(), &mut nothing);
+    scorer.learn(bucket(0).series(), model(5 * MINUTE, 90.0), &mut nothing);
+    scorer.finish(Some(21 * MINUTE), &mut nothing, &mut |_, _| (), &mut |_, _| ());
+}

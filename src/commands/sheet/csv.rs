@@ -52,6 +52,10 @@ impl Sheet for Csv {
                 _ => add_cell(text, *column, row, policy),
             }
         }
+        // A line without anything is none to those who read CSV.
+        if columns.len() == 1 && text.ends_with('\n') | text.is_empty() {
+            text.push_str("\"\"");
+        }
         text.push('\n');
         if text.len() >= CHUNK_BYTES {
             out.write_all(text.as_bytes())?;

@@ -8,6 +8,7 @@ use dataflows::{Policy, Time, Timing};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// In milliseconds.
 pub const MINUTE: Time = 60_000;
 
 /// Buckets of a minute, out of order by as much, ten minutes of lateness, and an hour until a series is forgotten.
