@@ -173,7 +173,9 @@ impl BacktestArgs {
     fn needed(&self, input: &Input) -> Result<Vec<PathBuf>> {
         let partitions = input.source().partitions()?.into_iter().map(|partition| PathBuf::from(partition.name));
         let stores = [&self.models, &self.history].into_iter().flatten();
-        let stores = stores.filter_map(|url| url.strip_prefix("embedded:")).map(PathBuf::from);
+        // What SQLite, and the right to write, keep beside a file.
+        let beside = |path: &str| ["", "-wal", "-shm", ".lock"].map(|ending| PathBuf::from(format!("{path}{ending}")));
+        let stores = stores.filter_map(|url| url.strip_prefix("embedded:")).flat_map(beside);
         Ok(partitions.chain(stores).chain(self.labels.clone()).collect())
     }
 }

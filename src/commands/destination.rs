@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Where a command writes: a file, a device or standard output.
@@ -40,7 +40,7 @@ impl Destination {
         let itself = absolute(path);
         let beside = PathBuf::from(format!("{}.partial", itself.display()));
         for written in [&itself, &beside] {
-            if needed.iter().any(|other| absolute(other) == *written) {
+            if needed.iter().any(|other| absolute(other) == *written || is_one_file(other, written)) {
                 bail!("output '{}' is a file that this command needs, and that would be lost: name another", written.display());
             }
         }
@@ -54,6 +54,8 @@ impl Destination {
         let file = begin(&beside).with_context(failed)?;
         let partial = Partial { path: beside, file };
         if let Some(before) = before {
+            // Who may not give a file away keeps it.
+            let _ = fchown(&partial.file, Some(before.uid()), Some(before.gid()));
             partial.file.set_permissions(before.permissions()).with_context(failed)?;
         }
         Ok(Self { path: path.into(), partial: Some((partial, itself)) })
@@ -108,6 +110,11 @@ fn absolute(path: &Path) -> PathBuf {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let named = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.into())
+}
+
+/// Whether two paths lead to one file, as hard links do.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    File::open(one).is_ok_and(|file| is_there(other, &file))
 }
 
 /// Whether a path leads to an open file.
@@ -194,9 +201,10 @@ mod tests {
         std::fs::write(in_folder("log.jsonl"), "{}").unwrap();
         std::fs::write(in_folder("rows.csv.partial"), "{}").unwrap();
         std::os::unix::fs::symlink(in_folder("log.jsonl"), in_folder("link.csv")).unwrap();
+        std::fs::hard_link(in_folder("log.jsonl"), in_folder("hard.csv.partial")).unwrap();
         std::fs::create_dir(in_folder("sub")).unwrap();
         let needed = ["log.jsonl", "rows.csv.partial", "sub/../new.db"].map(in_folder);
-        for name in ["log.jsonl", "link.csv", "sub/../log.jsonl", "rows.csv", "new.db", "sub/../new.db"] {
+        for name in ["log.jsonl", "link.csv", "sub/../log.jsonl", "rows.csv", "hard.csv", "new.db", "sub/../new.db"] {
             let refused = Destination::new(&in_folder(name), &needed).err().unwrap().to_string();
             assert!(refused.contains("this command needs"), "{refused}");
         }

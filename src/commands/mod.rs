@@ -26,9 +26,12 @@ use std::io::Write;
 /// `tidewatch train`.
 ///
 /// # Errors
-/// A store that cannot be reached, or a request that makes no sense.
+/// A store that cannot be reached, one that is not there where nobody waits for it, or a request that makes no sense.
 pub fn train(arguments: &trainer::command::Args) -> Result<()> {
     let stop = telemetry::stop_flag()?;
+    if arguments.every.is_none() {
+        existing(&arguments.history)?;
+    }
     let open = |url: &str| {
         let mut history = history::open(url)?;
         history.migrate()?;

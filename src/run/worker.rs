@@ -304,7 +304,8 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         } else {
             worker.step_or_park(Some(NAP));
         }
-        let news = group.turn(&ends.queue, job.commit_interval, false)?;
+        // What waits for room waits for a commit.
+        let news = group.turn(&ends.queue, job.commit_interval, full)?;
         ends.hear(news, peers);
     }
     drain(worker, ends, group, common)

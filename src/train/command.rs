@@ -19,6 +19,9 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a waiting trainer looks whether series drift, which are trained early.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// A history that ended so long before the end of training is not that of a run that goes on. In milliseconds: a day.
+const LONG_AGO: Time = 86_400_000;
+
 /// Opens a history by its URL.
 pub type OpenHistory<'a> = &'a dyn Fn(&str) -> Result<Box<dyn History>, HistoryError>;
 
@@ -80,10 +83,9 @@ impl Args {
 /// with growing waits in a repeated one: a store that is away may come back.
 pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &AtomicBool) -> anyhow::Result<()> {
     let Some(every) = args.every else {
-        let report = once(args, Extent::All, open_history)?;
-        writeln!(out, "{report}").context("the report could not be printed")?;
-        let until = report.reached.flatten().map(|reached| format!("train on what there is with --until {}", instant::format(reached)));
-        return until.iter().try_for_each(|advice| writeln!(out, "{advice}")).context("the report could not be printed");
+        writeln!(out, "{}", once(args, Extent::All, open_history)?).context("the report could not be printed")?;
+        let advice = advice(&mut *open_history(&args.history)?, args.request(instant::now())?.until())?;
+        return advice.iter().try_for_each(|advice| writeln!(out, "{advice}")).context("the report could not be printed");
     };
     args.request(instant::now())?;
     let mut backoff = BACKOFF_MIN;
@@ -103,6 +105,24 @@ pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &A
         }
     }
     Ok(())
+}
+
+/// What is to be said of a history that ended long before the end of training, so that the models score nothing of it.
+fn advice(history: &mut dyn History, until: Time) -> Result<Option<String>, HistoryError> {
+    let mut reached = Time::MIN;
+    for source in history.sources()? {
+        reached = reached.max(history.position(&source, Time::MAX)?.horizon.unwrap_or(Time::MIN));
+    }
+    Ok(if reached == Time::MIN {
+        Some("history holds no bucket yet: let `tidewatch run` fill it first".into())
+    } else if reached < until - LONG_AGO {
+        let (reached, until) = (instant::format(reached), instant::format(until));
+        Some(format!(
+            "event time had come to {reached} in history, and what is trained until {until} scores no bucket before that: give --until {reached}"
+        ))
+    } else {
+        None
+    })
 }
 
 /// Waits for the next training, and trains what drifts meanwhile.

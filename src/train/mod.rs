@@ -109,7 +109,6 @@ pub fn train(
         series.retain(|series| due.contains(&series.name));
     }
     let mut report = Report::new(series.len());
-    report.reached = if metrics.is_empty() { Some(reached(history)?) } else { None };
     (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
     let member = |series: Series| Member {
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
@@ -134,16 +133,6 @@ pub fn train(
     report.generation = push.complete()?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
-}
-
-/// How far event time has come in a history, if it has.
-fn reached(history: &mut dyn History) -> Result<Option<Time>, TrainError> {
-    let mut reached = None;
-    for source in history.sources()? {
-        reached = reached.max(history.position(&source, Time::MAX)?.horizon);
-    }
-    // A source without records leaves the beginning of time.
-    Ok(reached.filter(|reached| *reached > Time::MIN))
 }
 
 /// A series to be trained.

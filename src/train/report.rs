@@ -1,9 +1,7 @@
 //! What a training run did, in numbers and in words.
 
 use super::request::Skipped;
-use crate::instant;
 use crate::series::SeriesName;
-use dataflows::Time;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -28,8 +26,6 @@ pub struct Report {
     pub trained: usize,
     /// The others, by reason in one word.
     pub skipped: BTreeMap<&'static str, Count>,
-    /// Where no bucket lay in the window: how far event time had come in history, if it had.
-    pub reached: Option<Option<Time>>,
     /// Labels that the configuration gives a time zone and that no series has.
     pub unknown_labels: Vec<String>,
     /// The generation of the push; `None` where nothing was pushed because no series could be trained.
@@ -83,11 +79,6 @@ impl fmt::Display for Report {
             if self.drifting.len() > EXAMPLES_MAX {
                 write!(f, " and {} more", self.drifting.len() - EXAMPLES_MAX)?;
             }
-        }
-        match self.reached.map(|reached| reached.map(instant::format)) {
-            Some(Some(reached)) => write!(f, "\nno bucket lies in the window; event time had come to {reached}")?,
-            Some(None) => write!(f, "\nhistory holds no bucket yet: let `tidewatch run` fill it first")?,
-            None => {}
         }
         for label in &self.unknown_labels {
             write!(f, "\nno series has the label {label}, which has a time zone of its own")?;

@@ -14,6 +14,7 @@ fn refused(cases: &[(&str, &[&str])]) {
     place.write("short-hosts", "localhost:2101\n\n");
     place.write("file", "");
     std::fs::create_dir(place.path("folder")).unwrap();
+    place.run("migrate --history embedded:there.db").well();
     assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
     for (line, parts) in cases {
         let outcome = place.run(line);
@@ -129,6 +130,9 @@ fn a_training_that_finds_nothing_says_where_history_ends() {
         "{trained}"
     );
     assert!(!place.run("train --until 2025-01-19T00:05:00Z").well().stdout.contains("--until"));
+    // Failed: a slip of the pen made an empty history.
+    place.run("train --history embedded:typo.db").error(&["typo.db", "there is nothing"]);
+    assert!(!place.path("typo.db").exists());
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn wrong_stores_are_refused_with_what_would_be_right() {
         ("--models embedded:/proc/nowhere/x.db", &["/proc/nowhere", "choose another path"]),
         ("--models embedded:folder", &["folder", "SQLite"]),
         ("models show nonsense", &["nonsense", "entity_type:entity_id:metric"]),
-        ("train --models embedded:letter.db", &["letter.db", "SQLite"]),
+        ("train --history embedded:there.db --models embedded:letter.db", &["letter.db", "SQLite"]),
     ]);
 }
 
@@ -170,7 +174,7 @@ fn services_that_are_not_there_are_named_soon_and_without_their_passwords() {
         ("migrate --history postgres://me:hunter2@127.0.0.1:1/x", &["127.0.0.1:1"]),
         ("--models redis://me:hunter2@127.0.0.1:1", &["127.0.0.1:1", "is Redis running there"]),
         ("models list --models redis://:hunter2@127.0.0.1:1", &["127.0.0.1:1"]),
-        ("train --models rediss://me:hunter2@127.0.0.1:1", &["127.0.0.1:1"]),
+        ("train --history embedded:there.db --models rediss://me:hunter2@127.0.0.1:1", &["127.0.0.1:1"]),
         ("--source kafka://127.0.0.1:1/x?sasl.password=hunter2", &["127.0.0.1:1", "is Kafka running there"]),
         ("generate --to kafka://127.0.0.1:1/x?sasl.password=hunter2", &["127.0.0.1:1", "is Kafka running there"]),
     ];
