@@ -27,20 +27,20 @@ impl Destination {
     /// # Errors
     /// A folder, one that is not there, one of `needed`, what may not be written, or what another process writes.
     pub fn new(path: &Path, needed: &[PathBuf]) -> Result<Self> {
-        let failed = || format!("output '{}' cannot be written", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if folder.is_some_and(|folder| !folder.is_dir()) || path.is_dir() {
+        let destination = Self { path: path.into(), partial: None };
+        let failed = || destination.failed();
+        if !folder(path).is_dir() || path.is_dir() {
             bail!("{}: there is no such folder, or it is one", failed());
         }
         // A device has nothing to be left.
         let is_file = path.as_os_str() != "-" && !path.starts_with("/dev") && (!path.exists() || path.is_file());
         if !is_file {
-            return Ok(Self { path: path.into(), partial: None });
+            return Ok(destination);
         }
         let itself = absolute(path);
         let beside = PathBuf::from(format!("{}.partial", itself.display()));
         for written in [&itself, &beside] {
-            if needed.iter().any(|other| absolute(other) == *written || is_one_file(other, written)) {
+            if needed.iter().any(|other| absolute(other) == *written || id(other).is_some_and(|other| id(written) == Some(other))) {
                 bail!("output '{}' is a file that this command needs, and that would be lost: name another", written.display());
             }
         }
@@ -58,7 +58,7 @@ impl Destination {
             let _ = fchown(&partial.file, Some(before.uid()), Some(before.gid()));
             partial.file.set_permissions(before.permissions()).with_context(failed)?;
         }
-        Ok(Self { path: path.into(), partial: Some((partial, itself)) })
+        Ok(Self { partial: Some((partial, itself)), ..destination })
     }
 
     /// The file itself, as no other way of writing its name has it; `None` for what is none.
@@ -105,22 +105,26 @@ impl Drop for Partial {
     }
 }
 
+/// The folder that a path leads into.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A path as no other way of writing it is: of what is not there yet, the name in its folder.
 fn absolute(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let named = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    let named = || Some(folder(path).canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.into())
 }
 
-/// Whether two paths lead to one file, as hard links do.
-fn is_one_file(one: &Path, other: &Path) -> bool {
-    File::open(one).is_ok_and(|file| is_there(other, &file))
+/// What the system knows a file by, whatever its names; `None` where there is none. It is not opened: a pipe would be waited for, and a database lose its
+/// locks.
+fn id(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|there| (there.dev(), there.ino()))
 }
 
 /// Whether a path leads to an open file.
 fn is_there(path: &Path, file: &File) -> bool {
-    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    std::fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|here| id(here) == id(there)))
+    file.metadata().is_ok_and(|here| id(path) == Some((here.dev(), here.ino())))
 }
 
 /// An empty file for this process alone. One that a killed process has left is taken over.
@@ -203,7 +207,9 @@ mod tests {
         std::os::unix::fs::symlink(in_folder("log.jsonl"), in_folder("link.csv")).unwrap();
         std::fs::hard_link(in_folder("log.jsonl"), in_folder("hard.csv.partial")).unwrap();
         std::fs::create_dir(in_folder("sub")).unwrap();
-        let needed = ["log.jsonl", "rows.csv.partial", "sub/../new.db"].map(in_folder);
+        // One that nobody writes into yet.
+        assert!(std::process::Command::new("mkfifo").arg(in_folder("labels")).status().unwrap().success());
+        let needed = ["labels", "log.jsonl", "rows.csv.partial", "sub/../new.db"].map(in_folder);
         for name in ["log.jsonl", "link.csv", "sub/../log.jsonl", "rows.csv", "hard.csv", "new.db", "sub/../new.db"] {
             let refused = Destination::new(&in_folder(name), &needed).err().unwrap().to_string();
             assert!(refused.contains("this command needs"), "{refused}");

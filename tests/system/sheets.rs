@@ -100,10 +100,16 @@ fn the_rows_of_a_table_keep_their_own_time_and_value() {
     assert_eq!(lines[0][0].get(17..), Some("07Z"), "its own time");
 }
 
-#[test]
-fn what_takes_no_more_is_an_error_in_both() {
+/// A place with a log of two days and an hour.
+fn logged() -> Place {
     let place = Place::new();
     place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    place
+}
+
+#[test]
+fn what_takes_no_more_is_an_error_in_both() {
+    let place = logged();
     // No row is a file as well.
     place.run("backtest log.jsonl --train-until 2026-01-19T00:00:00Z --out none.parquet").well();
     assert_eq!((read_parquet(&place, "none.parquet").0.len(), read_parquet(&place, "none.parquet").1.len()), (18, 0));
@@ -120,17 +126,15 @@ fn what_takes_no_more_is_an_error_in_both() {
 /// Failed: a backtest into its own input or models destroyed them, and ended well.
 #[test]
 fn a_backtest_writes_into_nothing_that_it_needs() {
-    let place = Place::new();
-    place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    let place = logged();
     let before = std::fs::read(place.path("log.jsonl")).unwrap();
     place.run("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --models embedded:m.db --out rows.csv").well();
     place.write("labels.csv", "entity,metric,start,end\n");
     let trained = "backtest log.jsonl --train-until 2026-01-18T00:00:00Z";
     std::fs::copy(place.path("log.jsonl"), place.path("copy.csv.partial")).unwrap();
-    let elsewhere = place.path("new.db").canonicalize().unwrap_or_else(|_| place.path("new.db"));
     for (line, name) in [
         ("backtest copy.csv.partial --models embedded:m.db --out copy.csv", "copy.csv.partial"),
-        (&format!("{trained} --out {} --models embedded:new.db", elsewhere.display()), "new.db"),
+        (&format!("{trained} --out {} --models embedded:new.db", place.path("new.db").display()), "new.db"),
         (&format!("{trained} --out r.partial --labels labels.csv --report r"), "r.partial"),
         ("backtest log.jsonl --models embedded:m.db --out ./log.jsonl", "log.jsonl"),
         ("backtest log.jsonl --models embedded:m.db --out m.db", "m.db"),
@@ -152,8 +156,7 @@ fn a_backtest_writes_into_nothing_that_it_needs() {
 /// Failed: where it trains itself, a backtest that could not end had cut what an earlier one had written.
 #[test]
 fn a_backtest_that_is_killed_while_it_writes_leaves_the_rows_of_an_earlier_one() {
-    let place = Place::new();
-    place.run("generate --preset dev --start 2026-01-18T00:00:00Z --speed max --backfill 2d --for 1h --to file:log.jsonl").well();
+    let place = logged();
     place.write("rows.csv", "of an earlier one\n");
     // A folder where the rows are to be gathered.
     std::fs::create_dir(place.path("rows.csv.partial")).unwrap();

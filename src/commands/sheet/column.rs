@@ -67,9 +67,14 @@ pub fn spoken(verdict: &Verdict, policy: &Policy) -> Option<f64> {
     Some(z_score.clamp(-threshold, threshold))
 }
 
+/// Whether a bucket is an anomaly. A row of the input without a verdict is none.
+pub fn is_anomaly(verdict: Option<&Verdict>) -> bool {
+    verdict.is_some_and(|verdict| verdict.state == State::Anomalous)
+}
+
 /// How bad an anomaly is; `None` for what is none.
 pub fn severity(verdict: &Verdict, policy: &Policy) -> Option<&'static str> {
-    let score = verdict.score.filter(|_| verdict.state == State::Anomalous)?;
+    let score = verdict.score.filter(|_| is_anomaly(Some(verdict)))?;
     Some(Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str())
 }
 

@@ -1,9 +1,9 @@
 //! Rows as CSV.
 
-use super::column::{severity, state};
+use super::column::{is_anomaly, severity, state};
 use super::{Column, Row, Sheet};
 use crate::number;
-use dataflows::{Policy, State};
+use dataflows::Policy;
 use std::io::{self, Write};
 
 /// So much text is written at once.
@@ -34,14 +34,14 @@ impl Sheet for Csv {
     fn add(&mut self, row: &Row<'_>) -> io::Result<()> {
         let Self { out, columns, policy, text } = self;
         // Nearly all of the time goes to the digits of numbers: one that was written just now is not written again.
-        let (mut spoken, mut written) = (None, 0..0);
+        let (line, mut spoken, mut written) = (text.len(), None, 0..0);
         for (i, column) in columns.iter().enumerate() {
             if i > 0 {
                 text.push(',');
             }
-            let start = text.len();
             match column {
                 Column::ZScore => {
+                    let start = text.len();
                     spoken = row.number(Column::ZScore, policy);
                     add_number(text, spoken);
                     written = start..text.len();
@@ -52,8 +52,8 @@ impl Sheet for Csv {
                 _ => add_cell(text, *column, row, policy),
             }
         }
-        // A line without anything is none to those who read CSV.
-        if columns.len() == 1 && text.ends_with('\n') | text.is_empty() {
+        // A line without anything, which one column may come to, is none to those who read CSV.
+        if text.len() == line {
             text.push_str("\"\"");
         }
         text.push('\n');
@@ -85,7 +85,7 @@ fn add_cell(text: &mut String, column: Column, row: &Row<'_>, policy: &Policy) {
         Column::Entity => add_field(text, row.entity),
         Column::Metric => add_field(text, row.metric),
         Column::Value if row.value.is_some() => add_field(text, row.value.unwrap_or_default()),
-        Column::IsAnomaly => text.push_str(if verdict.is_some_and(|verdict| verdict.state == State::Anomalous) { "true" } else { "false" }),
+        Column::IsAnomaly => text.push_str(if is_anomaly(verdict) { "true" } else { "false" }),
         Column::BucketStart => text.push_str(row.verdict.map_or("", |(_, start)| start)),
         Column::State => text.push_str(state(verdict)),
         Column::Severity => text.push_str(verdict.and_then(|verdict| severity(verdict, policy)).unwrap_or_default()),

@@ -1,9 +1,9 @@
 //! Rows as Parquet: what notebooks and databases read without guessing, in a fraction of the time that digits take.
 
-use super::column::{severity, state};
+use super::column::{is_anomaly, severity, state};
 use super::{Column, Row, Sheet};
 use bytes::Bytes;
-use dataflows::{Policy, State, Time, Verdict};
+use dataflows::{Policy, Time, Verdict};
 use parquet::basic::{Encoding, Type};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
@@ -167,9 +167,7 @@ impl Values {
                 Column::BucketStart => line.verdict.as_ref().map(|verdict| verdict.bucket.start),
                 _ => line.verdict.as_ref()?.bucket.aggregate.map(|aggregate| aggregate.count.cast_signed()),
             }),
-            Self::Flags(cells) => {
-                cells.add(block, |line| Some(line.verdict.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous)));
-            }
+            Self::Flags(cells) => cells.add(block, |line| Some(is_anomaly(line.verdict.as_ref()))),
             Self::Words(cells) => cells.add(block, |line| match column {
                 Column::State => Some(word(state(line.verdict.as_ref()))),
                 _ => severity(line.verdict.as_ref()?, policy).map(word),
