@@ -98,6 +98,7 @@ impl<'a> Batches<'a> {
                 Output::Progress(place, _) => {
                     progress.insert(place.partition.clone(), *place);
                 }
+                Output::Full => {}
             }
         }
         batch.progress = progress.into_values().collect();

@@ -33,6 +33,8 @@ pub struct Group {
     /// How many they are, each raw event counted.
     count: usize,
     records: u64,
+    /// Whether a worker of any process has no room before they are durable.
+    is_waited_for: bool,
     last: Option<Epoch>,
     sent_at: Instant,
     outstanding: usize,
@@ -41,7 +43,16 @@ pub struct Group {
 impl Group {
     /// Nothing yet; `channel` is there on worker 0 alone.
     pub fn new(channel: Option<Commits>) -> Self {
-        Self { channel, outputs: Vec::new(), count: 0, records: 0, last: None, sent_at: Instant::now(), outstanding: 0 }
+        Self {
+            channel,
+            outputs: Vec::new(),
+            count: 0,
+            records: 0,
+            is_waited_for: false,
+            last: None,
+            sent_at: Instant::now(),
+            outstanding: 0,
+        }
     }
 
     /// Whether this is worker 0, which has a committing thread beside it.
@@ -49,11 +60,12 @@ impl Group {
         self.channel.is_some()
     }
 
-    /// Moves complete epochs along; `urgent` commits what there is at once. Returns what the committing thread had to say.
+    /// Moves complete epochs along, and hands over what there is once the last time was an `interval` ago, or somebody waits for it. Returns what the
+    /// committing thread had to say.
     ///
     /// # Errors
     /// A committing thread that gave up.
-    pub fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration, urgent: bool) -> Result<Vec<News>, RunError> {
+    pub fn turn(&mut self, queue: &RefCell<Epochs<Output>>, interval: Duration) -> Result<Vec<News>, RunError> {
         let mut heard = Vec::new();
         let Some((commits, done)) = &self.channel else { return Ok(heard) };
         loop {
@@ -74,16 +86,19 @@ impl Group {
                 match output {
                     Output::Progress(_, records) => self.records += records,
                     Output::Raw(samples) => self.count += samples.events.len(),
+                    Output::Full => self.is_waited_for = true,
                     _ => {}
                 }
             }
             self.outputs.extend(outputs);
             self.last = Some(epoch);
         }
-        let due = urgent || self.count > GROUP_OUTPUTS || self.records > GROUP_RECORDS || self.sent_at.elapsed() > interval;
+        let is_large = self.count > GROUP_OUTPUTS || self.records > GROUP_RECORDS;
+        let due = is_large || self.is_waited_for || self.sent_at.elapsed() >= interval;
         if let Some(epoch) = self.last.filter(|_| due && self.outstanding < GROUPS) {
             commits.send((epoch, std::mem::take(&mut self.outputs))).map_err(|_| RunError::CommitterEnded)?;
             (self.last, self.count, self.records, self.sent_at) = (None, 0, 0, Instant::now());
+            self.is_waited_for = false;
             self.outstanding += 1;
         }
         Ok(heard)

@@ -35,13 +35,15 @@ pub enum Output {
     Outcome(Box<Outcome>),
     /// How far a partition was read, and how many records that took since the last time.
     Progress(Box<Progress>, u64),
+    /// A worker has no room for more before what was said so far is durable.
+    Full,
 }
 
 impl Output {
     /// The memory that this takes until it is durable, nearly.
     pub fn bytes(&self) -> usize {
         let behind = match self {
-            Self::Verdict(..) | Self::Episode(..) | Self::Provisional(..) | Self::Horizon(_) => 0,
+            Self::Verdict(..) | Self::Episode(..) | Self::Provisional(..) | Self::Horizon(_) | Self::Full => 0,
             Self::Settled(_, settled) => size_of_val(&**settled) + size_of_val(&*settled.track.calibration) + size_of_val(&*settled.days),
             Self::Incident(incident, _) => size_of_val(&**incident) + size_of_val(&*incident.episodes),
             Self::Entity(name) => {

@@ -250,7 +250,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
     ends.with_outlets(|outlets| share.report(Time::MIN, outlets));
 
     let mut epoch: Epoch = 0;
-    let mut in_flight = InFlight::default();
+    let (mut in_flight, mut full) = (InFlight::default(), false);
     let mut trouble: Option<Instant> = None;
     let (health, mut caught_up) = (&common.statistics.health, false);
     loop {
@@ -279,7 +279,10 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         }
         in_flight.let_go(ends.durable_epoch());
         let mut read = 0;
-        let full = in_flight.is_full(job.limits.in_flight_bytes_max) && !share.is_restoring();
+        let was_full = std::mem::replace(&mut full, in_flight.is_full(job.limits.in_flight_bytes_max) && !share.is_restoring());
+        if full && !was_full {
+            ends.outputs.send(Output::Full);
+        }
         if !full && trouble.is_none_or(|since| since.elapsed() > Duration::from_secs(1)) {
             let horizon = ends.horizon.get();
             match ends.with_outlets(|outlets| share.read(horizon, outlets)) {
@@ -304,8 +307,7 @@ pub fn run(worker: &mut Worker, common: &Common) -> Result<(), RunError> {
         } else {
             worker.step_or_park(Some(NAP));
         }
-        // What waits for room waits for a commit.
-        let news = group.turn(&ends.queue, job.commit_interval, full)?;
+        let news = group.turn(&ends.queue, job.commit_interval)?;
         ends.hear(news, peers);
     }
     drain(worker, ends, group, common)
@@ -332,7 +334,7 @@ fn drain(worker: &mut Worker, ends: Ends, mut group: Group, common: &Common) -> 
         } else {
             rest(worker);
         }
-        for news in group.turn(&queue, common.job.commit_interval, true)? {
+        for news in group.turn(&queue, Duration::ZERO)? {
             if let News::Durable(epoch, _) = news {
                 queue.borrow_mut().release(epoch);
             }

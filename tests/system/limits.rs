@@ -208,14 +208,32 @@ fn a_million_bad_records_are_counted_and_a_thousand_of_them_kept() {
     assert_eq!(none.count("SELECT records FROM outcomes"), 2);
 }
 
+/// So many records of some 8 KiB each.
+fn wide_lines(count: usize) -> String {
+    let metrics: String = (0..250).map(|i| format!(r#","m{i}":{i}"#)).collect();
+    let mut lines = String::new();
+    (0..count).for_each(|i| line(&mut lines, &format!("srv-{}", i % 3), i / 10, &metrics[1..]));
+    lines
+}
+
+/// Failed once: only a worker that stood beside the committing thread was heard, others waited for the next interval each time, here for an hour.
+#[test]
+fn a_worker_without_room_waits_for_no_interval() {
+    let place = Place::new();
+    place.write("one.jsonl", wide_lines(1));
+    place.write("wide.jsonl", wide_lines(1000));
+    for source in ["one.jsonl,wide.jsonl", "wide.jsonl,one.jsonl"] {
+        let history = format!("embedded:{}.db", &source[..3]);
+        let limits = "--in-flight-bytes-max 1000000 --commit-interval 1h";
+        place.run(&format!("run -w 2 --source file:{source} --history {history} {limits}")).well();
+    }
+}
+
 /// Each record comes to some 8 KiB, so that they are bounded by bytes long before they are by number.
 #[test]
 fn what_waits_for_its_commit_is_bounded_by_bytes() {
     let place = Place::new();
-    let metrics: String = (0..250).map(|i| format!(r#","m{i}":{i}"#)).collect();
-    let mut lines = String::new();
-    (0..15_000).for_each(|i| line(&mut lines, &format!("srv-{}", i % 3), i / 10, &metrics[1..]));
-    place.write("wide.jsonl", lines);
+    place.write("wide.jsonl", wide_lines(15_000));
     let peak = |bytes: u64| {
         place.run(&format!("run --source file:wide.jsonl --history embedded:{bytes}.db --in-flight-bytes-max {bytes}")).well().peak_kib
     };
