@@ -12,7 +12,7 @@ use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
 use crate::source::decoder::{Decoder, Read};
 use crate::source::{Partition, Record};
-use dataflows::{Admission, EVENT_WIDTH, EntityId, Event, MetricId, Report, Time};
+use dataflows::{Admission, EVENT_WIDTH, EntityId, Event, MetricId, Report, Time, Timing};
 use std::borrow::Cow;
 
 /// A refused record is kept up to this length.
@@ -99,7 +99,7 @@ impl Intake<'_> {
         };
         match stretch.clock.admit(time, now, timing) {
             Admission::Accepted => {}
-            Admission::TooLate => return Err(Refusal::new("too_late", late(time, before))),
+            Admission::TooLate => return Err(Refusal::new("too_late", late(time, before, timing))),
             Admission::Future => return Err(Refusal::new(FUTURE, future(time, now))),
         }
         let latest = stretch.clock.latest();
@@ -209,9 +209,9 @@ fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Meter
     }
 }
 
-fn late(time: Time, latest: Time) -> String {
-    if time > latest {
-        return format!("{} is later than the lateness allows: its bucket was settled by an earlier run", instant::format(time));
+fn late(time: Time, latest: Time, timing: &Timing) -> String {
+    if timing.start(time) < timing.floor {
+        return format!("{} falls into a bucket that an earlier run has settled", instant::format(time));
     }
     let (time, latest) = (instant::format(time), instant::format(latest));
     format!("{time} is later than the lateness allows: its partition had come to {latest}")
