@@ -73,7 +73,8 @@ pub fn migrate(arguments: &StoreArgs) -> Result<()> {
 /// An embedded file that is not there.
 pub(crate) fn existing(url: &str) -> Result<&str> {
     match url.strip_prefix("embedded:") {
-        Some(path) if path != ":memory:" && !std::path::Path::new(path).exists() => {
+        // That no path is given at all is said by who opens it.
+        Some(path) if !["", ":memory:"].contains(&path) && !std::path::Path::new(path).exists() => {
             bail!("there is nothing at '{url}': name another place, or let `tidewatch run` make it")
         }
         _ => Ok(url),

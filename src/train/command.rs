@@ -60,6 +60,9 @@ pub struct Args {
 
 impl Args {
     /// The request for a run that starts at `now`.
+    ///
+    /// # Errors
+    /// A defect of it, in words.
     pub fn request(&self, now: Time) -> Result<Request, TrainError> {
         let milliseconds = |duration: Duration| Time::try_from(duration.as_millis()).unwrap_or(Time::MAX / 4);
         let mut request = Request::new(self.until.unwrap_or(now), now);
@@ -81,12 +84,11 @@ impl Args {
 
 /// Trains once and prints the report on `out`; with `--every` until `stop` is set. A failed run ends a single training and is retried
 /// with growing waits in a repeated one: a store that is away may come back.
+///
+/// # Errors
+/// A request that makes no sense, a report that cannot be printed, and what a single training fails of.
 pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &AtomicBool) -> anyhow::Result<()> {
-    let Some(every) = args.every else {
-        writeln!(out, "{}", once(args, Extent::All, open_history)?).context("the report could not be printed")?;
-        let advice = advice(&mut *open_history(&args.history)?, args.request(instant::now())?.until())?;
-        return advice.iter().try_for_each(|advice| writeln!(out, "{advice}")).context("the report could not be printed");
-    };
+    let Some(every) = args.every else { return single(args, open_history, out) };
     args.request(instant::now())?;
     let mut backoff = BACKOFF_MIN;
     while !stop.load(Ordering::Relaxed) {
@@ -94,7 +96,7 @@ pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &A
         match once(args, Extent::All, open_history) {
             Ok(report) => {
                 backoff = BACKOFF_MIN;
-                writeln!(out, "{report}").context("the report could not be printed")?;
+                writeln!(out, "{report}").context(UNPRINTED)?;
                 attend(args, open_history, out, started + every, stop)?;
             }
             Err(error) => {
@@ -107,22 +109,47 @@ pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &A
     Ok(())
 }
 
-/// What is to be said of a history that ended long before the end of training, so that the models score nothing of it.
-fn advice(history: &mut dyn History, until: Time) -> Result<Option<String>, HistoryError> {
+const UNPRINTED: &str = "the report could not be printed";
+
+/// A training that is not repeated, and what is to be said of the history that it saw. The models are out by then: that history went away
+/// meanwhile is no failure.
+fn single(args: &Args, open_history: OpenHistory, out: &mut dyn Write) -> anyhow::Result<()> {
+    let request = args.request(instant::now())?;
+    let mut history = open_history(&args.history)?;
+    let mut models = models::open(&args.models)?;
+    let report = train(history.as_mut(), models.as_mut(), &request, &mut progress_bar())?;
+    writeln!(out, "{report}").context(UNPRINTED)?;
+    match advice(&mut *history, &request, &report) {
+        Ok(advice) => advice.iter().try_for_each(|advice| writeln!(out, "{advice}")).context(UNPRINTED),
+        Err(error) => {
+            tracing::warn!(%error, "how far history has come could not be looked at");
+            Ok(())
+        }
+    }
+}
+
+/// What is to be said of a history that ended long before the end of training.
+fn advice(history: &mut dyn History, request: &Request, report: &Report) -> Result<Option<String>, HistoryError> {
     let mut reached = Time::MIN;
     for source in history.sources()? {
         reached = reached.max(history.position(&source, Time::MAX)?.horizon.unwrap_or(Time::MIN));
     }
-    Ok(if reached == Time::MIN {
-        Some("history holds no bucket yet: let `tidewatch run` fill it first".into())
-    } else if reached < until - LONG_AGO {
-        let (reached, until) = (instant::format(reached), instant::format(until));
-        Some(format!(
-            "event time had come to {reached} in history, and what is trained until {until} scores no bucket before that: give --until {reached}"
-        ))
+    let until = request.until();
+    if reached == Time::MIN {
+        return Ok(Some("history holds no bucket yet: let `tidewatch run` fill it first".into()));
+    }
+    if reached >= until - LONG_AGO {
+        return Ok(None);
+    }
+    let (reached, until) = (instant::format(reached), instant::format(until));
+    Ok(Some(if report.trained == 0 {
+        format!("event time had come to {reached} in history: give --until {reached}, or a --window that reaches back that far")
     } else {
-        None
-    })
+        format!(
+            "event time had come to {reached} in history, and models score only what begins at or after {until}: give --until {reached} if the log \
+             goes on there, or an earlier time to score what history holds already"
+        )
+    }))
 }
 
 /// Waits for the next training, and trains what drifts meanwhile.
@@ -133,7 +160,7 @@ fn attend(args: &Args, open_history: OpenHistory, out: &mut dyn Write, until: In
             return Ok(());
         }
         match once(args, Extent::Drifting, open_history) {
-            Ok(report) if report.total > 0 => writeln!(out, "{report}").context("the report could not be printed")?,
+            Ok(report) if report.total > 0 => writeln!(out, "{report}").context(UNPRINTED)?,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "whether series drift could not be looked at"),
         }

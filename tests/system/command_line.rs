@@ -130,6 +130,13 @@ fn a_training_that_finds_nothing_says_where_history_ends() {
         "{trained}"
     );
     assert!(!place.run("train --until 2025-01-19T00:05:00Z").well().stdout.contains("--until"));
+    // Failed: that a log's end would score the log.
+    place.run("generate --to file:log.jsonl --start 2025-01-19T00:00:00Z --backfill 2d --for 10m --speed max").well();
+    place.run("--source file:log.jsonl --history embedded:past.db --models embedded:past.db").well();
+    let trained =
+        place.run("train --history embedded:past.db --models embedded:past.db --until 2025-06-01T00:00:00Z --window 150d").well().stdout;
+    assert!(trained.contains("models score only what begins at or after 2025-06-01T00:00:00Z"), "{trained}");
+    assert!(trained.contains("an earlier time to score what history holds already"), "{trained}");
     // Failed: a slip of the pen made an empty history.
     place.run("train --history embedded:typo.db").error(&["typo.db", "there is nothing"]);
     assert!(!place.path("typo.db").exists());
