@@ -339,13 +339,13 @@ impl Cli {
     /// # Errors
     /// What went wrong, with its place and what to do.
     pub fn execute(self, tables: Tables) -> Result<()> {
-        let Tables { kinds, alerts } = tables;
+        let Tables { kinds, alerts, file } = tables;
         match self.command {
             None => commands::run::run(&self.run.with_alerts(alerts), kinds),
             Some(Command::Run(arguments)) => commands::run::run(&arguments.with_alerts(alerts), kinds),
             Some(Command::Train(arguments)) => commands::train(&arguments),
             Some(Command::Generate(arguments)) => commands::generate(&arguments),
-            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds),
+            Some(Command::Backtest(arguments)) => commands::backtest::backtest(&arguments, &kinds, file),
             Some(Command::Tune(arguments)) => commands::tune::tune(&arguments),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),

@@ -12,6 +12,7 @@ use clap::Command;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Names alike by this share of their letters are one name, misspelt: one letter in seven.
 const NEARLY: f64 = 0.85;
@@ -23,6 +24,8 @@ pub struct Tables {
     pub kinds: Kinds,
     /// Who is told of incidents.
     pub alerts: Vec<AlertTable>,
+    /// The file itself.
+    pub file: Option<PathBuf>,
 }
 
 /// The arguments with those of the configuration file among them, and its tables.
@@ -57,7 +60,7 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Tables)> {
         }
     }
     arguments.extend_from_slice(&typed[chosen.map_or(1, |place| place + 2)..]);
-    Ok((arguments, Tables { kinds, alerts }))
+    Ok((arguments, Tables { kinds, alerts, file: Some(path.into()) }))
 }
 
 /// The `[[alert]]` tables. A defect is told by its key alone: the values may be secret.

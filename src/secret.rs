@@ -4,7 +4,7 @@
 //! `TIDEWATCH_…_PASSWORD_FILE` names, then in `TIDEWATCH_…_PASSWORD`; the dots stand for the flag that the URL belongs to. Files are what
 //! Docker and Kubernetes mount secrets as, and the variables are called as those of the usual images are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The parameter of a URL that names the file.
 pub const PASSWORD_FILE: &str = "password_file";
@@ -76,6 +76,14 @@ fn read(who: &str, path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("the password file {place}, which {who} names: {error}"))?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() { Err(format!("the password file {place}, which {who} names, is empty")) } else { Ok(password.into()) }
+}
+
+/// The files that stores of these URLs read passwords and certificates from: those that variables name, and parameters.
+pub fn files<'a>(urls: impl Iterator<Item = &'a str>) -> Vec<PathBuf> {
+    let by_variable = Flag::ALL.into_iter().filter_map(|flag| std::env::var_os(flag.file_variable())).map(PathBuf::from);
+    let parameters = urls.filter_map(|url| Some(url.split_once('?')?.1)).flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
+    let by_parameter = parameters.map(|(_, value)| PathBuf::from(value.into_owned()));
+    by_variable.chain(by_parameter).filter(|path| path.is_file()).collect()
 }
 
 /// A URL as it may be shown: `kafka://me:***@host/topic?***`. The parameters of a client hold passwords as often as not.

@@ -1,10 +1,14 @@
 //! Where a command writes a file: it appears whole or, whatever becomes of the process, not at all; and never in place of what it was made from.
 
 use anyhow::{Context, Result, bail};
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+
+/// Standard output by its other name, and where what is open already is found: a file behind it is another's to replace.
+const STANDARD_OUTPUT: &str = "/dev/stdout";
+const OPEN_ALREADY: [&str; 3] = ["/dev/stderr", "/dev/fd", "/proc/self/fd"];
 
 /// Where a command writes: a file, a device or standard output.
 pub struct Destination {
@@ -33,12 +37,12 @@ impl Destination {
             bail!("{}: there is no such folder, or it is one", failed());
         }
         // A device has nothing to be left.
-        let is_file = path.as_os_str() != "-" && !path.starts_with("/dev") && (!path.exists() || path.is_file());
-        if !is_file {
+        let is_open = destination.is_standard_output() || OPEN_ALREADY.iter().any(|open| path.starts_with(open));
+        if is_open || path.exists() && !path.is_file() {
             return Ok(destination);
         }
         let itself = absolute(path);
-        let beside = PathBuf::from(format!("{}.partial", itself.display()));
+        let beside = beside(&itself);
         for written in [&itself, &beside] {
             if needed.iter().any(|other| absolute(other) == *written || id(other).is_some_and(|other| id(written) == Some(other))) {
                 bail!("output '{}' is a file that this command needs, and that would be lost: name another", written.display());
@@ -48,22 +52,27 @@ impl Destination {
             bail!("{}: it is a link to nothing", failed());
         }
         let before = std::fs::metadata(&itself).ok();
-        if before.as_ref().is_some_and(|before| before.permissions().readonly()) {
-            bail!("{}: it is read-only", failed());
+        if let Some(before) = &before {
+            if before.permissions().readonly() {
+                bail!("{}: it is read-only", failed());
+            }
+            // To replace it asks for nothing but its folder.
+            File::options().append(true).open(&itself).with_context(failed)?;
         }
         let file = begin(&beside).with_context(failed)?;
         let partial = Partial { path: beside, file };
-        if let Some(before) = before {
-            // Who may not give a file away keeps it.
-            let _ = fchown(&partial.file, Some(before.uid()), Some(before.gid()));
-            partial.file.set_permissions(before.permissions()).with_context(failed)?;
-        }
+        before.map_or(Ok(()), |before| keep_rights(&partial.file, &before)).with_context(failed)?;
         Ok(Self { partial: Some((partial, itself)), ..destination })
     }
 
-    /// The file itself, as no other way of writing its name has it; `None` for what is none.
-    pub fn file(&self) -> Option<&Path> {
-        self.partial.as_ref().map(|(_, file)| file.as_path())
+    /// The file itself, as no other way of writing its name has it, and what is written in its place; nothing for what is no file.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.partial.iter().flat_map(|(partial, file)| [file.clone(), partial.path.clone()]).collect()
+    }
+
+    /// Whether this is standard output.
+    pub fn is_standard_output(&self) -> bool {
+        [Path::new("-"), Path::new(STANDARD_OUTPUT)].contains(&&*self.path)
     }
 
     /// Begins to write.
@@ -72,22 +81,25 @@ impl Destination {
     /// What the system says.
     pub fn open(&self) -> Result<Box<dyn Write + Send>> {
         let out: io::Result<File> = match &self.partial {
-            None if self.path.as_os_str() == "-" => return Ok(Box::new(io::stdout())),
-            None => File::create(&self.path),
+            None if self.is_standard_output() => return Ok(Box::new(io::stdout())),
+            None => File::options().append(true).open(&self.path),
             Some((partial, _)) => partial.file.try_clone(),
         };
         Ok(Box::new(out.with_context(|| self.failed())?))
     }
 
-    /// Puts what was written in its place.
+    /// Puts what was written in its place. A file that is mounted by itself cannot be replaced, and is written over.
     ///
     /// # Errors
     /// What the system says.
     pub fn keep(self) -> Result<()> {
-        match &self.partial {
-            Some((partial, file)) => std::fs::rename(&partial.path, file).with_context(|| self.failed()),
-            None => Ok(()),
+        let Some((partial, file)) = &self.partial else { return Ok(()) };
+        let replaced = std::fs::rename(&partial.path, file);
+        match replaced {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::fs::copy(&partial.path, file).map(|_| ()),
+            outcome => outcome,
         }
+        .with_context(|| self.failed())
     }
 
     /// The sentence that an error begins with.
@@ -114,6 +126,23 @@ fn folder(path: &Path) -> &Path {
 fn absolute(path: &Path) -> PathBuf {
     let named = || Some(folder(path).canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.into())
+}
+
+/// Where a file is written until it is whole.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+/// Gives a file the owner, the group and the permissions of the one before it, as far as this process may. A group that could not be kept is no
+/// reason for another one to be let in.
+fn keep_rights(file: &File, before: &Metadata) -> io::Result<()> {
+    // Who may not give a file away keeps it.
+    let _ = fchown(file, Some(before.uid()), None);
+    let is_of_group = fchown(file, None, Some(before.gid())).is_ok();
+    let mode = if is_of_group { before.mode() } else { before.mode() & !0o070 };
+    file.set_permissions(Permissions::from_mode(mode & 0o7777))
 }
 
 /// What the system knows a file by, whatever its names; `None` where there is none. It is not opened: a pipe would be waited for, and a database lose its
@@ -152,7 +181,6 @@ fn begin(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn write(destination: &Destination, text: &str) {
         destination.open().unwrap().write_all(text.as_bytes()).unwrap();
@@ -216,6 +244,47 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(in_folder("rows.csv.partial")).unwrap(), "{}");
         assert!(Destination::new(&in_folder("other.csv"), &needed).is_ok());
-        assert!(Destination::new(Path::new("/dev/null"), &["/dev/null".into()]).unwrap().file().is_none());
+        assert!(Destination::new(Path::new("/dev/null"), &["/dev/null".into()]).unwrap().files().is_empty());
+    }
+    /// Failed once: whatever lay in /dev was taken for a device, and files there were lost.
+    #[test]
+    fn a_file_among_devices_is_a_file_and_standard_output_is_none() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let log = folder.path().join("log.jsonl");
+        std::fs::write(&log, "{}").unwrap();
+        let around = Path::new("/dev/..").join(log.strip_prefix("/").unwrap());
+        for path in [&log, &around] {
+            assert!(Destination::new(path, std::slice::from_ref(&log)).is_err(), "{}", path.display());
+        }
+        assert!(Destination::new(Path::new("/dev/stdout"), &[]).unwrap().is_standard_output());
+    }
+
+    #[test]
+    fn a_name_may_be_any_bytes() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        std::fs::create_dir(&odd).unwrap();
+        let destination = Destination::new(&odd.join("rows.csv"), &[]).unwrap();
+        write(&destination, "rows");
+        destination.keep().unwrap();
+        assert_eq!(std::fs::read_to_string(odd.join("rows.csv")).unwrap(), "rows");
+    }
+
+    #[test]
+    fn a_file_keeps_its_owner_and_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.csv");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o660)).unwrap();
+        if let Err(error) = std::os::unix::fs::chown(&path, Some(1234), Some(2345)) {
+            eprintln!("skipped: only root gives files away ({error})");
+            return;
+        }
+        let destination = Destination::new(&path, &[]).unwrap();
+        write(&destination, "rows");
+        destination.keep().unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!((after.uid(), after.gid(), after.mode() & 0o777, after.len()), (1234, 2345, 0o660, 4));
     }
 }

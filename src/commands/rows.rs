@@ -211,13 +211,12 @@ impl<'a> Written<'a> {
         Self { inside: Mutex::new((rows, sheet, Ok(0))), stop }
     }
 
-    /// Writes what is left, if the run has come to its end, or else only what can change no more; the number of rows.
+    /// Writes what is left of the buckets that start before `until`; the number of all rows.
     ///
     /// # Errors
     /// What could not be written, now or before.
-    pub fn finish(self, is_whole: bool) -> io::Result<u64> {
+    pub fn finish(self, until: Time) -> io::Result<u64> {
         let (mut rows, mut sheet, outcome) = self.inside.into_inner().expect("no holder panics");
-        let until = if is_whole { Time::MAX } else { Time::MIN };
         let count = outcome.and_then(|before| Ok(before + rows.write(until, &mut *sheet)?))?;
         sheet.finish()?;
         Ok(count)

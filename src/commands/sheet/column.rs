@@ -7,24 +7,41 @@ use dataflows::{Policy, Severity, State, Verdict, anomaly_score};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Column {
+    /// When it was measured, as the input says, or the start of the bucket.
     Timestamp,
+    /// Whose it is.
     Entity,
+    /// What was measured.
     Metric,
+    /// The value that the input gave, or the mean of the bucket.
     Value,
+    /// What the model expected; empty without a score, like what is derived from it.
     Expected,
     /// What counts, while `OwnZScore` is that of the series alone: they differ where the bucket accompanies one of another metric of its entity.
     ZScore,
+    /// Whether the bucket is an anomaly.
     IsAnomaly,
+    /// The start of the bucket; empty where the row of an input has no verdict.
     BucketStart,
+    /// The mean of its samples; empty where there are none, like the other aggregates.
     Mean,
+    /// The scale of the residuals.
     Sigma,
+    /// What is said of the bucket, in one word.
     State,
+    /// How bad an anomaly is; empty where there is none.
     Severity,
+    /// The z-score between 0 and 1.
     AnomalyScore,
+    /// The residual by its sigma.
     OwnZScore,
+    /// How many samples the bucket has.
     Count,
+    /// The least of them.
     Min,
+    /// The greatest of them.
     Max,
+    /// Their standard deviation, over one less than their number.
     Stddev,
 }
 

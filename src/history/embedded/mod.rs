@@ -111,8 +111,9 @@ fn lock(place: &str) -> Result<Option<Option<File>>, Fault> {
     if path == ":memory:" {
         return Ok(Some(None));
     }
-    let fail = |error: std::io::Error| Fault::Data(format!("the lock file {path}.lock cannot be used: {error}"));
-    let file = File::options().create(true).append(true).open(format!("{path}.lock")).map_err(fail)?;
+    let path = crate::embedded::lock(path);
+    let fail = |error: std::io::Error| Fault::Data(format!("the lock file {} cannot be used: {error}", path.display()));
+    let file = File::options().create(true).append(true).open(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Some(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
