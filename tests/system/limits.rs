@@ -233,7 +233,7 @@ fn a_worker_without_room_waits_for_no_interval() {
 #[test]
 fn what_waits_for_its_commit_is_bounded_by_bytes() {
     let place = Place::new();
-    place.write("wide.jsonl", wide_lines(15_000));
+    place.write("wide.jsonl", wide_lines(40_000));
     let peak = |bytes: u64| {
         place.run(&format!("run --source file:wide.jsonl --history embedded:{bytes}.db --in-flight-bytes-max {bytes}")).well().peak_kib
     };
