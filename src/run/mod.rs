@@ -3,8 +3,10 @@
 mod alert;
 mod batch;
 mod census;
+mod claim;
 mod commit;
 mod deliver;
+mod ends;
 #[cfg(test)]
 mod example;
 mod feed;
@@ -18,45 +20,42 @@ mod meeting;
 mod minute;
 mod names;
 mod net;
+mod observer;
 mod output;
 mod regulars;
+mod restored;
 mod share;
 mod statistics;
 mod stretch;
 mod worker;
 
 pub use alert::{Alerts, Present, Recipient};
+pub use claim::claim;
 pub use health::{Absence, Health, Part, Stage};
 pub use histogram::BOUNDS;
+pub use observer::{Observer, Unobserved};
 pub use statistics::{Activity, Statistics};
 
-use crate::history::incident::{self, EntityPlacement, NamedIncident, Unsettled};
-use crate::history::outbox;
-use crate::history::silence::{self, SilenceRow};
-use crate::history::track::{self, Tracked};
-use crate::history::{Change, History, HistoryError, Position};
+use crate::history::{Batch, History, HistoryError, outbox};
 use crate::kind::Kinds;
 use crate::limits::Limits;
 use crate::models::{Models, ModelsError};
-use crate::series::SeriesName;
 use crate::source::{Partition, Source, SourceError};
-use batch::Batches;
+use batch::{Batches, Told};
 use commit::Committer;
-use crossbeam_channel::RecvTimeoutError;
-use dataflows::followed::UNTRACKED_BUCKETS;
-use dataflows::{Incident, Policy, Provisional, Silence, State, Time, Timing, Unscored, Verdict};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use dataflows::{Epoch, Policy, Timing};
 use deliver::Deliveries;
 use feed::Feed;
 use group::News;
 use meeting::{Joined, MeetingError};
+use output::Output;
+use restored::Restored;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use worker::Common;
-
-/// A lock may outlive its session by so long.
-const LINGERING: Duration = Duration::from_secs(2);
 
 /// How often new partitions are looked for.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -65,12 +64,6 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 const SILENCES: Duration = Duration::from_secs(2);
 /// A process that has nothing to commit says this often that it is still there.
 const PRESENCE: Duration = Duration::from_secs(1);
-
-/// A standby looks this often whether a history that is away is back.
-const AWAY: Duration = Duration::from_secs(3);
-
-/// A standby looks this often whether it may take over.
-const TAKE_OVER: Duration = Duration::from_secs(1);
 
 /// What is to be run, without where it is stored.
 pub struct Job {
@@ -113,38 +106,6 @@ pub enum Kept {
     Everything,
     /// Neither verdicts and their series nor what a run goes on from: it is the observer who wants them, and nobody will go on.
     NoVerdicts,
-}
-
-/// Somebody who looks on.
-pub trait Observer: Send + Sync {
-    /// A verdict was committed. Of nearly all there is nothing to say: `name` is only asked for where there is.
-    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64);
-
-    /// An open bucket looks anomalous, and that was committed.
-    fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
-
-    /// An open bucket that looked anomalous no longer does, or no longer speaks for its entity, and that was committed.
-    fn provisional_withdrawn(&self, series: &SeriesName, start: Time, reason: &str);
-
-    /// Buckets that start before this change no more, and all that was to be said of them was committed.
-    fn settled(&self, _before: Time) {}
-
-    /// An incident was committed that is new, or has changed since `before`.
-    fn incident(&self, incident: &NamedIncident, before: Option<&Incident>);
-
-    /// An incident was withdrawn.
-    fn incident_withdrawn(&self, incident: &NamedIncident, reason: &str);
-}
-
-/// Nobody looks on.
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    fn verdict(&self, _: &Change, _: &dyn Fn() -> Option<SeriesName>, _: f64) {}
-    fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
-    fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
-    fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
-    fn incident_withdrawn(&self, _: &NamedIncident, _: &str) {}
 }
 
 /// Why a run ended before its time.
@@ -211,20 +172,8 @@ pub fn run(
     }
     // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
     let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };
-    // Only those who may still be missing, or have verdicts that may change: a history of years holds many more.
-    let horizon = history.position(&job.source.identity(), Time::MAX)?.horizon.unwrap_or(Time::MIN);
-    let position = history.position(&job.source.identity(), horizon.saturating_sub(names::kept_for(&job.timing)))?;
-    if horizon > Time::MIN {
-        // What an earlier run settled stays so, though this one may allow more lateness: the records behind it are not read again.
-        job.timing.floor = incident::settled(history, &job.source.identity())?.unwrap_or(Time::MIN);
-    }
-    let deliveries = if commits(&timely) && !job.alerts.recipients.is_empty() {
-        let source = job.source.identity();
-        let writer = outbox::writer(history, &source)?;
-        Some(Deliveries::start(&mut job.alerts, (&source, job.timing.bucket_width), &writer, statistics))
-    } else {
-        None
-    };
+    let position = restored::position(&mut job, history)?;
+    let deliveries = start_deliveries(&mut job, &timely, history, statistics)?;
     let job = Arc::new(job);
     let (trained_sender, trained) = crossbeam_channel::bounded(1);
     let (commit_sender, commit_receiver) = crossbeam_channel::bounded(1);
@@ -233,17 +182,11 @@ pub fn run(
     let partitions = job.source.partitions()?;
     let restored = Restored::read(&job, position, history)?;
     let batches = Mutex::new(Batches::new(&job, &restored, &partitions));
-    let mut committer = Committer::new(&job, history, &restored, &batches, statistics, observer, stop)?;
-    let Restored { position, scored, unsettled, tracked, placements, silences } = restored;
+    let committer = Committer::new(&job, history, &restored, &batches, statistics, observer, stop)?;
     let discovered = Arc::default();
     let common = Common {
         job: Arc::clone(&job),
-        position,
-        scored,
-        unsettled,
-        tracked,
-        placements,
-        silences,
+        restored,
         stop: Arc::clone(stop),
         abandoned: AtomicBool::new(false),
         partitions,
@@ -260,31 +203,8 @@ pub fn run(
         let feed = Feed { job: &job, statistics, over: &over, sender: trained_sender };
         feed.start(scope, models)?;
         let batches = &batches;
-        scope.spawn(move || {
-            for (epoch, outputs) in commit_receiver {
-                let (batch, told) = batches.lock().expect("a panic has ended the process").batch(outputs);
-                // Who waits for this has ended, and says why.
-                let _ = batch_sender.send((epoch, batch, told));
-            }
-        });
-        let committing = scope.spawn(move || -> Result<(), HistoryError> {
-            loop {
-                match batch_receiver.recv_timeout(PRESENCE) {
-                    Ok((epoch, batch, told)) => {
-                        committer.commit(batch, &told)?;
-                        let _ = news_sender.send(News::Durable(epoch, told.retired));
-                    }
-                    Err(RecvTimeoutError::Timeout) => committer.stay()?,
-                    Err(RecvTimeoutError::Disconnected) => {
-                        committer.rest();
-                        return Ok(());
-                    }
-                }
-                if let Some((silences, verdicts)) = committer.silences() {
-                    let _ = news_sender.send(News::Silences(silences, verdicts));
-                }
-            }
-        });
+        scope.spawn(move || make_batches(batches, commit_receiver, &batch_sender));
+        let committing = scope.spawn(move || commit_all(committer, &batch_receiver, &news_sender));
         if !job.until_end {
             let (job, over) = (&job, &over);
             scope.spawn(move || discover(job, &discovered, over));
@@ -298,37 +218,47 @@ pub fn run(
     outcome
 }
 
-/// What an earlier run left, as the graph and the committing thread need it.
-struct Restored {
-    position: Position,
-    /// The verdicts on buckets that may still change, as far as they have a score.
-    scored: Vec<Verdict>,
-    unsettled: Unsettled,
-    tracked: Vec<Tracked>,
-    placements: Vec<EntityPlacement>,
-    silences: Vec<Silence>,
+/// Makes it known to those who are told of incidents that there is somebody to tell them, if this process commits.
+fn start_deliveries(
+    job: &mut Job,
+    timely: &timely::Config,
+    history: &mut dyn History,
+    statistics: &Arc<Statistics>,
+) -> Result<Option<Deliveries>, HistoryError> {
+    if !commits(timely) || job.alerts.recipients.is_empty() {
+        return Ok(None);
+    }
+    let source = job.source.identity();
+    let writer = outbox::writer(history, &source)?;
+    Ok(Some(Deliveries::start(&mut job.alerts, (&source, job.timing.bucket_width), &writer, statistics)))
 }
 
-impl Restored {
-    fn read(job: &Job, position: Position, history: &mut dyn History) -> Result<Self, HistoryError> {
-        let source = job.source.identity();
-        let silences = silence::all(history)?.iter().map(SilenceRow::silence).collect();
-        // Records may have been read before any bucket was over, and where their entities stand is said once.
-        let placements = incident::placements(history, &source)?;
-        let Some(horizon) = position.horizon else {
-            let (scored, unsettled, tracked) = (Vec::new(), Unsettled::default(), Vec::new());
-            return Ok(Self { position, scored, unsettled, tracked, placements, silences });
-        };
-        let boundary = job.timing.first_unsettled(horizon);
-        let window = job.policy.buckets(job.policy.episode.window);
-        let unsettled = incident::unsettled(history, &source, boundary, window)?;
-        let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
-        let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
-        let mut scored = Vec::new();
-        let took_a_model =
-            |verdict: &Verdict| verdict.score.is_some() || matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
-        history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
-        Ok(Self { position, scored, unsettled, tracked, placements, silences })
+/// Makes a batch of each group of epochs, while the one before it is committed.
+fn make_batches(batches: &Mutex<Batches<'_>>, groups: Receiver<(Epoch, Vec<Vec<Output>>)>, sender: &Sender<(Epoch, Batch, Told)>) {
+    for (epoch, outputs) in groups {
+        let (batch, told) = batches.lock().expect("a panic has ended the process").batch(outputs);
+        // Who waits for this has ended, and says why.
+        let _ = sender.send((epoch, batch, told));
+    }
+}
+
+/// Commits batches until there are no more.
+fn commit_all(mut committer: Committer<'_>, batches: &Receiver<(Epoch, Batch, Told)>, news: &Sender<News>) -> Result<(), HistoryError> {
+    loop {
+        match batches.recv_timeout(PRESENCE) {
+            Ok((epoch, batch, told)) => {
+                committer.commit(batch, &told)?;
+                let _ = news.send(News::Durable(epoch, told.retired));
+            }
+            Err(RecvTimeoutError::Timeout) => committer.stay()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                committer.rest();
+                return Ok(());
+            }
+        }
+        if let Some((silences, verdicts)) = committer.silences() {
+            let _ = news.send(News::Silences(silences, verdicts));
+        }
     }
 }
 
@@ -359,41 +289,6 @@ fn threads(timely: &timely::Config) -> usize {
         Communication::Thread => 1,
         Communication::Process(threads) | Communication::ProcessBinary(threads) | Communication::Cluster { threads, .. } => *threads,
     }
-}
-
-/// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
-///
-/// # Errors
-/// The other process, unless it is to be waited for.
-pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
-    let source = source.identity();
-    let (mut told, since) = (false, Instant::now());
-    loop {
-        match history.claim(&source, bucket_width) {
-            Ok(true) => break,
-            Ok(false) => {}
-            // To a standby, a store that is away is weather; another process can take it no more than this one.
-            Err(HistoryError::Operation { transient: true, place, problem, .. }) if standby && !stop.load(Ordering::Relaxed) => {
-                tracing::warn!(%place, %problem, "history is away; the standby waits");
-                std::thread::sleep(AWAY);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        // A server notices a moment later that the last session of this very process has ended.
-        let patient = standby || since.elapsed() < LINGERING;
-        if !patient || stop.load(Ordering::Relaxed) {
-            return Err(RunError::Claimed(source));
-        }
-        if standby && !std::mem::replace(&mut told, true) {
-            tracing::info!(%source, "another process is watching; this one takes over when it ends");
-        }
-        std::thread::sleep(if standby { TAKE_OVER } else { LINGERING / 10 });
-    }
-    if told {
-        tracing::info!(%source, "the other process has let go; this one takes over");
-    }
-    Ok(())
 }
 
 /// Starts the workers and waits for them.
