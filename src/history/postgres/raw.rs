@@ -29,22 +29,23 @@ fn send(wide: &Wide, raw: &[RawEvents], mut writer: CopyInWriter<'_>) -> Result<
     let mut rows = Rows::new(i16::try_from(wide.columns().len()).unwrap_or(i16::MAX));
     // Entities are few, and their events are many.
     let mut labels: HashMap<*const RawEntity, String> = HashMap::new();
-    for raw in raw.iter().filter(|raw| wide.events(raw).next().is_some()) {
-        let (places, partition) = (wide.places(raw), row::text(&raw.partition));
-        for event in wide.events(raw) {
-            let entity = &event.entity;
-            rows.row();
-            rows.time(event.time);
-            rows.text(&entity.entity_id);
-            wide.labels.iter().for_each(|column| rows.text_or_null(label(&entity.labels, column)));
-            places[event.form].iter().for_each(|place| rows.number(place.map(|place| raw.values[event.first + place])));
-            rows.json(labels.entry(Arc::as_ptr(entity)).or_insert_with(|| row::labels_to_json(&entity.labels)));
-            rows.field(partition.as_bytes());
-            rows.integer(event.offset);
-            if rows.encoded().len() >= PIECE_BYTES {
-                writer.write_all(rows.encoded())?;
-                rows.clear();
-            }
+    let places: Vec<_> = raw.iter().map(|raw| (raw, wide.places(raw), row::text(&raw.partition))).collect();
+    let mut events: Vec<_> = places.iter().flat_map(|of| wide.events(of.0).map(move |event| (event, of))).collect();
+    // By time, as their key begins: the server finds the place of each beside that of the last one, wherever partitions and workers stand.
+    events.sort_by_key(|(event, _)| event.time);
+    for (event, (raw, places, partition)) in events {
+        let entity = &event.entity;
+        rows.row();
+        rows.time(event.time);
+        rows.text(&entity.entity_id);
+        wide.labels.iter().for_each(|column| rows.text_or_null(label(&entity.labels, column)));
+        places[event.form].iter().for_each(|place| rows.number(place.map(|place| raw.values[event.first + place])));
+        rows.json(labels.entry(Arc::as_ptr(entity)).or_insert_with(|| row::labels_to_json(&entity.labels)));
+        rows.field(partition.as_bytes());
+        rows.integer(event.offset);
+        if rows.encoded().len() >= PIECE_BYTES {
+            writer.write_all(rows.encoded())?;
+            rows.clear();
         }
     }
     writer.write_all(&rows.finish())?;
