@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::policy::Policy;
 use crate::provisional::Provisional;
 use crate::tracking::Track;
-use crate::verdict::{Bucket, Verdict};
+use crate::verdict::{Bucket, State, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    const NONE: Self = Self { verdict: Verdict::NONE, track: None, after: None, closed: None };
+
     pub(crate) fn start(&self) -> Time {
         self.verdict.bucket.start
     }
@@ -133,6 +135,27 @@ impl Series {
     fn fold_before(&self, place: usize) -> Fold {
         let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after.as_deref());
         before.cloned().unwrap_or_default()
+    }
+
+    /// Keeps a verdict that was just given, and the state after it; the bucket from which on evidence is to be folded again, or `None`. Nearly every bucket
+    /// is like that: the latest, with nothing to remember before it, and nothing after.
+    pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>, has_changed: bool) -> Option<Time> {
+        let (start, place) = (verdict.bucket.start, self.find(verdict.bucket.start));
+        let is_latest = place == Err(self.entries.len());
+        let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
+        let is_plain = is_latest && is_calm && self.is_calm() && !has_changed;
+        match place {
+            Ok(place) => self.entries[place] = Entry::NONE,
+            Err(_) if is_latest => self.entries.push_back(Entry::NONE),
+            Err(place) => self.entries.insert(place, Entry::NONE),
+        }
+        // Where it stays: put together elsewhere and moved at once, a processor would wait for what it has just written.
+        let entry = &mut self.entries[place.unwrap_or_else(|place| place)];
+        (entry.verdict, entry.track) = (*verdict, track);
+        if !is_latest {
+            self.is_stale_from(start);
+        }
+        (!is_plain).then_some(start)
     }
 
     /// What the method remembers of the buckets before `start`.

@@ -25,8 +25,6 @@ pub enum Known {
 /// run scored it with, which counts where no model does; `silenced`: a silence covers it.
 ///
 /// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
-// For the same reason as `Model::score`.
-#[inline(always)]
 pub fn judge(
     bucket: Bucket,
     models: &[Arc<Model>],
@@ -35,27 +33,49 @@ pub fn judge(
     silenced: bool,
     policy: &Policy,
 ) -> (Verdict, Option<Box<Track>>) {
+    let mut verdict = Verdict { bucket, ..Verdict::NONE };
+    let after = judge_in_place(&mut verdict, models, track, known, silenced, policy);
+    (verdict, after)
+}
+
+/// The same, where the verdict stays: `verdict` holds the bucket already. One that is put together elsewhere and moved at once keeps a processor waiting for
+/// what it has just written.
+// For the same reason as `Model::score`.
+#[inline(always)]
+pub(crate) fn judge_in_place(
+    verdict: &mut Verdict,
+    models: &[Arc<Model>],
+    track: Option<&Track>,
+    known: Option<&Known>,
+    silenced: bool,
+    policy: &Policy,
+) -> Option<Box<Track>> {
     let before = || track.cloned().map(Box::new);
-    let Some(aggregate) = bucket.aggregate else {
-        let state = if silenced { State::Silenced } else { State::Missing };
-        return (Verdict { bucket, score: None, state }, before());
+    let Verdict { bucket, score: scored, state } = verdict;
+    let Some(aggregate) = &bucket.aggregate else {
+        (*scored, *state) = (None, if silenced { State::Silenced } else { State::Missing });
+        return before();
     };
+    let mean = aggregate.mean;
     let (score, after) = match (in_force(models, bucket.start), known) {
-        (Some(model), _) => model.score(track, bucket.start, aggregate.mean.0),
+        (Some(model), _) => model.score(track, bucket.start, mean.0),
         // To the bit where nothing has changed: sigma may itself come from z.
-        (None, Some(Known::Scored(mean, score))) if *mean == aggregate.mean => (Some(*score), before()),
-        (None, Some(Known::Scored(_, score))) => (Some(score.of(aggregate.mean.0)), before()),
+        (None, Some(Known::Scored(known, score))) if *known == mean => (Some(*score), before()),
+        (None, Some(Known::Scored(_, score))) => (Some(score.of(mean.0)), before()),
         (None, Some(Known::Reset)) => (None, before()),
         (None, Some(Known::Warming) | None) => {
             let is_warming = known.is_some() || is_warming(models, bucket.start);
-            let why = if is_warming { Unscored::Warming } else { Unscored::NoModel };
-            return (Verdict { bucket, score: None, state: State::Unscored(why) }, before());
+            (*scored, *state) = (None, State::Unscored(if is_warming { Unscored::Warming } else { Unscored::NoModel }));
+            return before();
         }
     };
-    let Some(score) = score else { return (Verdict { bucket, score: None, state: State::Unscored(Unscored::Reset) }, after) };
-    let state = state_of(aggregate.mean.0, &score, silenced, policy.limits(bucket.metric));
-    let after = if state == State::Silenced { before() } else { after };
-    (Verdict { bucket, score: Some(score), state }, after)
+    let Some(score) = score else {
+        (*scored, *state) = (None, State::Unscored(Unscored::Reset));
+        return after;
+    };
+    let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
+    (*scored, *state) = (Some(score), said);
+    if said == State::Silenced { before() } else { after }
 }
 
 /// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.

@@ -41,6 +41,7 @@ pub mod operators;
 pub mod peaks;
 pub mod policy;
 pub mod provisional;
+mod roll;
 pub mod scorer;
 pub mod silence;
 mod span;

@@ -128,6 +128,21 @@ impl Model {
         }
     }
 
+    /// The phase of the bucket that starts at `start`.
+    pub(crate) fn phase_at(&self, start: Time) -> usize {
+        let (Seasonal::Daily(profile) | Seasonal::Weekly { weekday: profile, .. }) = &self.seasonal;
+        self.phase(start, profile.len())
+    }
+
+    /// A number that takes a look at a phase of the profile. It means nothing.
+    pub(crate) fn looked_at_in(&self, phase: usize) -> f64 {
+        let at = |profile: &[f64]| profile.get(phase).copied().unwrap_or(0.0);
+        match &self.seasonal {
+            Seasonal::Daily(profile) => at(profile),
+            Seasonal::Weekly { weekday, weekend } => at(weekday) + at(weekend),
+        }
+    }
+
     /// A number that takes a look at all that a score needs, but for the profile. It means nothing.
     pub(crate) fn looked_at(&self) -> Time {
         let numbers = [self.level.to_bits(), self.sigma.to_bits()].map(u64::cast_signed);

@@ -9,10 +9,11 @@ use crate::Time;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::followed::{Entry, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
-use crate::judge::{Known, in_force, judge, track_after};
+use crate::judge::{Known, in_force, judge_in_place, track_after};
 use crate::model::{Method, MetricType, Model};
 use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
+use crate::roll::Roll;
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, State, Unscored, Verdict};
@@ -28,7 +29,7 @@ const NAME_KEPT: Time = 7 * 86_400_000;
 /// The verdicts of one worker.
 pub struct Scorer {
     policy: Policy,
-    series: HashedMap<SeriesId, Series>,
+    series: Roll,
     /// The name of an entity, and when the entity was last heard of.
     names: Names,
     silences: Vec<Silence>,
@@ -42,6 +43,14 @@ pub struct Scorer {
     settled: Time,
     /// How far event time had come when what is no longer heard of was last let go.
     swept: Time,
+    together: Together,
+}
+
+/// Room for what is judged together: the places of the series, and what was said of them.
+#[derive(Default)]
+struct Together {
+    places: Vec<usize>,
+    judged: Vec<(Verdict, Option<Box<Track>>)>,
 }
 
 type Names = HashedMap<EntityId, (Box<str>, Time)>;
@@ -57,7 +66,7 @@ impl Scorer {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            series: HashedMap::default(),
+            series: Roll::default(),
             names: HashedMap::default(),
             silences: Vec::new(),
             changed: HashedMap::default(),
@@ -65,6 +74,7 @@ impl Scorer {
             has_states: false,
             settled: Time::MIN,
             swept: Time::MIN,
+            together: Together::default(),
         }
     }
 
@@ -72,7 +82,7 @@ impl Scorer {
     /// takes no model out of force, whenever it is said; of several such words the one about the earliest bucket counts.
     pub fn learn(&mut self, series: SeriesId, model: Arc<Model>, say: &mut dyn FnMut(Verdict, isize)) {
         self.has_states |= matches!(model.method, Method::SeasonalLevel(_));
-        let entry = self.series.entry(series).or_default();
+        let entry = self.series.entry(series);
         entry.settle(self.settled);
         let is_warming = |model: &Model| model.as_warming().is_some();
         let is_replaced =
@@ -103,7 +113,7 @@ impl Scorer {
     /// Takes the silences that hold from now on, and revises the verdicts that they change.
     pub fn silence(&mut self, silences: Vec<Silence>, say: &mut dyn FnMut(Verdict, isize)) {
         self.silences = silences;
-        let series: Vec<SeriesId> = self.series.keys().copied().collect();
+        let series = self.series.ids().to_vec();
         series.into_iter().for_each(|series| self.judge_again(series, say));
     }
 
@@ -120,59 +130,54 @@ impl Scorer {
     fn judge_from(&mut self, series: SeriesId, from: Time, say: &mut dyn FnMut(Verdict, isize)) -> Option<Time> {
         let Self { policy, series: all, names, silences, settled, .. } = self;
         let silenced = |bucket: &Bucket| is_silenced(silences, names, bucket);
-        let series = all.get_mut(&series)?;
+        let series = all.get_mut(series)?;
         series.settle(*settled);
         series.judge_again(from, &silenced, policy, say)
     }
 
-    /// Looks at what buckets will be judged by, and does nothing more. Of many series that lies somewhere in memory, and a processor waits for several such
-    /// places at once only where little is to be done between them; so each step from one place to the next is taken for all of them.
-    pub fn fetch<'a>(&self, buckets: impl Iterator<Item = &'a Bucket>) {
-        let found: Vec<(&Series, Time)> = buckets.filter_map(|bucket| Some((self.series.get(&bucket.series())?, bucket.start))).collect();
-        let looked = found.iter().map(|(series, _)| series.looked_at());
-        std::hint::black_box(looked.fold(0, Time::wrapping_add));
-        let expected = found.iter().filter_map(|(series, start)| Some(series.models.first()?.seasonal_at(*start)));
-        std::hint::black_box(expected.sum::<f64>());
-    }
-
-    /// Judges a new or revised bucket. Of several, the earlier ones first: what comes after them need not be judged twice.
-    pub fn score(&mut self, bucket: Bucket, say: &mut dyn FnMut(Verdict, isize)) {
-        let id = bucket.series();
-        let Self { policy, series, names, silences, changed, .. } = self;
-        let series = series.entry(id).or_default();
-        if let Some(from) = series.stale.take() {
-            series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), policy, say);
+    /// Judges new or revised buckets of one moment, each of another series. Of several moments, the earlier ones first: what comes after them need not be
+    /// judged twice.
+    ///
+    /// Of many series each is out of a processor's cache when its turn comes, and it waits for several places of memory at once only where little is to be
+    /// done between them. So each step is taken for all buckets before the next one is; and a verdict is not moved while it is put together, since what was
+    /// written in pieces cannot be read as a whole before it has reached the cache.
+    pub fn score<'a>(&mut self, buckets: impl Iterator<Item = &'a Bucket> + Clone, say: &mut dyn FnMut(Verdict, isize)) {
+        let Self { policy, series: all, names, silences, changed, together: Together { places, judged }, .. } = self;
+        places.clear();
+        places.extend(buckets.clone().map(|bucket| all.place(bucket.series())));
+        let found = || places.iter().map(|place| all.at(*place));
+        std::hint::black_box(found().map(Series::looked_at).fold(0, Time::wrapping_add));
+        // Nearly all are in one phase.
+        let models = || found().filter_map(|series| series.models.first());
+        let phase = models().next().zip(buckets.clone().next()).map_or(0, |(model, bucket)| model.phase_at(bucket.start));
+        std::hint::black_box(models().map(|model| model.looked_at_in(phase)).sum::<f64>());
+        judged.resize_with(places.len(), || (Verdict::NONE, None));
+        for ((bucket, place), (verdict, track)) in buckets.zip(&*places).zip(&mut *judged) {
+            let series = all.at_mut(*place);
+            if let Some(from) = series.stale.take() {
+                series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), policy, say);
+            }
+            let known = series.scored.get(&bucket.start);
+            let silenced = is_silenced(silences, names, bucket);
+            verdict.bucket = *bucket;
+            *track = judge_in_place(verdict, &series.models, series.track_before(bucket.start), known, silenced, policy);
         }
-        let known = series.scored.get(&bucket.start);
-        let silenced = is_silenced(silences, names, &bucket);
-        let (verdict, track) = judge(bucket, &series.models, series.track_before(bucket.start), known, silenced, policy);
-        say(verdict, 1);
-        let place = series.find(bucket.start);
-        let is_latest = place == Err(series.entries.len());
-        let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
-        // Nearly every bucket is like this: nothing to remember before it, and nothing after.
-        let is_plain = is_latest && is_calm && series.is_calm() && !changed.contains_key(&id);
-        let entry = Entry { verdict, track, after: None, closed: None };
-        match place {
-            Ok(place) => series.entries[place] = entry,
-            Err(_) if is_latest => series.entries.push_back(entry),
-            Err(place) => series.entries.insert(place, entry),
-        }
-        if !is_latest {
-            series.is_stale_from(bucket.start);
-        }
-        if is_plain {
-            series.settle(bucket.start - policy.retention());
-        } else {
-            let from = changed.entry(id).or_insert(bucket.start);
-            *from = (*from).min(bucket.start);
+        for ((verdict, track), place) in judged.iter_mut().zip(&*places) {
+            say(*verdict, 1);
+            let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
+            if let Some(from) = series.keep(verdict, track.take(), changed.contains_key(&id)) {
+                let before = changed.entry(id).or_insert(from);
+                *before = (*before).min(from);
+            } else {
+                series.settle(start - policy.retention());
+            }
         }
     }
 
     /// Takes back what was said of a bucket that no longer holds.
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
-        let Some(series) = self.series.get_mut(&id) else { return };
+        let Some(series) = self.series.get_mut(id) else { return };
         if let Some(entry) = series.find(bucket.start).ok().and_then(|place| series.entries.remove(place)) {
             series.is_stale_from(bucket.start);
             say(entry.verdict, -1);
@@ -190,7 +195,7 @@ impl Scorer {
             _ => None,
         };
         if let Some(known) = known {
-            self.series.entry(verdict.bucket.series()).or_default().scored.insert(verdict.bucket.start, known);
+            self.series.entry(verdict.bucket.series()).scored.insert(verdict.bucket.start, known);
         }
     }
 
@@ -199,7 +204,7 @@ impl Scorer {
     pub fn restore(&mut self, verdicts: &[Verdict]) {
         let Some(first) = verdicts.first() else { return };
         let id = first.bucket.series();
-        let series = self.series.entry(id).or_default();
+        let series = self.series.entry(id);
         series.settle(self.settled);
         let limit = series.entries.front().map_or(Time::MAX, Entry::start);
         let mut base = Fold::default();
@@ -213,7 +218,7 @@ impl Scorer {
     /// models must have been taken before.
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         self.has_states |= track.is_some();
-        let series = self.series.entry(id).or_default();
+        let series = self.series.entry(id);
         series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
         for verdict in verdicts {
@@ -224,7 +229,7 @@ impl Scorer {
 
     /// Forgets an episode that can change no more and is stored.
     pub fn retire(&mut self, episode: EpisodeId, say: &mut dyn FnMut(Episode, isize)) {
-        let Some(series) = self.series.get_mut(&SeriesId::of(episode.entity, episode.metric)) else { return };
+        let Some(series) = self.series.get_mut(SeriesId::of(episode.entity, episode.metric)) else { return };
         series.aside().done.retain(|done| done.id != episode || done.stage != Stage::Settled);
         series.tell(say);
     }
@@ -239,11 +244,11 @@ impl Scorer {
         hand_out: &mut dyn FnMut(SeriesId, Settled),
     ) {
         for (id, from) in std::mem::take(&mut self.changed) {
-            if let Some(stale) = self.series.get_mut(&id).and_then(|series| series.stale.take()) {
+            if let Some(stale) = self.series.get_mut(id).and_then(|series| series.stale.take()) {
                 self.judge_from(id, stale, say);
             }
             let policy = &self.policy;
-            let Some(series) = self.series.get_mut(&id) else { continue };
+            let Some(series) = self.series.get_mut(id) else { continue };
             series.refold(from, policy);
             let latest = series.entries.back().map_or(Time::MIN, Entry::start);
             series.settle(latest.saturating_sub(policy.retention()));
@@ -273,9 +278,9 @@ impl Scorer {
         if !*has_states {
             return;
         }
-        for (id, series) in series {
+        for (id, series) in series.iter_mut() {
             series.settle(boundary);
-            series.hand_out(boundary, policy).into_iter().for_each(|settled| say(*id, settled));
+            series.hand_out(boundary, policy).into_iter().for_each(|settled| say(id, settled));
         }
     }
 
@@ -284,7 +289,7 @@ impl Scorer {
         self.swept = horizon;
         let settled_from = horizon.saturating_sub(self.policy.retention());
         let Self { series, names, .. } = self;
-        series.retain(|_, series| {
+        series.retain(|series| {
             let latest = series.entries.back().map(|latest| (latest.verdict.bucket.entity, latest.start()));
             latest
                 .and_then(|(entity, start)| Some((names.get_mut(&entity)?, start)))
@@ -306,7 +311,7 @@ impl Scorer {
         let span = policy.bucket_width + policy.settling();
         let settled_from = horizon.saturating_sub(policy.retention());
         watched.retain(|id| {
-            let Some(series) = series.get_mut(id) else { return false };
+            let Some(series) = series.get_mut(*id) else { return false };
             // What starts exactly there is settled as well.
             series.settle(settled_from.saturating_add(1));
             if series.entries.is_empty() {
@@ -325,7 +330,7 @@ impl Scorer {
 
     /// Looks at a bucket that is still open; says what changed since it was last looked at.
     pub fn look(&mut self, open: &Open, say: &mut dyn FnMut(Provisional, isize)) {
-        let Some(series) = self.series.get_mut(&open.bucket.series()) else { return };
+        let Some(series) = self.series.get_mut(open.bucket.series()) else { return };
         series.settle(self.settled);
         let silenced = is_silenced(&self.silences, &self.names, &open.bucket);
         let model = in_force(&series.models, open.bucket.start).filter(|_| !silenced);

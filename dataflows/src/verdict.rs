@@ -133,6 +133,12 @@ pub struct Verdict {
     pub state: State,
 }
 
+impl Verdict {
+    /// A place for one. It means nothing.
+    pub(crate) const NONE: Self =
+        Self { bucket: Bucket { entity: EntityId(0), metric: MetricId(0), start: 0, aggregate: None }, score: None, state: State::Missing };
+}
+
 /// How loud an anomaly is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

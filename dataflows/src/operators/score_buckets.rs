@@ -24,8 +24,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// The operator has four outputs: verdicts, episodes, provisional anomalies and states.
 const OUTPUTS: usize = 4;
 
-/// Buckets whose series are fetched together: enough that waiting for memory hardly counts, few enough that all stay near.
-const FETCHED: usize = 64;
+/// Buckets that are judged together: enough that waiting for memory hardly counts, few enough that all stay near.
+const TOGETHER: usize = 64;
 
 /// Room for so many buckets of an epoch is kept for the next one: some ten megabytes, more than an epoch of events as they come fills.
 const KEPT_ROOM: usize = 1 << 17;
@@ -209,10 +209,11 @@ fn score(
     if !data.buckets.is_sorted_by_key(order) {
         data.buckets.sort_by_key(order);
     }
-    for some in data.buckets.chunks(FETCHED) {
-        scorer.fetch(some.iter().map(|(bucket, ..)| bucket));
-        for (bucket, _, sign) in some {
-            if *sign < 0 { scorer.withdraw(bucket, verdict) } else { scorer.score(*bucket, verdict) }
+    for moment in data.buckets.chunk_by(|one, next| order(one) == order(next)) {
+        if moment[0].2 < 0 {
+            moment.iter().for_each(|(bucket, ..)| scorer.withdraw(bucket, verdict));
+        } else {
+            moment.chunks(TOGETHER).for_each(|some| scorer.score(some.iter().map(|(bucket, ..)| bucket), verdict));
         }
     }
     data.opens.iter().for_each(|open| scorer.look(open, provisional));

@@ -46,7 +46,7 @@ fn hourly_training_takes_no_score_away() {
         if minute % 60 == 0 {
             scorer.learn(series, model(minute * MINUTE, 50.0), &mut say);
         }
-        scorer.score(bucket(minute * MINUTE), &mut say);
+        scorer.score([bucket(minute * MINUTE)].iter(), &mut say);
     }
     let unscored = relation.iter().filter(|(verdict, count)| **count > 0 && verdict.score.is_none()).count();
     assert_eq!(unscored, 0);
@@ -60,10 +60,10 @@ fn what_is_no_longer_heard_of_is_let_go_and_what_is_goes_on() {
         // A new entity every hour, each heard of for an hour.
         let entity = EntityId(minute.cast_unsigned() / 60);
         scorer.name(entity, &entity.0.to_string());
-        scorer.score(Bucket { entity, ..bucket(minute * MINUTE) }, &mut |_, _| ());
+        scorer.score([Bucket { entity, ..bucket(minute * MINUTE) }].iter(), &mut |_, _| ());
         scorer.finish(Some(minute * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
     }
-    let (series, names) = (scorer.series.len(), scorer.names.len());
+    let (series, names) = (scorer.series.ids().len(), scorer.names.len());
     assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");
 }
 
@@ -76,7 +76,7 @@ fn a_young_series_is_warming_and_what_says_so_takes_no_model_out_of_force() {
         let mut relation: BTreeMap<Verdict, isize> = BTreeMap::new();
         let mut say = |verdict, sign| *relation.entry(verdict).or_default() += sign;
         order.iter().for_each(|model| scorer.learn(series, Arc::clone(model), &mut say));
-        (1..6).for_each(|i| scorer.score(bucket(i * 5 * MINUTE), &mut say));
+        (1..6).for_each(|i| scorer.score([bucket(i * 5 * MINUTE)].iter(), &mut say));
         let mut states: Vec<(Time, State)> = relation.iter().filter(|(_, n)| **n > 0).map(|(v, _)| (v.bucket.start, v.state)).collect();
         states.sort();
         states.into_iter().map(|(_, state)| state).collect::<Vec<_>>()
@@ -97,7 +97,7 @@ fn what_was_said_to_be_warming_is_so_after_a_restart_with_newer_models() {
     scorer.recall(&warms);
     scorer.learn(bucket(0).series(), model(20 * MINUTE, 50.0), &mut |_, _| ());
     let mut said = Vec::new();
-    scorer.score(bucket(10 * MINUTE), &mut |verdict, _| said.push(verdict));
+    scorer.score([bucket(10 * MINUTE)].iter(), &mut |verdict, _| said.push(verdict));
     assert_eq!(said, [warms]);
 }
 
@@ -105,7 +105,7 @@ fn what_was_said_to_be_warming_is_so_after_a_restart_with_newer_models() {
 fn a_model_that_comes_late_revises_what_it_would_have_scored() {
     let mut scorer = Scorer::new(policy());
     let mut said = Vec::new();
-    scorer.score(bucket(10 * MINUTE), &mut |verdict, sign| said.push((verdict.state, sign)));
+    scorer.score([bucket(10 * MINUTE)].iter(), &mut |verdict, sign| said.push((verdict.state, sign)));
     scorer.learn(bucket(0).series(), model(10 * MINUTE, 50.0), &mut |verdict, sign| said.push((verdict.state, sign)));
     let unscored = State::Unscored(Unscored::NoModel);
     assert_eq!(said, [(unscored, 1), (unscored, -1), (State::Anomalous, 1)]);
@@ -128,23 +128,23 @@ fn an_episode_lives_over_a_restart_until_it_is_retired_and_then_its_series_is_fo
         if sign > 0 { stages.push(episode.stage) } else { stages.retain(|stage| *stage != episode.stage) }
     };
     let (mut scorer, mut verdicts) = (begun(), Vec::new());
-    scorer.score(of_mean(1, 90.0), &mut |verdict, _| verdicts.push(verdict));
+    scorer.score([of_mean(1, 90.0)].iter(), &mut |verdict, _| verdicts.push(verdict));
     scorer.finish(None, &mut |_, _| (), &mut holds, &mut |_, _| ());
     // What a restart goes on from.
     let mut scorer = begun();
     scorer.restore(&verdicts);
     scorer.finish(None, &mut |_, _| (), &mut |episode, _| assert_eq!(episode.stage, Stage::Open), &mut |_, _| ());
-    (2..6).for_each(|i| scorer.score(of_mean(i, 50.0), &mut |_, _| ()));
+    (2..6).for_each(|i| scorer.score([of_mean(i, 50.0)].iter(), &mut |_, _| ()));
     scorer.finish(None, &mut |_, _| (), &mut |episode, sign| holds(episode, sign), &mut |_, _| ());
     // Long after, when nothing of it can change any more.
     scorer.finish(Some(1_000 * MINUTE), &mut |_, _| (), &mut |episode, sign| holds(episode, sign), &mut |_, _| ());
     let (id, stages) = episodes.iter().next().map(|(id, stages)| (*id, stages.clone())).unwrap();
     assert_eq!((episodes.len(), stages), (1, vec![Stage::Settled]));
-    assert!(!scorer.series[&bucket(0).series()].is_forgotten(), "it is still to be retired");
+    assert!(!scorer.series.entry(bucket(0).series()).is_forgotten(), "it is still to be retired");
     let mut taken_back = Vec::new();
     scorer.retire(id, &mut |episode, sign| taken_back.push((episode.id, episode.stage, sign)));
     assert_eq!(taken_back, [(id, Stage::Settled, -1)]);
-    assert!(scorer.series[&bucket(0).series()].is_forgotten());
+    assert!(scorer.series.entry(bucket(0).series()).is_forgotten());
 }
 
 /// Failed: where there was nothing to hand out, what had settled was not let go of, and a silence that ended changed it.
@@ -156,7 +156,7 @@ fn what_is_settled_stays_as_it_was_said_whatever_is_learned_or_silenced_later() 
     scorer.learn(bucket(0).series(), model(0, 50.0), &mut |_, _| ());
     scorer.silence(vec![silence], &mut |_, _| ());
     let mut said = Vec::new();
-    (1..4).for_each(|i| scorer.score(bucket(i * 5 * MINUTE), &mut |verdict, _| said.push(verdict.state)));
+    (1..4).for_each(|i| scorer.score([bucket(i * 5 * MINUTE)].iter(), &mut |verdict, _| said.push(verdict.state)));
     assert_eq!(said, [State::Silenced; 3]);
     let mut nothing = |_: Verdict, _: isize| panic!("what is settled was changed");
     scorer.finish(Some(20 * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
