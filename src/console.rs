@@ -6,7 +6,7 @@ use crate::instant;
 use crate::number::number;
 use crate::run::{Activity, Observer, Statistics};
 use crate::series::SeriesName;
-use dataflows::{Incident, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
+use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -87,16 +87,15 @@ impl Console {
         }
         self.bar.finish_and_clear();
     }
-}
 
-impl Observer for Console {
-    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64) {
+    /// Says what there is to say of a verdict.
+    fn verdict(&self, change: &Change, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {
         let Some(verdict) = change.new else { return };
         let was_anomalous = change.old.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
         let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
         let was_early = self.was_early(series, start);
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
-            State::Anomalous => &|name| anomaly_line(name, &verdict, threshold, was_anomalous),
+            State::Anomalous => &|name| anomaly_line(name, &verdict, policy.limits(verdict.bucket.metric).threshold, was_anomalous),
             _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_deref(), &verdict),
             State::Accompanying if was_early => {
                 &|name| calmed_line(name, start, "another metric of the entity is further off, and speaks for it")
@@ -107,7 +106,13 @@ impl Observer for Console {
             }
             _ => return,
         };
-        name().iter().for_each(|name| self.print(&line(name)));
+        name(&verdict.bucket).iter().for_each(|name| self.print(&line(name)));
+    }
+}
+
+impl Observer for Console {
+    fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {
+        changes.for_each(|change| self.verdict(change, name, policy));
     }
 
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {

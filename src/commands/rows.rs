@@ -7,7 +7,7 @@ use crate::instant;
 use crate::run::Observer;
 use crate::series::SeriesName;
 use dataflows::identity::HashedMap;
-use dataflows::{Incident, Provisional, SeriesId, Time, Verdict};
+use dataflows::{Bucket, Incident, Policy, Provisional, SeriesId, Time, Verdict};
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -224,9 +224,13 @@ impl<'a> Written<'a> {
 }
 
 impl Observer for Written<'_> {
-    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, _: f64) {
-        let Some(Verdict { bucket, .. }) = change.latest() else { return };
-        self.inside.lock().expect("no holder panics").0.take(bucket.series(), bucket.start, change.new, name);
+    fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, _: &Policy) {
+        let rows = &mut self.inside.lock().expect("no holder panics").0;
+        for change in changes {
+            if let Some(Verdict { bucket, .. }) = change.latest() {
+                rows.take(bucket.series(), bucket.start, change.new, || name(bucket));
+            }
+        }
     }
 
     fn settled(&self, before: Time) {
@@ -248,7 +252,7 @@ impl Observer for Written<'_> {
 mod tests {
     use super::super::sheet::{Column, Csv};
     use super::*;
-    use dataflows::{Aggregate, Bucket, Number, Policy, Score, State};
+    use dataflows::{Aggregate, Number, Score, State};
     use std::io::Write;
     use std::sync::Arc;
 

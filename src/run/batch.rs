@@ -63,7 +63,7 @@ impl<'a> Batches<'a> {
     }
 
     /// What a group of epochs comes to: what is to be stored, and what is to be said then.
-    pub fn batch(&mut self, outputs: Vec<Vec<Output>>) -> (Batch, Told) {
+    pub fn batch(&mut self, mut outputs: Vec<Vec<Output>>) -> (Batch, Told) {
         let mut batch = Batch {
             source: self.job.source.identity(),
             bucket_width: self.job.timing.bucket_width,
@@ -72,9 +72,14 @@ impl<'a> Batches<'a> {
         };
         let (mut raw, mut progress) = (Vec::new(), BTreeMap::new());
         let (mut episodes, mut incidents, mut provisionals) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for output in outputs.into_iter().flatten() {
-            match output {
-                Output::Verdict(verdict, sign) => self.net.take(&verdict, sign),
+        for output in outputs.iter_mut().flatten() {
+            // Nearly all are verdicts, and not moved before they are where they belong.
+            if let Output::Verdict(verdict, sign) = output {
+                self.net.take(verdict, *sign);
+                continue;
+            }
+            match std::mem::replace(output, Output::Full) {
+                Output::Verdict(..) | Output::Full => {}
                 Output::Episode(episode, sign) => episodes.push((episode, sign)),
                 Output::Incident(incident, sign) => incidents.push((*incident, sign)),
                 Output::Provisional(provisional, sign) => {
@@ -98,9 +103,9 @@ impl<'a> Batches<'a> {
                 Output::Progress(place, _) => {
                     progress.insert(place.partition.clone(), *place);
                 }
-                Output::Full => {}
             }
         }
+        drop(outputs);
         batch.progress = progress.into_values().collect();
         batch.changes = self.net.changes(self.room.pop().unwrap_or_default());
         self.note(&mut batch);

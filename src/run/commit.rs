@@ -5,8 +5,8 @@ use super::minute::MinuteCounter;
 use super::statistics::{Statistics, Tallied};
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, History, HistoryError};
-use dataflows::{SeriesId, Silence, State, Time, Verdict};
+use crate::history::{Batch, Change, History, HistoryError};
+use dataflows::{Bucket, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -198,17 +198,10 @@ impl<'a> Committer<'a> {
         count.commits.add(1);
         batch.horizon.into_iter().for_each(|horizon| count.set_horizon(horizon));
         let mut tallied = Tallied::default();
-        for change in &batch.changes {
-            let repeated = change.old.is_none() && change.new.as_ref().is_some_and(|verdict| self.is_repeated(verdict));
-            if repeated {
-                continue;
-            }
-            tallied.add(change);
-            if let Some(Verdict { bucket, .. }) = change.latest() {
-                let name = || self.batches().name(bucket.entity, bucket.metric);
-                self.observer.verdict(change, &name, self.job.policy.limits(bucket.metric).threshold);
-            }
-        }
+        let is_news = |change: &&Change| change.old.is_some() || !change.new.as_ref().is_some_and(|verdict| self.is_repeated(verdict));
+        let mut changes = batch.changes.iter().filter(is_news).inspect(|change| tallied.add(change));
+        let name = |bucket: &Bucket| self.batches().name(bucket.entity, bucket.metric);
+        self.observer.verdicts(&mut changes, &name, &self.job.policy);
         count.add(&tallied);
         for provisional in &batch.provisionals {
             if let Some(name) = self.batches().name(provisional.entity, provisional.metric) {

@@ -3,12 +3,12 @@
 use crate::history::Change;
 use crate::history::incident::NamedIncident;
 use crate::series::SeriesName;
-use dataflows::{Incident, Provisional, Time};
+use dataflows::{Bucket, Incident, Policy, Provisional, Time};
 
 /// Somebody who looks on.
 pub trait Observer: Send + Sync {
-    /// A verdict was committed. Of nearly all there is nothing to say: `name` is only asked for where there is.
-    fn verdict(&self, change: &Change, name: &dyn Fn() -> Option<SeriesName>, threshold: f64);
+    /// Verdicts were committed; all of them are to be taken. Of nearly all there is nothing to say: `name` is only asked for where there is.
+    fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy);
 
     /// An open bucket looks anomalous, and that was committed.
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64);
@@ -30,7 +30,9 @@ pub trait Observer: Send + Sync {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn verdict(&self, _: &Change, _: &dyn Fn() -> Option<SeriesName>, _: f64) {}
+    fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, _: &dyn Fn(&Bucket) -> Option<SeriesName>, _: &Policy) {
+        changes.for_each(|_| ());
+    }
     fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
     fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
     fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}
