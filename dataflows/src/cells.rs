@@ -109,7 +109,8 @@ impl Cells {
     /// Adds the samples of an event; the latest of each series are kept where it `is_looked_at`.
     pub(crate) fn add(&mut self, event: &Event, is_looked_at: bool) {
         let is_next = |next: usize| self.places.get(next).is_some_and(|place| place.entity == event.entity);
-        let found = [self.next, self.resume].into_iter().find(|next| is_next(*next)).unwrap_or_else(|| {
+        // One that is late leaves a gap where its turn was.
+        let found = [self.next, self.next + 1, self.resume].into_iter().find(|next| is_next(*next)).unwrap_or_else(|| {
             self.resume = self.next;
             self.place_of(event)
         });
@@ -118,8 +119,20 @@ impl Cells {
         let place = &mut places[found];
         place.partition = place.partition.min(event.partition);
         place.news = true;
-        for (hint, (metric, value)) in event.samples().enumerate() {
-            let part = place.find(metric.0, hint, parts).unwrap_or_else(|| {
+        // An entity sends its metrics in the same order each time: nearly all are found where they were.
+        let (mut known, first) = (0, place.first);
+        for ((metric, value), part) in event.samples().zip(&mut parts[first..first + place.count]) {
+            if part.metric != metric.0 {
+                break;
+            }
+            part.accumulator.add(value);
+            if let Some(latest) = latest.get_mut(first + known) {
+                latest.add(event.time, value);
+            }
+            known += 1;
+        }
+        for (metric, value) in event.samples().skip(known) {
+            let part = place.find(metric.0, parts).unwrap_or_else(|| {
                 *series += 1;
                 place.grow(metric.0, parts, is_looked_at.then_some(&mut *latest))
             });
@@ -165,13 +178,10 @@ impl Cells {
 }
 
 impl Place {
-    /// The part of a metric; `hint` is where it probably is, since an entity sends its metrics in the same order each time.
-    fn find(&self, metric: u32, hint: usize, parts: &[Part]) -> Option<usize> {
+    /// The part of a metric.
+    fn find(&self, metric: u32, parts: &[Part]) -> Option<usize> {
         let mine = &parts[self.first..self.first + self.count];
-        match mine.get(hint) {
-            Some(part) if part.metric == metric => Some(self.first + hint),
-            _ => mine.iter().position(|part| part.metric == metric).map(|place| self.first + place),
-        }
+        mine.iter().position(|part| part.metric == metric).map(|place| self.first + place)
     }
 
     /// Adds a part, and its latest samples, where they are kept. Where there is no room, and the parts of others lie behind its own, these are moved behind

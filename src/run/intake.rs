@@ -140,7 +140,7 @@ impl Intake<'_> {
         }
         let step = stretch.census.is_usual(&arrival, latest).then(|| stretch.census.now());
         match said {
-            Some(said) => stretch.regulars.note(said, entity, step),
+            Some((name, said, form)) => stretch.regulars.note((&name, &said, form), entity, step),
             None => stretch.regulars.forget(decoded.entity_id.as_bytes()),
         }
         send(stretch, (entity, time, place), (&metrics, &decoded.metrics), outlets);

@@ -2,9 +2,10 @@
 //! made of its name, or the entity being looked up among all others.
 
 use crate::source::decoder::Filled;
+use dataflows::identity::HashedMap;
 use dataflows::{EntityId, Time};
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 /// What most records say of their entity is no longer: its name, a rack and a zone.
 const SAID: usize = 40;
@@ -25,8 +26,8 @@ struct Regular {
 pub struct Regulars {
     /// In the order in which they came first: who collects metrics goes round, and comes in it again.
     all: Vec<Regular>,
-    /// Their places, by name.
-    places: HashMap<Vec<u8>, usize, foldhash::fast::FixedState>,
+    /// Their places, by a hash of their names: what was said, which begins with it, is compared anyway.
+    places: HashedMap<u64, usize>,
     /// The place behind that of the last one, and where the order went on before one came out of turn.
     next: usize,
     resume: usize,
@@ -41,20 +42,21 @@ impl Regulars {
             let known = self.all.get(*place).filter(|known| (known.step, known.form) == (step, filled.form()));
             known.is_some_and(|known| filled.is_of(&known.said))
         };
-        let in_turn = [self.next, self.resume].into_iter().find(is_usual);
-        let found = in_turn.or_else(|| self.places.get(filled.entity_id()).copied().filter(is_usual))?;
+        // One that is late leaves a gap where its turn was.
+        let in_turn = [self.next, self.next + 1, self.resume].into_iter().find(is_usual);
+        let found = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().filter(is_usual))?;
         self.follow(found, in_turn.is_some());
         Some(self.all[found].entity)
     }
 
     /// Takes note of a record that the census has let in, by its name, what it said of its entity, and its form; `step`: that in which another one like it
     /// changes nothing, if it is so. Nobody is known from one step to the next, so that they are no more than the census knows.
-    pub fn note(&mut self, (name, said, form): (Vec<u8>, Vec<u8>, u64), entity: EntityId, step: Option<Time>) {
+    pub fn note(&mut self, (name, said, form): (&[u8], &[u8], u64), entity: EntityId, step: Option<Time>) {
         if let Some(step) = step.filter(|step| *step != self.step) {
             *self = Self { step, ..Self::default() };
         }
-        let place = *self.places.entry(name).or_insert(self.all.len());
-        let known = Regular { said: SmallVec::from_slice(&said), form, step: step.unwrap_or(Time::MIN), entity };
+        let place = *self.places.entry(hash(name)).or_insert(self.all.len());
+        let known = Regular { said: SmallVec::from_slice(said), form, step: step.unwrap_or(Time::MIN), entity };
         match self.all.get_mut(place) {
             Some(before) => *before = known,
             None => self.all.push(known),
@@ -64,7 +66,7 @@ impl Regulars {
 
     /// Takes note that the census has heard of an entity by a record that no template fits.
     pub fn forget(&mut self, name: &[u8]) {
-        self.places.get(name).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
+        self.places.get(&hash(name)).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
     }
 
     /// Takes note of who came.
@@ -75,6 +77,11 @@ impl Regulars {
         // Behind the last one, the first one's turn comes.
         self.next = if place + 1 < self.all.len() { place + 1 } else { 0 };
     }
+}
+
+/// Names that have one hash take each other's place: each is then asked of the census every time.
+fn hash(name: &[u8]) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(name)
 }
 
 #[cfg(test)]
@@ -166,11 +173,11 @@ mod tests {
                 return false;
             };
             let found = regulars.find(&filled, step);
-            let name = (filled.entity_id().to_vec(), filled.entity(), filled.form());
-            let entity = EntityId(u64::from(name.0[0]));
+            let (name, said, form) = (filled.entity_id().to_vec(), filled.entity(), filled.form());
+            let entity = EntityId(u64::from(name[0]));
             assert!(found.is_none_or(|found| found == entity));
             if found.is_none() {
-                regulars.note(name, entity, Some(step));
+                regulars.note((&name, &said, form), entity, Some(step));
             }
             found.is_some()
         };

@@ -27,12 +27,19 @@ pub(super) const HIGH: u64 = eight(0x80);
 /// Whether two texts of one length are the same. Most are as short as the name of a metric: to call somebody who compares any would take longer.
 #[inline]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
-    // Both ends of it overlap where it is no multiple of the chunks.
-    if other.len() >= 16 {
+    // Its two ends overlap where it is no multiple of the chunks.
+    if (16..=32).contains(&other.len()) {
+        // Both are looked at before one asks: words that differ nowhere.
+        let word = |chunk: Option<&[u8; 16]>| chunk.map_or(0, |chunk| u128::from_le_bytes(*chunk));
+        let first = word(one.first_chunk()) ^ word(other.first_chunk());
+        first | (word(one.last_chunk()) ^ word(other.last_chunk())) == 0
+    } else if other.len() > 32 {
         let chunks = one.as_chunks::<16>().0.iter().zip(other.as_chunks::<16>().0);
         chunks.fold(true, |is_same, (one, other)| is_same & (one == other)) && one.last_chunk::<16>() == other.last_chunk::<16>()
     } else if other.len() >= 8 {
         one.first_chunk::<8>() == other.first_chunk::<8>() && one.last_chunk::<8>() == other.last_chunk::<8>()
+    } else if other.len() >= 4 {
+        one.first_chunk::<4>() == other.first_chunk::<4>() && one.last_chunk::<4>() == other.last_chunk::<4>()
     } else {
         one.iter().zip(other).fold(true, |is_same, (one, other)| is_same & (one == other))
     }
@@ -77,15 +84,15 @@ pub(super) fn written(bytes: &[u8], at: usize) -> Option<Written> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);
     let (mantissa, fraction, end) = mantissa(bytes, first)?;
-    let magnitude = divided(mantissa, POWERS[fraction]);
+    let magnitude = dividend(mantissa) / POWERS[fraction];
     // A minus makes -0.0 of a zero with a point, and of one without.
     Some(Written { value: if negative { -magnitude } else { magnitude }, end, fraction })
 }
 
 /// Fifteen digits have less than 53 bits; and what has a sign is converted by one instruction.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn divided(mantissa: u64, power: f64) -> f64 {
-    mantissa.cast_signed() as f64 / power
+pub(super) fn dividend(mantissa: u64) -> f64 {
+    mantissa.cast_signed() as f64
 }
 
 /// The digits of a number without its point, how many of them are behind it, and where it ends.

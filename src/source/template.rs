@@ -64,13 +64,13 @@ impl<'a> Filled<'a> {
 
     /// The entity's name.
     pub fn entity_id(&self) -> &'a [u8] {
-        &self.bytes[self.template.entity.clone()]
+        &self.bytes[self.template.texts[0].clone()]
     }
 
     /// The entity's name and the values of its labels, each with [`END`].
     pub fn entity(&self) -> Vec<u8> {
         let mut entity = Vec::new();
-        for text in std::iter::once(&self.template.entity).chain(&self.template.label_places) {
+        for text in &self.template.texts {
             entity.extend_from_slice(&self.bytes[text.clone()]);
             entity.push(END);
         }
@@ -80,7 +80,7 @@ impl<'a> Filled<'a> {
     /// Whether this is what [`Filled::entity`] would say.
     pub fn is_of(&self, entity: &[u8]) -> bool {
         let mut rest = entity;
-        for text in std::iter::once(&self.template.entity).chain(&self.template.label_places) {
+        for text in &self.template.texts {
             let text = &self.bytes[text.clone()];
             if rest.get(text.len()) != Some(&END) || !plain::is_same(text, &rest[..text.len()]) {
                 return false;
@@ -98,13 +98,13 @@ impl<'a> Filled<'a> {
     /// All of it.
     pub fn decoded(self) -> Decoded<'a> {
         let Self { template, bytes } = self;
-        for (label, place) in template.labels.iter_mut().zip(&template.label_places) {
+        for (label, place) in template.labels.iter_mut().zip(&template.texts[1..]) {
             hold(&mut label.1, &bytes[place.clone()]);
         }
         let template: &'a Template = template;
         Decoded {
             kind: template.kind,
-            entity_id: String::from_utf8_lossy(&bytes[template.entity.clone()]),
+            entity_id: String::from_utf8_lossy(&bytes[template.texts[0].clone()]),
             time: template.time,
             labels: Cow::Borrowed(&template.labels),
             metrics: Cow::Borrowed(&template.metrics),
@@ -121,12 +121,13 @@ pub struct Template {
     pieces: Vec<Piece>,
     end: Vec<u8>,
     labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
-    /// Where the values of the labels stand in the record that was read last.
-    label_places: Vec<Range<usize>>,
+    /// Where the entity and, behind it, the values of the labels stand in the record that was read last.
+    texts: Vec<Range<usize>>,
     metrics: Vec<(Cow<'static, str>, f64)>,
+    /// What each of them is, as a dividend and a divisor.
+    quotients: Vec<[f64; 2]>,
     minute: Minute,
-    /// Where the entity stands in the record that was read last, and when it was measured.
-    entity: Range<usize>,
+    /// When the record that was read last was measured.
     time: Time,
 }
 
@@ -140,10 +141,10 @@ impl Template {
             pieces: Vec::new(),
             end: Vec::new(),
             labels: Vec::new(),
-            label_places: Vec::new(),
+            texts: vec![Range::default()],
             metrics: Vec::new(),
+            quotients: Vec::new(),
             minute: Minute::default(),
-            entity: 0..0,
             time: 0,
         };
         let (mut at, mut literal) = (behind(bytes, 0, b'{')?, 0);
@@ -185,7 +186,7 @@ impl Template {
             b'"' if name == kind.time => Role::Instant,
             b'"' if is_label => {
                 self.labels.push((name.to_owned().into(), Cow::default()));
-                self.label_places.push(0..0);
+                self.texts.push(0..0);
                 Role::Label(self.labels.len() - 1)
             }
             b'"' => Role::Text,
@@ -193,6 +194,7 @@ impl Template {
             b'-' | b'0'..=b'9' if has_role => return None,
             b'-' | b'0'..=b'9' if kind.metrics.as_ref().is_none_or(|wanted| wanted.iter().any(|metric| metric == name)) => {
                 self.metrics.push((name.to_owned().into(), 0.0));
+                self.quotients.push([0.0, 1.0]);
                 Role::Metric(self.metrics.len() - 1)
             }
             b'-' | b'0'..=b'9' => Role::Number,
@@ -217,8 +219,8 @@ impl Template {
                     end
                 }
                 Role::Metric(place) => {
-                    let (value, end) = shape.number(bytes, at)?;
-                    self.metrics[place].1 = value;
+                    let (quotient, end) = shape.quotient(bytes, at)?;
+                    self.quotients[place] = quotient;
                     end
                 }
                 Role::TimeNumber => {
@@ -230,18 +232,20 @@ impl Template {
                 Role::Text => plain::text(bytes, at)?,
                 Role::Entity => {
                     let end = plain::text(bytes, at)?;
-                    self.entity = at..end;
+                    self.texts[0] = at..end;
                     (end > at && end - at <= limits.name_bytes_max).then_some(end)?
                 }
                 Role::Label(place) => {
                     let end = plain::text(bytes, at)?;
                     (end - at <= limits.label_bytes_max).then_some(())?;
-                    self.label_places[place] = at..end;
+                    self.texts[place + 1] = at..end;
                     end
                 }
             };
             at = end;
         }
+        // All at once, so that nothing waits for a division but what comes after the record.
+        self.metrics.iter_mut().zip(&self.quotients).for_each(|(metric, quotient)| metric.1 = quotient[0] / quotient[1]);
         let rest = bytes.get(at..).filter(|rest| rest.len() == self.end.len())?;
         (has_time && plain::is_same(rest, &self.end)).then_some(())
     }

@@ -117,7 +117,7 @@ pub fn bucket_samples<'scope>(
             }
             // Events of the epoch that is under way need not wait: nothing before it can come any more.
             if let Some(current) = frontier.and_then(|epoch| pending.by_epoch.get_mut(&epoch)) {
-                current.data.events.drain(..).flat_map(|events| events.0).for_each(|event| buckets.add(&event));
+                current.data.events.drain(..).for_each(|events| events.0.iter().for_each(|event| buckets.add(event)));
             }
         }
     });
