@@ -30,18 +30,33 @@ pub struct Settled {
     pub days: Vec<Watch>,
 }
 
-/// A verdict that may change, and what the series is remembered by after it.
+/// A verdict that may change, and what the series is remembered by after it: two lines of a processor's cache.
 pub(crate) struct Entry {
     pub(crate) verdict: Verdict,
     /// What the method remembers, if it does: as large as the rest.
     pub(crate) track: Option<Box<Track>>,
-    /// What there is to remember of evidence; `None`: nothing.
-    pub(crate) after: Option<Box<Fold>>,
-    pub(crate) closed: Option<Box<Episode>>,
+    /// Where there is some.
+    evidence: Option<Box<Evidence>>,
+}
+
+/// What there is to remember of evidence after a verdict, and the episode that it closed.
+struct Evidence {
+    after: Option<Box<Fold>>,
+    closed: Option<Box<Episode>>,
 }
 
 impl Entry {
-    const NONE: Self = Self { verdict: Verdict::NONE, track: None, after: None, closed: None };
+    const NONE: Self = Self { verdict: Verdict::NONE, track: None, evidence: None };
+
+    /// What there is to remember of evidence; `None`: nothing.
+    fn after(&self) -> Option<&Fold> {
+        self.evidence.as_ref()?.after.as_deref()
+    }
+
+    /// The episode that ended here.
+    fn closed(&self) -> Option<&Episode> {
+        self.evidence.as_ref()?.closed.as_deref()
+    }
 
     pub(crate) fn start(&self) -> Time {
         self.verdict.bucket.start
@@ -129,11 +144,11 @@ impl Series {
 
     /// Whether nothing of the latest bucket is to be remembered as evidence.
     pub(crate) fn is_calm(&self) -> bool {
-        self.entries.back().map_or_else(|| self.has_trivial_base(), |latest| latest.after.is_none())
+        self.entries.back().map_or_else(|| self.has_trivial_base(), |latest| latest.after().is_none())
     }
 
     fn fold_before(&self, place: usize) -> Fold {
-        let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after.as_deref());
+        let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after());
         before.cloned().unwrap_or_default()
     }
 
@@ -199,8 +214,9 @@ impl Series {
         let place = self.first_from(from);
         let mut fold = self.fold_before(place);
         for entry in self.entries.range_mut(place..) {
-            entry.closed = fold.step(&entry.verdict, policy);
-            entry.after = (!fold.is_trivial()).then(|| Box::new(fold.clone()));
+            let closed = fold.step(&entry.verdict, policy);
+            let after = (!fold.is_trivial()).then(|| Box::new(fold.clone()));
+            entry.evidence = (closed.is_some() || after.is_some()).then(|| Box::new(Evidence { after, closed }));
         }
     }
 
@@ -208,9 +224,10 @@ impl Series {
     pub(crate) fn settle(&mut self, settled: Time) {
         while self.entries.front().is_some_and(|oldest| oldest.start() < settled) {
             let Some(entry) = self.entries.pop_front() else { break };
-            self.base = entry.after;
+            let (after, closed) = entry.evidence.map_or((None, None), |evidence| (evidence.after, evidence.closed));
+            self.base = after;
             self.settle_track(entry.track);
-            if let Some(closed) = entry.closed {
+            if let Some(closed) = closed {
                 self.aside().done.push(*closed);
             }
         }
@@ -253,8 +270,8 @@ impl Series {
 
     /// Says how the episodes differ from what was said last.
     pub(crate) fn tell(&mut self, say: &mut dyn FnMut(Episode, isize)) {
-        let closed = self.entries.iter().filter_map(|entry| entry.closed.as_deref());
-        let open = self.entries.back().map_or(self.base.as_deref(), |latest| latest.after.as_deref()).and_then(Fold::open);
+        let closed = self.entries.iter().filter_map(Entry::closed);
+        let open = self.entries.back().map_or(self.base.as_deref(), Entry::after).and_then(Fold::open);
         let done = self.aside.iter().flat_map(|aside| &aside.done);
         let now: Vec<Episode> = done.chain(closed).chain(open).copied().collect();
         if now.is_empty() && !self.has_said() {
