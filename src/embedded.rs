@@ -7,7 +7,7 @@ const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The file whose lock stands for the right to commit to a history, the same by whatever link it is opened.
 pub fn lock(path: &str) -> PathBuf {
-    with_ending(&itself(path), ".lock")
+    itself(path).with_added_extension("lock")
 }
 
 /// All files of the store that a URL names; none for one that keeps no file of ours.

@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a measurement looks at clocks
 
 use dataflows::model::{Method, MetricType, Model, Seasonal};
-use dataflows::scorer::Scorer;
+use dataflows::scorer::{Scorer, TOGETHER};
 use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, Policy, Time, Track, Tracker};
 use std::hint::black_box;
 use std::io::Write;
@@ -61,9 +61,6 @@ fn arithmetic(model: &Model, buckets: i64) -> f64 {
     }
     started.elapsed().as_secs_f64() * 1e9 / buckets as f64
 }
-
-/// As the graph does it.
-const TOGETHER: usize = 64;
 
 /// Nanoseconds a bucket of many series, side by side as they come, with verdicts and episodes.
 fn scorer(method: &Method, series: u64, buckets: i64) -> f64 {

@@ -152,13 +152,13 @@ impl Series {
         before.cloned().unwrap_or_default()
     }
 
-    /// Keeps a verdict that was just given, and the state after it; the bucket from which on evidence is to be folded again, or `None`. Nearly every bucket
-    /// is like that: the latest, with nothing to remember before it, and nothing after.
-    pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>, has_changed: bool) -> Option<Time> {
+    /// Keeps a verdict that was just given, and the state after it; whether evidence has to be folded again from it on. Of nearly every bucket it has not:
+    /// it is the latest, with nothing to remember before it, and nothing after.
+    pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>) -> bool {
         let (start, place) = (verdict.bucket.start, self.find(verdict.bucket.start));
         let is_latest = place == Err(self.entries.len());
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);
-        let is_plain = is_latest && is_calm && self.is_calm() && !has_changed;
+        let is_plain = is_latest && is_calm && self.is_calm();
         match place {
             Ok(place) => self.entries[place] = Entry::NONE,
             Err(_) if is_latest => self.entries.push_back(Entry::NONE),
@@ -170,7 +170,7 @@ impl Series {
         if !is_latest {
             self.is_stale_from(start);
         }
-        (!is_plain).then_some(start)
+        !is_plain
     }
 
     /// What the method remembers of the buckets before `start`.

@@ -20,6 +20,9 @@ use crate::verdict::{Bucket, State, Unscored, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// So many buckets are best judged together: enough that waiting for memory hardly counts, few enough that all stay near.
+pub const TOGETHER: usize = 64;
+
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
@@ -165,9 +168,10 @@ impl Scorer {
         for ((verdict, track), place) in judged.iter_mut().zip(&*places) {
             say(*verdict, 1);
             let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
-            if let Some(from) = series.keep(verdict, track.take(), changed.contains_key(&id)) {
-                let before = changed.entry(id).or_insert(from);
-                *before = (*before).min(from);
+            // What is folded again anyway is folded with this one, and settles then.
+            if series.keep(verdict, track.take()) || changed.contains_key(&id) {
+                let from = changed.entry(id).or_insert(start);
+                *from = (*from).min(start);
             } else {
                 series.settle(start - policy.retention());
             }

@@ -42,7 +42,8 @@ impl Destination {
             return Ok(destination);
         }
         let itself = absolute(path);
-        let beside = beside(&itself);
+        // Where it is written until it is whole.
+        let beside = itself.with_added_extension("partial");
         for written in [&itself, &beside] {
             if needed.iter().any(|other| absolute(other) == *written || id(other).is_some_and(|other| id(written) == Some(other))) {
                 bail!("output '{}' is a file that this command needs, and that would be lost: name another", written.display());
@@ -73,6 +74,11 @@ impl Destination {
     /// Whether this is standard output.
     pub fn is_standard_output(&self) -> bool {
         [Path::new("-"), Path::new(STANDARD_OUTPUT)].contains(&&*self.path)
+    }
+
+    /// Whether what is written can be taken back until [`Destination::keep`]: a pipe has it at once.
+    pub fn is_revocable(&self) -> bool {
+        self.partial.is_some()
     }
 
     /// Begins to write.
@@ -126,13 +132,6 @@ fn folder(path: &Path) -> &Path {
 fn absolute(path: &Path) -> PathBuf {
     let named = || Some(folder(path).canonicalize().ok()?.join(path.file_name()?));
     path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.into())
-}
-
-/// Where a file is written until it is whole.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }
 
 /// Gives a file the owner, the group and the permissions of the one before it, as far as this process may. A group that could not be kept is no
@@ -246,6 +245,7 @@ mod tests {
         assert!(Destination::new(&in_folder("other.csv"), &needed).is_ok());
         assert!(Destination::new(Path::new("/dev/null"), &["/dev/null".into()]).unwrap().files().is_empty());
     }
+
     /// Failed once: whatever lay in /dev was taken for a device, and files there were lost.
     #[test]
     fn a_file_among_devices_is_a_file_and_standard_output_is_none() {

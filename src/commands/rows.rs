@@ -26,9 +26,6 @@ pub struct Rows {
     latest: (Time, Said),
     places: HashedMap<SeriesId, usize>,
     names: Vec<SeriesName>,
-    /// By place, and the place behind that of the last word.
-    ids: Vec<Option<SeriesId>>,
-    next: usize,
     /// By place: which of the names in their order it is, and the last bucket that was said of it.
     ranks: Vec<(usize, Time)>,
     ranked: Ranked,
@@ -57,8 +54,6 @@ impl Rows {
             latest: (from, Vec::new()),
             places: HashedMap::default(),
             names: Vec::new(),
-            ids: Vec::new(),
-            next: 0,
             ranks: Vec::new(),
             ranked: Ranked::default(),
             free: Vec::new(),
@@ -73,8 +68,18 @@ impl Rows {
         if start < self.from {
             return;
         }
-        let Some(place) = self.place(series, start, name) else { return };
-        self.next = place + 1;
+        let place = match self.places.entry(series) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(vacant) => {
+                let Some(name) = name() else { return };
+                self.is_news = true;
+                let place = self.free.pop().unwrap_or(self.names.len());
+                let taken = place..self.names.len().min(place + 1);
+                self.names.splice(taken.clone(), [name]);
+                self.ranks.splice(taken, [(0, start)]);
+                *vacant.insert(place)
+            }
+        };
         let last = &mut self.ranks[place].1;
         *last = (*last).max(start);
         // Those of a start that were put to the rest meanwhile are taken up again.
@@ -84,25 +89,6 @@ impl Rows {
             self.latest = (start, self.said.remove(&start).unwrap_or_else(|| std::mem::take(room)));
         }
         self.latest.1.push((place, new));
-    }
-
-    /// The place of a series; `None` where it is new and has no name. Series come in nearly the same order bucket by bucket.
-    fn place(&mut self, series: SeriesId, start: Time, name: impl FnOnce() -> Option<SeriesName>) -> Option<usize> {
-        if self.ids.get(self.next) == Some(&Some(series)) {
-            return Some(self.next);
-        }
-        let vacant = match self.places.entry(series) {
-            Entry::Occupied(known) => return Some(*known.get()),
-            Entry::Vacant(vacant) => vacant,
-        };
-        let name = name()?;
-        self.is_news = true;
-        let place = self.free.pop().unwrap_or(self.names.len());
-        let taken = place..self.names.len().min(place + 1);
-        self.names.splice(taken.clone(), [name]);
-        self.ids.splice(taken.clone(), [Some(series)]);
-        self.ranks.splice(taken, [(0, start)]);
-        Some(*vacant.insert(place))
     }
 
     /// Puts what was said last to the rest.
@@ -146,13 +132,10 @@ impl Rows {
         if self.places.len() <= 2 * self.kept.max(NAMES_MIN) {
             return;
         }
-        let Self { places, ids, ranks, free, .. } = self;
+        let Self { places, ranks, free, .. } = self;
         places.retain(|_, place| {
             let is_said = ranks[*place].1 >= first;
-            if !is_said {
-                ids[*place] = None;
-                free.push(*place);
-            }
+            free.extend((!is_said).then_some(*place));
             is_said
         });
         self.kept = self.places.len();

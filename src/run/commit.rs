@@ -202,6 +202,8 @@ impl<'a> Committer<'a> {
         let mut changes = batch.changes.iter().filter(is_news).inspect(|change| tallied.add(change));
         let name = |bucket: &Bucket| self.batches().name(bucket.entity, bucket.metric);
         self.observer.verdicts(&mut changes, &name, &self.job.policy);
+        // Those that nobody looked at count as well.
+        changes.for_each(drop);
         count.add(&tallied);
         for provisional in &batch.provisionals {
             if let Some(name) = self.batches().name(provisional.entity, provisional.metric) {

@@ -218,7 +218,7 @@ pub fn run(
     outcome
 }
 
-/// Makes it known to those who are told of incidents that there is somebody to tell them, if this process commits.
+/// The threads that tell of incidents, if this process commits and there is somebody to be told.
 fn start_deliveries(
     job: &mut Job,
     timely: &timely::Config,

@@ -7,7 +7,7 @@ use dataflows::{Bucket, Incident, Policy, Provisional, Time};
 
 /// Somebody who looks on.
 pub trait Observer: Send + Sync {
-    /// Verdicts were committed; all of them are to be taken. Of nearly all there is nothing to say: `name` is only asked for where there is.
+    /// Verdicts were committed. Of nearly all there is nothing to say: `name` is only asked for where there is.
     fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy);
 
     /// An open bucket looks anomalous, and that was committed.
@@ -30,9 +30,7 @@ pub trait Observer: Send + Sync {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, _: &dyn Fn(&Bucket) -> Option<SeriesName>, _: &Policy) {
-        changes.for_each(|_| ());
-    }
+    fn verdicts<'a>(&self, _: &mut dyn Iterator<Item = &'a Change>, _: &dyn Fn(&Bucket) -> Option<SeriesName>, _: &Policy) {}
     fn provisional(&self, _: &SeriesName, _: &Provisional, _: f64) {}
     fn provisional_withdrawn(&self, _: &SeriesName, _: Time, _: &str) {}
     fn incident(&self, _: &NamedIncident, _: Option<&Incident>) {}

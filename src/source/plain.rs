@@ -84,15 +84,15 @@ pub(super) fn written(bytes: &[u8], at: usize) -> Option<Written> {
     let negative = bytes.get(at) == Some(&b'-');
     let first = at + usize::from(negative);
     let (mantissa, fraction, end) = mantissa(bytes, first)?;
-    let magnitude = dividend(mantissa) / POWERS[fraction];
+    let magnitude = divided(mantissa, POWERS[fraction]);
     // A minus makes -0.0 of a zero with a point, and of one without.
     Some(Written { value: if negative { -magnitude } else { magnitude }, end, fraction })
 }
 
 /// Fifteen digits have less than 53 bits; and what has a sign is converted by one instruction.
 #[allow(clippy::cast_precision_loss)]
-pub(super) fn dividend(mantissa: u64) -> f64 {
-    mantissa.cast_signed() as f64
+pub(super) fn divided(mantissa: u64, power: f64) -> f64 {
+    mantissa.cast_signed() as f64 / power
 }
 
 /// The digits of a number without its point, how many of them are behind it, and where it ends.

@@ -124,8 +124,6 @@ pub struct Template {
     /// Where the entity and, behind it, the values of the labels stand in the record that was read last.
     texts: Vec<Range<usize>>,
     metrics: Vec<(Cow<'static, str>, f64)>,
-    /// What each of them is, as a dividend and a divisor.
-    quotients: Vec<[f64; 2]>,
     minute: Minute,
     /// When the record that was read last was measured.
     time: Time,
@@ -143,7 +141,6 @@ impl Template {
             labels: Vec::new(),
             texts: vec![Range::default()],
             metrics: Vec::new(),
-            quotients: Vec::new(),
             minute: Minute::default(),
             time: 0,
         };
@@ -194,7 +191,6 @@ impl Template {
             b'-' | b'0'..=b'9' if has_role => return None,
             b'-' | b'0'..=b'9' if kind.metrics.as_ref().is_none_or(|wanted| wanted.iter().any(|metric| metric == name)) => {
                 self.metrics.push((name.to_owned().into(), 0.0));
-                self.quotients.push([0.0, 1.0]);
                 Role::Metric(self.metrics.len() - 1)
             }
             b'-' | b'0'..=b'9' => Role::Number,
@@ -219,8 +215,8 @@ impl Template {
                     end
                 }
                 Role::Metric(place) => {
-                    let (quotient, end) = shape.quotient(bytes, at)?;
-                    self.quotients[place] = quotient;
+                    let (value, end) = shape.number(bytes, at)?;
+                    self.metrics[place].1 = value;
                     end
                 }
                 Role::TimeNumber => {
@@ -244,8 +240,6 @@ impl Template {
             };
             at = end;
         }
-        // All at once, so that nothing waits for a division but what comes after the record.
-        self.metrics.iter_mut().zip(&self.quotients).for_each(|(metric, quotient)| metric.1 = quotient[0] / quotient[1]);
         let rest = bytes.get(at..).filter(|rest| rest.len() == self.end.len())?;
         (has_time && plain::is_same(rest, &self.end)).then_some(())
     }

@@ -8,7 +8,7 @@ use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
 use crate::policy::{AnomaliesPer, Policy};
 use crate::provisional::{Open, Provisional};
-use crate::scorer::Scorer;
+use crate::scorer::{Scorer, TOGETHER};
 use crate::silence::Silence;
 use crate::tracking::Track;
 use crate::verdict::{Bucket, State, Verdict};
@@ -23,9 +23,6 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// The operator has four outputs: verdicts, episodes, provisional anomalies and states.
 const OUTPUTS: usize = 4;
-
-/// Buckets that are judged together: enough that waiting for memory hardly counts, few enough that all stay near.
-const TOGETHER: usize = 64;
 
 /// Room for so many buckets of an epoch is kept for the next one: some ten megabytes, more than an epoch of events as they come fills.
 const KEPT_ROOM: usize = 1 << 17;

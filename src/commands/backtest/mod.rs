@@ -131,9 +131,7 @@ fn train_and_score(
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
     let written = output.write(arguments, input, &mut *scored, &verdicts, train_until, stop);
-    if output.rows.is_standard_output() && stop.load(Ordering::Relaxed) {
-        bail!(INTERRUPTED_ROWS);
-    }
+    complete(&output.rows, stop)?;
     uninterrupted(kept, stop)?;
     written?;
     // What somebody else may score by goes out once nothing can come between it and the rows.
@@ -154,8 +152,13 @@ fn train_and_score(
     Ok(())
 }
 
-/// What is said where rows could not be taken back.
-const INTERRUPTED_ROWS: &str = "interrupted; the rows that were written are not all";
+/// An error where rows that cannot be taken back were interrupted.
+fn complete(rows: &Destination, stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) && !rows.is_revocable() {
+        bail!("interrupted; the rows that were written are not all");
+    }
+    Ok(())
+}
 
 /// An error where the backtest was interrupted: it has left the place of its history at most.
 fn uninterrupted(place: &str, stop: &AtomicBool) -> Result<()> {
@@ -179,12 +182,10 @@ fn score(arguments: &BacktestArgs, input: &Input, output: Output, kinds: Kinds, 
     // Rows that might still have changed are not said of a run that was cut short.
     let until = if ran.is_ok() && !stop.load(Ordering::Relaxed) { Time::MAX } else { Time::MIN };
     let rows = written.finish(until).with_context(|| output.rows.failed())?;
-    let is_file = !output.rows.files().is_empty();
-    if stop.load(Ordering::Relaxed) && !is_file {
-        bail!(INTERRUPTED_ROWS);
-    }
+    complete(&output.rows, stop)?;
     ended(arguments, ran?, (NOWHERE, stop))?;
     warn_of_refusals(arguments, &mut *history)?;
+    let is_file = output.rows.is_revocable();
     output.rows.keep()?;
     if is_file {
         tracing::info!("{} rows in {}", indicatif::HumanCount(rows), arguments.out.display());
