@@ -58,6 +58,8 @@ pub struct EpisodeId {
 pub struct Episode {
     /// Which.
     pub id: EpisodeId,
+    /// The start of the bucket with which there was enough evidence: nobody has heard of it before.
+    pub confirmed: Time,
     /// The start of the last bucket of evidence.
     pub last: Time,
     /// How far it has come.
@@ -97,7 +99,9 @@ impl Evidence {
 impl Episode {
     fn open(verdict: &Verdict, evidence: &[Evidence]) -> Self {
         let id = EpisodeId { opened: evidence[0].start, entity: verdict.bucket.entity, metric: verdict.bucket.metric };
-        let mut episode = Self { id, last: id.opened, stage: Stage::Open, anomalous: 0, missing: 0, severity: Severity::Low, peak: None };
+        let confirmed = verdict.bucket.start;
+        let mut episode =
+            Self { id, confirmed, last: id.opened, stage: Stage::Open, anomalous: 0, missing: 0, severity: Severity::Low, peak: None };
         evidence.iter().for_each(|evidence| episode.add(evidence));
         episode
     }
@@ -254,6 +258,7 @@ pub(crate) mod tests {
         assert_eq!(episodes(&[0.0, 3.5, 0.0, 0.0, 3.5, 0.0]), []);
         let opened = episodes(&[0.0, 3.5, 0.0, -4.5, 0.0]);
         assert_eq!((opened.len(), opened[0].id.opened, opened[0].last, opened[0].anomalous), (1, WIDTH, 3 * WIDTH, 2));
+        assert_eq!(opened[0].confirmed, 3 * WIDTH);
         assert_eq!((opened[0].severity, opened[0].peak.unwrap().start, opened[0].stage), (Severity::High, 3 * WIDTH, Stage::Open));
     }
 

@@ -49,12 +49,13 @@ impl Scope {
     }
 }
 
-/// What tells incidents apart: a hash of the episode that it began with.
+/// What tells incidents apart: a hash of the episode that was the first to be confirmed. It need not be the one that began first: a metric whose
+/// evidence reaches further back may join what people have been told of, and that keeps its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IncidentId(pub u64);
 
 impl IncidentId {
-    /// The incident that begins with this episode.
+    /// The incident that is known by this episode.
     pub fn of(first: &EpisodeId) -> Self {
         Self(mix(mix(first.opened.cast_unsigned()) ^ mix(first.entity.0) ^ u64::from(first.metric.0)))
     }
@@ -67,7 +68,9 @@ pub struct Incident {
     pub id: IncidentId,
     /// How far it reaches.
     pub scope: Scope,
-    /// Where its first entity stands; of a rack's incident all do.
+    /// Its first episode to be confirmed, and when that was.
+    pub first: (Time, EpisodeId),
+    /// Where the entity of that episode stands; of a rack's incident all do.
     pub place: Placement,
     /// The start of the first bucket of evidence.
     pub opened: Time,
@@ -100,6 +103,7 @@ impl Incident {
         Self {
             id: IncidentId::of(&id),
             scope: Scope::Entity,
+            first: (episode.confirmed, id),
             place: place.clone(),
             opened: id.opened,
             last: episode.last,
@@ -117,9 +121,10 @@ impl Incident {
 
     /// Makes one of two; how many entities that are is up to the caller.
     fn absorb(&mut self, other: Self) {
-        if (other.opened, &other.episodes) < (self.opened, &self.episodes) {
-            (self.id, self.place, self.opened) = (other.id, other.place, other.opened);
+        if other.first < self.first {
+            (self.id, self.first, self.place) = (other.id, other.first, other.place);
         }
+        self.opened = self.opened.min(other.opened);
         self.last = self.last.max(other.last);
         self.stage = self.stage.min(other.stage);
         self.severity = self.severity.max(other.severity);
@@ -267,7 +272,16 @@ mod tests {
 
     fn episode(n: u64, metric: u32, opened: i64, last: i64, stage: Stage) -> Episode {
         let id = EpisodeId { opened: opened * WIDTH, entity: EntityId(n), metric: MetricId(metric) };
-        Episode { id, last: last * WIDTH, stage, anomalous: 2, missing: 0, severity: Severity::Low, peak: None }
+        Episode {
+            id,
+            confirmed: (opened + 1) * WIDTH,
+            last: last * WIDTH,
+            stage,
+            anomalous: 2,
+            missing: 0,
+            severity: Severity::Low,
+            peak: None,
+        }
     }
 
     fn single(n: u64, opened: i64) -> Incident {
@@ -285,6 +299,15 @@ mod tests {
         assert_eq!(metrics(&[episode(1, 1, 0, 5, Stage::Closed), episode(1, 2, 17, 20, Stage::Closed)]), [2]);
         assert_eq!(metrics(&[episode(1, 1, 0, 5, Stage::Closed), episode(1, 2, 18, 20, Stage::Closed)]), [1, 1]);
         assert_eq!(metrics(&[episode(1, 1, 0, 5, Stage::Open), episode(1, 2, 900, 903, Stage::Closed)]), [2]);
+    }
+
+    /// Failed once: what a second metric joined was withdrawn as a false alarm, and whoever was on call was paged again for the same host.
+    #[test]
+    fn an_incident_keeps_its_number_though_an_episode_with_earlier_evidence_joins() {
+        let known = episode(1, 2, 10, 15, Stage::Open);
+        let joins = Episode { confirmed: 12 * WIDTH, ..episode(1, 1, 9, 15, Stage::Open) };
+        let [before, after] = [vec![known], vec![known, joins]].map(|episodes| join(&episodes, &[placement(1)], &policy()).remove(0));
+        assert_eq!((after.id, after.opened, after.metrics.len()), (before.id, 9 * WIDTH, 2));
     }
 
     #[test]

@@ -31,6 +31,17 @@ pub struct NamedIncident {
     pub peak: Option<SeriesName>,
 }
 
+/// An incident that no longer holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withdrawn {
+    /// Which.
+    pub id: IncidentId,
+    /// Why, in words.
+    pub reason: String,
+    /// The incident that it is part of now, if that is why.
+    pub joined: Option<IncidentId>,
+}
+
 /// An incident as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentRow {
@@ -70,6 +81,8 @@ pub struct IncidentRow {
     pub peak: Option<(String, String, Time, [f64; 3])>,
     /// Why it no longer holds, where it was withdrawn.
     pub withdrawn_reason: Option<String>,
+    /// Which incident it is part of now, where it was withdrawn for that.
+    pub joined: Option<IncidentId>,
     /// 1 when first stored, one more with every change after that.
     pub revision: i64,
     /// When it was first stored.
@@ -114,7 +127,7 @@ const UPSERT_INCIDENT: &str = "INSERT INTO incidents (incident_id, source, scope
         severity = excluded.severity, entities = excluded.entities, peers = excluded.peers, metrics = excluded.metrics,
         anomalous = excluded.anomalous, missing = excluded.missing, peak_entity_id = excluded.peak_entity_id,
         peak_metric = excluded.peak_metric, peak_start = excluded.peak_start, peak_mean = excluded.peak_mean,
-        peak_expected = excluded.peak_expected, peak_z_score = excluded.peak_z_score, withdrawn_reason = NULL,
+        peak_expected = excluded.peak_expected, peak_z_score = excluded.peak_z_score, withdrawn_reason = NULL, joined_id = NULL,
         revision = incidents.revision + 1, revised_at = excluded.known_at
     WHERE (incidents.scope, incidents.zone, incidents.rack, incidents.peak_start, incidents.peak_expected, incidents.last, incidents.status, incidents.severity, incidents.entities, incidents.peers, incidents.metrics,
            incidents.anomalous, incidents.missing, incidents.peak_mean, incidents.peak_z_score, incidents.settled)
@@ -122,7 +135,7 @@ const UPSERT_INCIDENT: &str = "INSERT INTO incidents (incident_id, source, scope
            excluded.metrics, excluded.anomalous, excluded.missing, excluded.peak_mean, excluded.peak_z_score, excluded.settled)";
 
 const WITHDRAW_INCIDENT: &str =
-    "UPDATE incidents SET status = 'withdrawn', settled = $3, withdrawn_reason = $2, revision = revision + 1, revised_at = $4
+    "UPDATE incidents SET status = 'withdrawn', settled = $3, withdrawn_reason = $2, joined_id = $5, revision = revision + 1, revised_at = $4
     WHERE incident_id = $1 AND status <> 'withdrawn'";
 
 const SETTLE: &str = "UPDATE sources SET settled = $2 WHERE source = $1 AND (settled IS NULL OR settled < $2)";
@@ -150,8 +163,9 @@ pub(super) fn statements(batch: &Batch) -> Vec<Statement> {
         let key = row::key(SeriesId::of(id.entity, id.metric));
         Statement { sql: WITHDRAW_EPISODE, values: vec![key.into(), Value::time(id.opened), true.into(), known_at.clone()] }
     });
-    let withdrawn = batch.incidents_withdrawn.iter().map(|(id, reason)| {
-        let values = vec![id.0.cast_signed().into(), reason.as_str().into(), true.into(), known_at.clone()];
+    let withdrawn = batch.incidents_withdrawn.iter().map(|Withdrawn { id, reason, joined }| {
+        let joined = Value::Integer(joined.map(|joined| joined.0.cast_signed()));
+        let values = vec![id.0.cast_signed().into(), reason.as_str().into(), true.into(), known_at.clone(), joined];
         Statement { sql: WITHDRAW_INCIDENT, values }
     });
     let episodes = batch.episodes.iter().map(|(episode, incident)| upsert_episode(episode, *incident, &known_at));
@@ -297,11 +311,11 @@ fn series_name(columns: &mut Columns) -> SeriesName {
 pub fn incidents(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<IncidentRow>, HistoryError> {
     use Shape::{Flag, Integer, Number, Text, Time as T};
     let sql = "SELECT incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status, settled, severity, entities, peers, metrics, anomalous,
-            missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, revision, known_at
+            missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, joined_id, revision, known_at
         FROM incidents WHERE opened >= $1 AND opened < $2 ORDER BY opened, incident_id";
     let shapes = [
         Integer, Text, Text, Text, Text, Text, T, T, Text, Flag, Text, Integer, Integer, Text, Integer, Integer, Text, Text, T, Number,
-        Number, Number, Text, Integer, T,
+        Number, Number, Text, Integer, Integer, T,
     ];
     let values = vec![Value::time(from), Value::time(until)];
     Ok(history.select(&Statement { sql, values }, &shapes)?.into_iter().map(|mut columns| incident_at(&mut columns)).collect())
@@ -339,6 +353,7 @@ pub(super) fn incident_at(columns: &mut Columns) -> IncidentRow {
         missing: columns.count(),
         peak: peak_at(columns),
         withdrawn_reason: columns.text(),
+        joined: columns.some_integer().map(|id| IncidentId(id.cast_unsigned())),
         revision: columns.integer(),
         known_at: columns.time().unwrap_or_default(),
     }

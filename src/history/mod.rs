@@ -120,7 +120,7 @@ pub struct Batch {
     /// Incidents that are new or changed.
     pub incidents: Vec<NamedIncident>,
     /// Incidents that no longer hold, and why.
-    pub incidents_withdrawn: Vec<(IncidentId, String)>,
+    pub incidents_withdrawn: Vec<incident::Withdrawn>,
     /// Who is to be told of incidents.
     pub subscriptions: Vec<outbox::Subscription>,
     /// The states of series that a restart goes on from.

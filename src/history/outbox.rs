@@ -78,7 +78,8 @@ pub struct OutboxRow {
 /// What is kept of an incident, in the order in which [`incident::incident_at`] reads it.
 const SNAPSHOT: &str =
     "incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status, settled, severity, entities, peers, metrics,
-    anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, revision";
+    anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, joined_id,
+    revision";
 
 /// A severity and a scope as numbers that SQL can compare.
 const RANK: &str = "CASE $ WHEN 'critical' THEN 3 WHEN 'high' THEN 2 WHEN 'medium' THEN 1
@@ -165,7 +166,7 @@ fn rank(severity: Severity) -> i64 {
 /// What a batch writes to the outbox: to be run after its incidents are written.
 pub(super) fn statements(batch: &Batch) -> Vec<Statement> {
     let now = Value::time(instant::now());
-    let changed = batch.incidents.iter().map(|named| named.incident.id).chain(batch.incidents_withdrawn.iter().map(|gone| gone.0));
+    let changed = batch.incidents.iter().map(|named| named.incident.id).chain(batch.incidents_withdrawn.iter().map(|gone| gone.id));
     let tell = |id: IncidentId, subscription: &Subscription| {
         let Subscription { receiver, minimum, since } = subscription;
         let values = vec![id.0.cast_signed().into(), receiver.as_str().into(), Value::time(*since), rank(*minimum).into(), now.clone()];
@@ -188,11 +189,11 @@ pub struct Part {
     pub receiver: String,
 }
 
-const ROW: [Shape; 33] = {
+const ROW: [Shape; 34] = {
     use Shape::{Flag, Integer, Number, Text, Time as T};
     [
         Integer, Text, Text, Integer, Text, Text, Text, Text, Text, T, T, Text, Flag, Text, Integer, Integer, Text, Integer, Integer, Text,
-        Text, T, Number, Number, Number, Text, Integer, T, Text, Integer, T, T, Text,
+        Text, T, Number, Number, Number, Text, Integer, Integer, T, Text, Integer, T, T, Text,
     ]
 };
 

@@ -103,6 +103,14 @@ impl Columns {
         }
     }
 
+    /// The next column, where NULL means that there is none.
+    pub fn some_integer(&mut self) -> Option<i64> {
+        match self.0.next() {
+            Some(Value::Integer(value)) => value,
+            _ => None,
+        }
+    }
+
     /// The next column, which is never negative nor large.
     pub fn count(&mut self) -> u32 {
         u32::try_from(self.integer()).unwrap_or(u32::MAX)

@@ -17,7 +17,7 @@ pub enum Change {
     Closed,
     /// It was over and goes on.
     Reopened,
-    /// It turned out to be none.
+    /// It turned out to be none, or to be part of another.
     Withdrawn,
 }
 
@@ -114,6 +114,8 @@ pub struct Alert {
     pub peak: Option<Peak>,
     /// Why it turned out to be none, where it did.
     pub withdrawn_reason: Option<String>,
+    /// The number of the incident that it is part of, where it is none of its own any more for that.
+    pub joined_id: Option<String>,
     /// When this was written down, by the wall clock.
     #[serde(serialize_with = "instant")]
     pub created_at: Time,
@@ -163,6 +165,7 @@ impl Alert {
             until: opened + 900_000,
             peak: Some(peak),
             withdrawn_reason: None,
+            joined_id: None,
             created_at: now,
             held_back: 0,
             url: page_url.map(|page| format!("{}/", page.trim_end_matches('/'))),

@@ -76,7 +76,7 @@ mod tests {
             "opened": "2026-01-19T03:05:00Z", "last": "2026-01-19T03:15:00Z", "until": "2026-01-19T03:20:00Z",
             "peak": {"entity_id": "srv-038", "metric": "cpu_usage_percent", "start": "2026-01-19T03:05:00Z",
                      "mean": 95.3, "expected": 65.2, "z_score": 4.2},
-            "withdrawn_reason": null, "created_at": "2026-01-19T03:20:30Z", "held_back": 0,
+            "withdrawn_reason": null, "joined_id": null, "created_at": "2026-01-19T03:20:30Z", "held_back": 0,
             "url": "https://tidewatch.example/incidents/162ca1251f26ae7f", "test": false,
             "text": "HIGH: server srv-038, cpu_usage_percent 95.3, expected 65.2 (z +4.2)",
         });

@@ -17,6 +17,7 @@ pub fn headline(alert: &Alert) -> String {
     let severity = alert.severity.as_str().to_uppercase();
     let told = match alert.change {
         Change::Closed => format!("Over: {}, {severity}", reach(alert)),
+        Change::Withdrawn if alert.joined_id.is_some() => format!("Part of another incident now: {}, {severity}", reach(alert)),
         Change::Withdrawn => format!("False alarm: {}, {severity}", reach(alert)),
         Change::Opened => format!("{severity}: {}", reach(alert)),
         Change::Reopened => format!("{severity} again: {}", reach(alert)),
@@ -147,6 +148,11 @@ mod tests {
         assert_eq!(headline(&rack), told);
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
+        let withdrawn = Alert { change: Change::Withdrawn, ..alert() };
+        assert!(headline(&withdrawn).starts_with("False alarm: server srv-038"));
+        // Failed once: nothing had turned out to be false.
+        let joined = Alert { joined_id: Some("00000000000000ff".into()), ..withdrawn };
+        assert!(headline(&joined).starts_with("Part of another incident now: server srv-038"));
         assert!(headline(&Alert { test: true, ..alert() }).starts_with("TEST, nothing is wrong: HIGH"));
     }
 

@@ -99,6 +99,7 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         until: incident.last + bucket_width,
         peak,
         withdrawn_reason: incident.withdrawn_reason.clone(),
+        joined_id: incident.joined.map(|joined| format!("{:016x}", joined.0)),
         created_at: incident.known_at,
         held_back,
         incident_id,

@@ -176,9 +176,9 @@ impl<'a> Batches<'a> {
                 told.incidents.push((named, before));
             }
         }
-        for (id, reason, incident) in changes.incidents_withdrawn {
-            batch.incidents_withdrawn.push((id, reason.clone()));
-            told.withdrawn.extend(incident.map(|incident| (self.named(incident), reason)));
+        for (withdrawn, incident) in changes.incidents_withdrawn {
+            told.withdrawn.extend(incident.map(|incident| (self.named(incident), withdrawn.reason.clone())));
+            batch.incidents_withdrawn.push(withdrawn);
         }
         told.incidents.sort_by_key(|(named, _)| (named.incident.opened, named.incident.id));
         told
@@ -207,7 +207,7 @@ fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> St
     let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
     match speaks {
         Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
-        None => "what came after it in the same bucket was as expected".into(),
+        None => "what came after it in the same bucket brought it back within its threshold".into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The episodes and incidents that are alive, as the graph has said them so far, and what of that history has not heard.
 
 use super::net::net;
-use crate::history::incident::Unsettled;
+use crate::history::incident::{Unsettled, Withdrawn};
 use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Stage, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -24,8 +24,8 @@ pub struct Changes {
     pub episodes_withdrawn: Vec<EpisodeId>,
     /// Incidents that are new or changed, each with what was last said of it.
     pub incidents: Vec<(Incident, Option<Incident>)>,
-    /// Incidents that no longer hold, and why.
-    pub incidents_withdrawn: Vec<(IncidentId, String, Option<Incident>)>,
+    /// Incidents that no longer hold, each with what was last said of it, if that is known.
+    pub incidents_withdrawn: Vec<(Withdrawn, Option<Incident>)>,
     /// The episodes of incidents that can change no more: once this is durable, the graph may forget them.
     pub retired: Vec<EpisodeId>,
 }
@@ -94,7 +94,7 @@ impl Ledger {
                 (None, None) => {}
             }
         }
-        changes.incidents_withdrawn.extend(gone.into_iter().map(|incident| (incident.id, self.reason(&incident), Some(incident))));
+        changes.incidents_withdrawn.extend(gone.into_iter().map(|incident| (self.withdrawn(&incident), Some(incident))));
         self.settle_accounts(&mut changes);
         let known = stirred.iter().filter_map(|id| Some((*self.episodes.get(id)?, *self.membership.get(id)?)));
         changes.episodes = known.collect();
@@ -107,16 +107,19 @@ impl Ledger {
         changes.episodes_withdrawn.extend(left.episodes.iter().filter(|id| !self.episodes.contains_key(id)));
         let reason = "it does not hold under the models and silences that are known now";
         let vanished = left.incidents.iter().filter(|id| !self.incidents.contains_key(id));
-        changes.incidents_withdrawn.extend(vanished.map(|id| (*id, reason.to_string(), None)));
+        let withdrawn = |id: &IncidentId| Withdrawn { id: *id, reason: reason.to_string(), joined: None };
+        changes.incidents_withdrawn.extend(vanished.map(|id| (withdrawn(id), None)));
     }
 
     /// Why an incident is no more.
-    fn reason(&self, incident: &Incident) -> String {
+    fn withdrawn(&self, incident: &Incident) -> Withdrawn {
         let heirs: BTreeSet<IncidentId> = incident.episodes.iter().filter_map(|id| self.membership.get(id)).copied().collect();
-        match heirs.first() {
-            Some(heir) if *heir != incident.id => format!("it belongs to incident {:016x}", heir.0),
-            _ => "late samples, a model or a silence took its evidence back".to_string(),
-        }
+        let joined = heirs.first().copied().filter(|heir| *heir != incident.id);
+        let reason = match joined {
+            Some(heir) => format!("it belongs to incident {:016x}", heir.0),
+            None => "late samples, a model or a silence took its evidence back".to_string(),
+        };
+        Withdrawn { id: incident.id, reason, joined }
     }
 }
 
@@ -127,7 +130,7 @@ mod tests {
 
     fn episode(n: u64, stage: Stage) -> Episode {
         let id = EpisodeId { opened: 300, entity: EntityId(n), metric: MetricId(1) };
-        Episode { id, last: 600, stage, anomalous: 2, missing: 0, severity: Severity::Low, peak: None }
+        Episode { id, confirmed: 600, last: 600, stage, anomalous: 2, missing: 0, severity: Severity::Low, peak: None }
     }
 
     fn incident(episodes: &[Episode]) -> Incident {
@@ -135,6 +138,7 @@ mod tests {
         Incident {
             id: IncidentId::of(&first.id),
             scope: Scope::Entity,
+            first: (first.confirmed, first.id),
             place: Placement { since: 0, entity: first.id.entity, entity_type: "server".into(), zone: String::new(), rack: String::new() },
             opened: 300,
             last: 600,
@@ -160,7 +164,8 @@ mod tests {
         let joined = ledger.apply(Vec::new(), vec![(incident(&[one]), -1), (incident(&[two]), -1), (both.clone(), 1)]);
         assert_eq!(joined.incidents[0].1, Some(incident(&[one])));
         assert_eq!(joined.episodes, [(two, both.id)]);
-        assert!(joined.incidents_withdrawn[0].1.contains(&format!("{:016x}", both.id.0)), "{:?}", joined.incidents_withdrawn);
+        let withdrawn = &joined.incidents_withdrawn[0].0;
+        assert!(withdrawn.reason.contains(&format!("{:016x}", both.id.0)) && withdrawn.joined == Some(both.id), "{withdrawn:?}");
         assert_eq!(joined.episodes_withdrawn, []);
     }
 
@@ -182,7 +187,8 @@ mod tests {
         ledger.apply(vec![(open, 1)], vec![(incident(&[open]), 1)]);
         let gone = ledger.apply(vec![(open, -1)], vec![(incident(&[open]), -1)]);
         assert_eq!(gone.episodes_withdrawn, [open.id]);
-        assert!(gone.incidents_withdrawn[0].1.contains("took its evidence back"));
+        let withdrawn = &gone.incidents_withdrawn[0].0;
+        assert!(withdrawn.reason.contains("took its evidence back") && withdrawn.joined.is_none());
     }
 
     #[test]
@@ -197,6 +203,6 @@ mod tests {
         assert!(ledger.was_told(IncidentId::of(&kept.id)));
         let changes = ledger.apply(vec![(kept, 1)], vec![(incident(&[kept]), 1)]);
         assert_eq!(changes.episodes_withdrawn, [lost.id]);
-        assert_eq!(changes.incidents_withdrawn.iter().map(|gone| gone.0).collect::<Vec<_>>(), [IncidentId::of(&lost.id)]);
+        assert_eq!(changes.incidents_withdrawn.iter().map(|gone| gone.0.id).collect::<Vec<_>>(), [IncidentId::of(&lost.id)]);
     }
 }

@@ -118,7 +118,8 @@ pub fn told(row: &IncidentRow, width: Time, label: Option<&String>) -> Value {
         "reach": reach(row), "opened": instant::format(row.opened), "last": instant::format(row.last),
         "until": instant::format(row.last + width), "status": row.status,
         "severity": row.severity, "entities": row.entities, "peers": row.peers, "metrics": row.metrics, "anomalous": row.anomalous,
-        "missing": row.missing, "peak": peak, "withdrawn_reason": row.withdrawn_reason, "revision": row.revision,
+        "missing": row.missing, "peak": peak, "withdrawn_reason": row.withdrawn_reason,
+        "joined_id": row.joined.map(|joined| format!("{:016x}", joined.0)), "revision": row.revision,
         "known_at": instant::format(row.known_at), "label": label,
     })
 }

@@ -5,7 +5,7 @@ use super::{START, WIDTH, appear, batch, name, scored};
 use dataflows::{
     Digest, Episode, EpisodeId, Incident, IncidentId, MetricId, Peak, Placement, Provisional, Scope, Severity, Stage, State, Time, Verdict,
 };
-use tidewatch::history::incident::{self, EntityPlacement, NamedIncident};
+use tidewatch::history::incident::{self, EntityPlacement, NamedIncident, Withdrawn};
 use tidewatch::history::silence::{self, SilenceRow};
 use tidewatch::history::{Batch, History};
 
@@ -22,13 +22,14 @@ pub fn episode(stage: Stage, anomalous: u32) -> Episode {
     let verdict = scored("srv-001", START, 95.3);
     let peak = Peak { start: START, mean: verdict.bucket.aggregate.unwrap().mean, score: verdict.score.unwrap() };
     let id = EpisodeId { opened: START, entity, metric: MetricId::of("cpu_usage_percent") };
-    Episode { id, last: START, stage, anomalous, missing: 0, severity: Severity::High, peak: Some(peak) }
+    Episode { id, confirmed: START, last: START, stage, anomalous, missing: 0, severity: Severity::High, peak: Some(peak) }
 }
 
 pub fn incident(episode: &Episode) -> NamedIncident {
     let incident = Incident {
         id: IncidentId::of(&episode.id),
         scope: Scope::Entity,
+        first: (episode.confirmed, episode.id),
         place: placement("srv-001"),
         opened: START,
         last: START,
@@ -83,7 +84,7 @@ fn an_incident_is_revised_only_by_what_is_new_and_withdrawn_with_a_reason() {
         let id = episode(Stage::Open, 1).id;
         let gone = Batch {
             episodes_withdrawn: vec![id],
-            incidents_withdrawn: vec![(IncidentId::of(&id), "late samples".into())],
+            incidents_withdrawn: vec![Withdrawn { id: IncidentId::of(&id), reason: "late samples".into(), joined: None }],
             ..batch(vec![])
         };
         let whole = digest(history);

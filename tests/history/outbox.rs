@@ -3,8 +3,8 @@
 use super::incidents::{SOURCE, episode, incident};
 use super::stores::on_each_store;
 use super::{START, WIDTH, batch};
-use dataflows::{Incident, Scope, Severity, Stage, Time};
-use tidewatch::history::incident::NamedIncident;
+use dataflows::{Incident, IncidentId, Scope, Severity, Stage, Time};
+use tidewatch::history::incident::{NamedIncident, Withdrawn};
 use tidewatch::history::outbox::{self, OutboxRow, Part, State, Subscription};
 use tidewatch::history::silence::{self, SilenceRow};
 use tidewatch::history::{Batch, History};
@@ -26,7 +26,8 @@ fn batch_of(subscriptions: &[Subscription], change: impl FnOnce(&mut Incident)) 
 
 fn withdrawn(subscriptions: &[Subscription], reason: &str) -> Batch {
     let id = incident(&episode(Stage::Open, 1)).incident.id;
-    Batch { incidents_withdrawn: vec![(id, reason.into())], subscriptions: subscriptions.to_vec(), ..batch(vec![]) }
+    let gone = Withdrawn { id, reason: reason.into(), joined: Some(IncidentId(u64::MAX)) };
+    Batch { incidents_withdrawn: vec![gone], subscriptions: subscriptions.to_vec(), ..batch(vec![]) }
 }
 
 /// What has become of the incident, in the order in which a receiver is told.
@@ -61,6 +62,7 @@ fn what_is_news_is_written_once_and_what_time_alone_changes_is_none() {
         assert_eq!(rows[0].incident.severity, "medium", "a row says what held when it was written");
         assert_eq!(rows[0].incident.peak.as_ref().map(|peak| peak.3[0]), Some(95.3));
         assert_eq!(rows[7].incident.withdrawn_reason.as_deref(), Some("late samples"));
+        assert_eq!((rows[6].incident.joined, rows[7].incident.joined), (None, Some(IncidentId(u64::MAX))));
     });
 }
 

@@ -63,7 +63,7 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
             stage => stage,
         };
         let settled = stage == Stage::Closed && last + policy.bucket_width + policy.settling() <= heard;
-        found.push(episode(&evidence, if settled { Stage::Settled } else { stage }));
+        found.push(Episode { confirmed: start, ..episode(&evidence, if settled { Stage::Settled } else { stage }) });
         free_from = verdicts[end - 1].bucket.start;
         place = next;
     }
@@ -121,6 +121,7 @@ fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
     let missing = evidence.iter().filter(|verdict| verdict.state == State::Missing).count() as u32;
     Episode {
         id: EpisodeId { opened: first.start, entity: first.entity, metric: first.metric },
+        confirmed: first.start,
         last: evidence[evidence.len() - 1].bucket.start,
         stage,
         anomalous: evidence.len() as u32 - missing,
@@ -170,8 +171,13 @@ fn place(scope: Scope, placement: &Placement) -> (String, String) {
     }
 }
 
+/// The first that anybody heard of.
+fn first(set: &[Episode]) -> &Episode {
+    set.iter().min_by_key(|episode| (episode.confirmed, episode.id)).unwrap()
+}
+
 fn placement_of<'a>(set: &[Episode], placements: &'a [Placement]) -> &'a Placement {
-    let first = set.iter().min().unwrap();
+    let first = first(set);
     placements.iter().find(|placement| placement.entity == first.id.entity).unwrap()
 }
 
@@ -228,7 +234,8 @@ fn incident(scope: Scope, peers: u32, set: &[Episode], placements: &[Placement])
     let peak = peaks.into_iter().find(|(_, _, peak)| peak.score.z_score.0.abs() >= highest);
     let metrics: BTreeSet<_> = set.iter().map(|episode| episode.id.metric).collect();
     Incident {
-        id: IncidentId::of(&set[0].id),
+        id: IncidentId::of(&first(&set).id),
+        first: (first(&set).confirmed, first(&set).id),
         scope,
         place: placement_of(&set, placements).clone(),
         opened: opened(&set),

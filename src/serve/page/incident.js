@@ -11,6 +11,12 @@ function worst() {
   return [...answer.episodes].sort((one, other) => distance(other) - distance(one))[0];
 }
 
+/** Why it is no more: of one that is part of another by now, where to read on. */
+function withdrawn() {
+  if (answer.joined_id) return [make("strong", {}, " Part of ", make("a", { href: `/incidents/${answer.joined_id}` }, `incident ${answer.joined_id}`), " now.")];
+  return answer.withdrawn_reason ? [make("strong", {}, ` Withdrawn: ${answer.withdrawn_reason}.`)] : [];
+}
+
 function head() {
   document.title = `${answer.reach} · Tidewatch`;
   put(byId("title"), badge(answer.severity), ` ${answer.reach}`);
@@ -20,7 +26,7 @@ function head() {
   put(byId("worst"), peak ? `${peak.metric} of ${peak.entity_id} was ${number(peak.mean)} at ${time(peak.timestamp)} where ${number(peak.expected)} was expected: z ${signed(peak.z_score)}.` : "No samples come, though its peers have some.");
   put(byId("summary"), `${{ open: "Open", closed: "Closed", withdrawn: "Withdrawn" }[answer.status] ?? answer.status}; evidence from `, when(answer.opened), " to ", when(answer.until),
     ` (${lasted}${answer.status === "open" ? " so far" : ""}). It shows in ${answer.metrics.join(", ")}: ${several(answer.anomalous, "deviating bucket")} and ${count(answer.missing)} missing${place ? `, first in ${place}` : ""}.`,
-    answer.withdrawn_reason ? make("strong", {}, ` Withdrawn: ${answer.withdrawn_reason}.`) : "");
+    ...withdrawn());
   byId("actions").hidden = false;
   byId("expected").disabled = answer.status === "withdrawn";
   for (const button of byId("actions").querySelectorAll("[data-label]")) button.setAttribute("aria-pressed", button.dataset.label === answer.label);
@@ -35,16 +41,20 @@ function why(one) {
 function lists() {
   const grown = answer.growth;
   put(byId("growth"), grown.length ? table("How it grew", ["From", "Entities", "Series", "New"], grown.map((step) => [
-    [when(step.timestamp), {}], step.entities, step.series, [step.new.slice(0, 6).flatMap((name, place) => [place ? ", " : "", seriesLink(name)]).concat(step.new.length > 6 ? [` and ${step.new.length - 6} more`] : []), {}]])) : empty("Nothing of it holds any more."));
-  put(byId("episodes"), table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
+    [when(step.timestamp), {}], step.entities, step.series, [step.new.slice(0, 6).flatMap((name, place) => [place ? ", " : "", seriesLink(name)]).concat(step.new.length > 6 ? [` and ${step.new.length - 6} more`] : []), {}]])) : empty(answer.joined_id ? "It grew into the other incident." : "Nothing of it holds any more."));
+  put(byId("episodes"), !answer.episodes.length ? empty("They belong to the other incident now.") : table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
     [seriesLink(one.series), {}], badge(one.severity), [when(one.opened), {}], [when(one.until), {}], one.status, [why(one), {}]])));
   put(byId("withdrawn"), answer.withdrawn.length ? table("Withdrawn anomalies", ["Bucket", "Series", "Was", "Why"], answer.withdrawn.map((one) => [
-    [when(one.timestamp), {}], [seriesLink(one.series), {}], `${number(one.actual_value)} instead of ${number(one.expected_value)}, z ${signed(one.z_score)}`, one.withdrawn_reason ?? "–"])) : empty("Nothing was taken back."));
+    [when(one.timestamp), {}], [seriesLink(one.series), {}], `${number(one.actual_value)} instead of ${number(one.expected_value)}, z ${signed(one.z_score)}`, one.withdrawn_reason ?? "–"])) : empty("No anomaly was taken back."));
 }
 
 async function draw() {
   const episode = worst();
-  if (!episode) return;
+  if (!episode) {
+    put(byId("curve"), empty(answer.joined_id ? "All of it belongs to the other incident, which shows its curves." : "Nothing of it holds any more."));
+    put(byId("arithmetic"));
+    return;
+  }
   put(byId("arithmetic"), ...arithmetic(episode.arithmetic ?? "verdict   its bucket is not in history any more"));
   const more = byId("more");
   const hour = 3600e3, opened = Date.parse(answer.opened), last = Date.parse(answer.until);
