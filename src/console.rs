@@ -100,7 +100,7 @@ impl Console {
             State::Accompanying if was_early => {
                 &|name| calmed_line(name, start, "another metric of the entity is further off, and speaks for it")
             }
-            _ if was_early => &|name| calmed_line(name, start, "what came after it in the same bucket was as expected"),
+            _ if was_early => &|name| calmed_line(name, start, &whole(&verdict)),
             State::Missing if self.falls_silent(series, start) => {
                 &|name| format!("{}  missing   {name}  no samples, though its peers have some", instant::format(start))
             }
@@ -202,6 +202,17 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
         line.push_str("  (revised)");
     }
     line
+}
+
+/// What a bucket came to that was told of while it was open.
+fn whole(verdict: &Verdict) -> String {
+    match (verdict.bucket.aggregate, verdict.score) {
+        (Some(aggregate), Some(score)) => {
+            let (mean, expected) = (number(aggregate.mean.0), number(score.expected.0));
+            format!("the whole bucket came to {mean} where {expected} was expected, z {:+.1}", score.z_score.0)
+        }
+        _ => format!("the whole bucket is {}", verdict.state.as_str()),
+    }
 }
 
 fn withdrawn_line(series: &SeriesName, before: Option<&Verdict>, verdict: &Verdict) -> String {

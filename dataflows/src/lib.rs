@@ -41,6 +41,7 @@ pub mod operators;
 pub mod peaks;
 pub mod policy;
 pub mod provisional;
+pub mod reading;
 mod roll;
 pub mod scorer;
 pub mod silence;

@@ -3,7 +3,8 @@
 use crate::Time;
 use crate::calendar::Calendar;
 use crate::number::Number;
-use crate::tracking::{Reading, Track, Tracker};
+use crate::reading::Reading;
+use crate::tracking::{Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -211,7 +212,7 @@ impl Model {
                 (grown >= 0.0).then(|| grown / track.buckets_until(start, self.bucket_width))?
             }
         };
-        let reading = track.read(tracker, start, value, self.seasonal_at(start));
+        let reading = track.read(tracker, start, self.bucket_width, value, self.seasonal_at(start));
         Some((track, reading))
     }
 

@@ -12,7 +12,7 @@ use crate::calibration::Watch;
 use crate::model::MetricType;
 use crate::number::Number;
 use crate::peaks::Peaks;
-use crate::verdict::Score;
+use crate::reading::{OVERSHOOT, Reading, Resumed};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,16 +31,12 @@ const DRIFT_BUCKETS: f64 = 12.0;
 pub const DRIFT_CLIP: f64 = 8.0;
 /// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
 const DRIFT_SHARE: f64 = 0.5;
-/// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
-pub const OVERSHOOT: f64 = 16.0;
 /// A jump counts as at most so many scales: the top of the histogram of peaks.
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
 const TYPICAL_PEAK: f64 = 1.5;
 /// What the rare peak (one quarter of a day in twenty) of the drift view is scaled down to.
 const RARE_DRIFT: f64 = 3.0;
-/// The weights of the views spike, drift and stuck, chosen so that the threshold is 3 for each.
-pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
 /// A standstill speaks from its usual length on, and is no louder at twice that.
 const STUCK: (f64, f64) = (3.0, 6.0);
 /// Peaks are collected over a quarter of a day, since nights differ from days, but over no fewer buckets than these.
@@ -148,52 +144,6 @@ pub struct Track {
     pub watch: Watch,
 }
 
-/// The arithmetic of one bucket.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    start: Time,
-    mean: f64,
-    /// What the profile says of this time of day.
-    pub seasonal: f64,
-    /// The slow level.
-    pub level: f64,
-    /// How far the bucket is from the slow level.
-    pub residual: f64,
-    /// How far it is from the fast level.
-    pub jump: f64,
-    /// The spike view: the jump in its scale, as far as it counts; 0 for a jump that leads back to what is expected.
-    pub spike: f64,
-    /// The average of the latest deviations after this bucket.
-    drift_after: f64,
-    /// The drift view, in its scale; 0 where the bucket is back at what is expected.
-    pub drift: f64,
-    /// Buckets in a row that equalled the one before.
-    pub run: f64,
-    /// The stuck view.
-    pub stuck: f64,
-    /// What the spike view is divided by.
-    pub spike_divisor: f64,
-    /// What the drift view is divided by.
-    pub drift_divisor: f64,
-    /// What everything is divided by after an alarm.
-    pub habituation: f64,
-    /// What it is divided by after that, since other metrics of the entity might have been wrong as well: see [`chances`].
-    pub chances: f64,
-    /// The scale that is shown where nothing deviates.
-    slow_scale: f64,
-}
-
-/// Which view was the loudest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
-    /// A jump away from the level.
-    Spike,
-    /// Small deviations that go on.
-    Drift,
-    /// No movement where there should be some.
-    Stuck,
-}
-
 /// What follows from the width of a bucket.
 #[derive(Clone, Copy)]
 struct Rhythm {
@@ -290,21 +240,49 @@ impl Track {
         buckets.max(1.0)
     }
 
-    /// The arithmetic of the next bucket, which has this `mean`; the profile says `seasonal` of it.
-    pub fn read(&self, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> Reading {
+    /// What is left of the state when the next bucket with samples comes, so many buckets of `width` after the last one.
+    ///
+    /// Around its slow level a series moves like an autoregressive process of order 1, whose deviation has the slow scale and whose steps have the fast
+    /// one: what was last seen says less of a bucket the longer ago it was, and in the end nothing (Hamilton, Time Series Analysis, 1994, section 4.2).
+    /// The slow level itself wanders by as much as it follows.
+    fn resume(&self, tracker: &Tracker, buckets: f64, width: Time) -> Resumed {
+        let Self { slow, fast, drift, habituation, .. } = *self;
+        let (slow_scale, fast_scale) = (tracker.slow_scale, tracker.fast_scale);
+        let gap = buckets - 1.0;
+        if gap <= 0.0 {
+            return Resumed { fast, jump_scale: fast_scale, drift, habituation };
+        }
+        // The square of the autocorrelation from one bucket to the next.
+        let kept = (1.0 - (fast_scale / slow_scale) * (fast_scale / slow_scale)).max(0.0);
+        let reached = (slow_scale * (1.0 - kept.powf(buckets)).sqrt()).max(fast_scale);
+        let wandered = SLOW_STEP * gap.sqrt() * slow_scale;
+        Resumed {
+            fast: slow + (fast - slow) * kept.powf(0.5 * gap),
+            jump_scale: reached.hypot(wandered),
+            drift: drift * (1.0 - DRIFT_STEP).powf(gap),
+            habituation: habituation * Rhythm::of(width).habituation_decay().powf(gap),
+        }
+    }
+
+    /// The arithmetic of the next bucket, which has this `width` and `mean`; the profile says `seasonal` of it.
+    pub fn read(&self, tracker: &Tracker, start: Time, width: Time, mean: f64, seasonal: f64) -> Reading {
+        let buckets = self.buckets_until(start, width);
+        let resumed = self.resume(tracker, buckets, width);
         let above = mean - seasonal;
-        let (residual, jump) = (above - self.slow, above - self.fast);
+        let (residual, jump) = (above - self.slow, above - resumed.fast);
         let leads_away = residual * jump > 0.0;
         let step = jump.abs().min(OVERSHOOT * residual.abs());
-        let spike = if leads_away { (step / tracker.fast_scale).min(SPIKE_MAX) } else { 0.0 };
+        let spike = if leads_away { (step / resumed.jump_scale).min(SPIKE_MAX) } else { 0.0 };
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
-        let drift_after = self.drift + DRIFT_STEP * (deviation - self.drift);
+        let drift_after = resumed.drift + DRIFT_STEP * (deviation - resumed.drift);
         let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
         #[allow(clippy::float_cmp)] // standing still is meant
         let run = if mean == self.last { self.run + 1.0 } else { 0.0 };
         Reading {
             start,
             mean,
+            buckets,
+            resumed,
             seasonal,
             level: self.slow,
             residual,
@@ -316,7 +294,7 @@ impl Track {
             stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
             spike_divisor: self.calibration.spike_divisor.0,
             drift_divisor: self.calibration.drift_divisor.0,
-            habituation: (self.habituation / HABITUATION_FROM).max(1.0),
+            habituation: (resumed.habituation / HABITUATION_FROM).max(1.0),
             chances: chances(tracker.metrics),
             slow_scale: tracker.slow_scale,
         }
@@ -333,10 +311,10 @@ impl Track {
             counted: self.counted,
             last_seasonal: reading.seasonal,
             slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
-            fast: self.fast + FAST_STEP * reading.jump,
+            fast: reading.resumed.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (self.habituation * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
+            habituation: (reading.resumed.habituation * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.spike),
             drift_peak: self.drift_peak.max(reading.drift),
@@ -353,53 +331,6 @@ impl Track {
             (after.block, after.spike_peak, after.drift_peak) = (0.0, 0.0, 0.0);
         }
         after
-    }
-}
-
-impl Reading {
-    /// What the views come to, each weighted and divided by its calibration: spike, drift, stuck.
-    pub fn views(&self) -> [(View, f64); 3] {
-        [
-            (View::Spike, WEIGHTS.0 * self.spike / self.spike_divisor),
-            (View::Drift, WEIGHTS.1 * self.drift / self.drift_divisor),
-            (View::Stuck, WEIGHTS.2 * self.stuck),
-        ]
-    }
-
-    /// The loudest view, and what it comes to before habituation.
-    pub fn loudest(&self) -> (View, f64) {
-        let [spike, drift, stuck] = self.views();
-        let louder = if drift.1 > spike.1 { drift } else { spike };
-        if stuck.1 > louder.1 { stuck } else { louder }
-    }
-
-    /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.
-    pub fn deviation(&self) -> f64 {
-        (self.mean - (self.seasonal + self.level)) / self.slow_scale
-    }
-
-    /// Whether it has jumped past what is expected, and not far past it: see [`OVERSHOOT`].
-    pub fn overshoots(&self) -> bool {
-        self.spike > 0.0 && self.jump.abs() > OVERSHOOT * self.residual.abs()
-    }
-
-    /// How loud the series itself finds the bucket: the loudest view after habituation.
-    fn loudness(&self) -> f64 {
-        self.loudest().1 / self.habituation
-    }
-
-    /// The z-score, with the sign of the residual.
-    pub fn z_score(&self) -> f64 {
-        let z_score = self.loudness() / self.chances;
-        if self.residual >= 0.0 { z_score } else { -z_score }
-    }
-
-    /// As it is stored. Sigma is what makes `z_score = (mean - expected) / sigma` true, wherever one can: the deviation that would count as 1 here and now.
-    pub fn score(&self) -> Score {
-        let (expected, z_score) = (self.seasonal + self.level, self.z_score());
-        let sigma = (self.mean - expected).abs() / z_score.abs();
-        let sigma = if sigma.is_normal() { sigma } else { self.slow_scale };
-        Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z_score) }
     }
 }
 

@@ -9,10 +9,13 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use dataflows::tracking::{OVERSHOOT, Reading, View, WEIGHTS};
+use dataflows::reading::{OVERSHOOT, Reading, View, WEIGHTS};
 use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
+
+/// What is no longer news was told within so long before, in milliseconds: two days.
+const TOLD: Time = 2 * 86_400_000;
 
 /// Which verdict.
 #[derive(Clone, Debug, Args)]
@@ -68,10 +71,14 @@ pub fn words(
 ) -> Result<Option<String>> {
     let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
     let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
+    let is_off = verdict.state == State::Normal && retraced.as_ref().is_some_and(|retraced| in_short::is_off(&retraced.reading));
+    let before = if is_off { history.verdicts_of(series, start - TOLD, start)? } else { Vec::new() };
+    let told = before.iter().rev().find(|before| before.state.is_deviant()).map(|before| before.bucket.start);
     let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
     let since = drifting.map(|one| one.since);
-    let told = text(series, &verdict, width, threshold, model, retraced.as_ref(), since)?;
-    Ok(Some(if verdict.state == State::Accompanying { told + &leader(history, series, start)? } else { told }))
+    let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), told);
+    let text = text(series, &verdict, in_short, width, threshold, (model, retraced.as_ref()), since)?;
+    Ok(Some(if verdict.state == State::Accompanying { text + &leader(history, series, start)? } else { text }))
 }
 
 /// Which metric speaks for the entity in a bucket that accompanies it.
@@ -134,18 +141,16 @@ fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName
 fn text(
     series: &SeriesName,
     verdict: &Verdict,
+    in_short: Option<String>,
     width: Time,
     threshold: f64,
-    model: Option<&Trained>,
-    retraced: Option<&Retraced>,
+    (model, retraced): (Option<&Trained>, Option<&Retraced>),
     drifting_since: Option<Time>,
 ) -> Result<String> {
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
-    if let Some(sentence) = in_short::sentence(verdict, reading) {
-        writeln!(out, "in short  {sentence}")?;
-    }
+    in_short.map_or(Ok(()), |sentence| writeln!(out, "in short  {sentence}"))?;
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
     if let Some(aggregate) = bucket.aggregate {
         let spread = format!("between {} and {}, stddev {}", number(aggregate.min.0), number(aggregate.max.0), number(aggregate.stddev.0));
@@ -234,11 +239,12 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     };
     let usual = number(reading.spike);
     match reading.spike {
-        0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} since the bucket before", signed(reading.jump))?,
+        0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} {}", signed(reading.jump), since(reading))?,
         _ => writeln!(
             out,
-            "spike     {spike} = {spike_weight} · {usual} usual steps ({} at once{}) {}",
+            "spike     {spike} = {spike_weight} · {usual} usual steps ({} {}{}) {}",
             signed(reading.jump),
+            since(reading),
             if reading.overshoots() { format!(", counted as {OVERSHOOT} times what it is off by") } else { String::new() },
             often(reading.spike_divisor, "jumps")
         )?,
@@ -275,6 +281,11 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
         chances => format!(" / {}, as its entity has other metrics that might be wrong", number(chances)),
     };
     writeln!(out, "speaks    {view}, with {}{alarm}{chances}", number(loudest))
+}
+
+/// How long a step took. Over a gap it usually is larger, which is allowed for.
+fn since(reading: &Reading) -> String {
+    if reading.buckets > 1.0 { format!("over a gap of {} buckets", reading.buckets - 1.0) } else { "since the bucket before".into() }
 }
 
 fn signed(value: f64) -> String {

@@ -1,25 +1,50 @@
 //! One sentence about a verdict, for somebody who has never heard of levels and residuals.
 
+use crate::instant;
 use crate::number::number;
-use dataflows::Verdict;
-use dataflows::tracking::{Reading, View};
+use dataflows::reading::{Reading, View};
+use dataflows::{Time, Verdict};
 
-/// What was seen, what was expected, and why that is remarkable or not; `None` where nothing was expected.
-pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>) -> Option<String> {
+/// What is further off than so many scales of its series is not called usual, though nothing is said of it any more.
+const OFF: f64 = 3.0;
+
+/// Whether a bucket is far from what was expected, whatever was said of it.
+pub(super) fn is_off(reading: &Reading) -> bool {
+    reading.deviation().abs() > OFF
+}
+
+/// What was seen, what was expected, and why that is remarkable or not; `None` where nothing was expected. `told`: when something was last said of the
+/// series before this bucket.
+pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, told: Option<Time>) -> Option<String> {
     let (score, aggregate) = (verdict.score?, verdict.bucket.aggregate?);
     let (mean, expected) = (aggregate.mean.0, score.expected.0);
     let side = if mean >= expected { "above" } else { "below" };
     let seen =
         format!("it was {}, {} {side} the {} expected for this time", number(mean), number((mean - expected).abs()), number(expected));
-    let Some(reading) = reading.filter(|_| verdict.state.is_deviant()) else {
-        let usual = if verdict.state.is_deviant() { "more than this series usually deviates" } else { "nothing unusual for this series" };
+    let is_deviant = verdict.state.is_deviant();
+    let Some(reading) = reading.filter(|_| is_deviant) else {
+        let usual = match reading {
+            _ if is_deviant => "more than this series usually deviates".into(),
+            Some(reading) if is_off(reading) => match told {
+                Some(told) => format!(
+                    "still off, though no longer news, as it goes on much as it was; it was last told of at {}",
+                    instant::format(told)
+                ),
+                None => "far off, though no further than this series is now and then".into(),
+            },
+            _ => "nothing unusual for this series".into(),
+        };
         return Some(format!("{seen}: {usual}"));
     };
     let why = match reading.loudest().0 {
         View::Spike => format!(
-            "it {} by {} from one bucket to the next, {}{} times its usual step",
+            "it {} by {} {}, {}{} times its usual step",
             if reading.jump >= 0.0 { "rose" } else { "fell" },
             number(reading.jump.abs()),
+            match reading.buckets {
+                1.0 => "from one bucket to the next".into(),
+                buckets => format!("over a gap of {} buckets", buckets - 1.0),
+            },
             if reading.overshoots() { "mostly back, which counts as " } else { "" },
             number(reading.spike)
         ),
@@ -43,7 +68,7 @@ mod tests {
         let aggregate = Some(Aggregate { count: 60, mean: number, min: number, max: number, stddev: Number(0.0) });
         let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 0, aggregate };
         let score = Some(Score { expected: Number(65.0), sigma: Number(5.0), z_score: Number(6.05) });
-        let say = |score, state| sentence(&Verdict { bucket, score, state }, None);
+        let say = |score, state| sentence(&Verdict { bucket, score, state }, None, None);
         let anomalous = say(score, State::Anomalous).unwrap();
         assert_eq!(anomalous, "it was 95.25, 30.25 above the 65 expected for this time: more than this series usually deviates");
         assert!(say(score, State::Normal).unwrap().ends_with("nothing unusual for this series"));

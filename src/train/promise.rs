@@ -61,7 +61,7 @@ fn fold(tracker: &Tracker, buckets: &[(Time, f64, f64)], from: usize, width: Tim
     let (mut tally, mut squares) = (Tally::default(), Vec::with_capacity(buckets.len().saturating_sub(from)));
     let mut track = tracker.primed.clone();
     for (place, (start, value, seasonal)) in buckets.iter().enumerate() {
-        let reading = track.read(tracker, *start, *value, *seasonal);
+        let reading = track.read(tracker, *start, width, *value, *seasonal);
         if place == from {
             track.watch.square = square.min(DEVIATION_MAX * DEVIATION_MAX);
         }

@@ -132,9 +132,9 @@ def runs_equal(v):
     return o
 
 # ---------------------------------------------------------------- the fold
-# state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 unused, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
+# state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 its bucket, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
 #        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram
-def new_state(L0): s = np.zeros(12 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; return s
+def new_state(L0): s = np.zeros(12 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
 
 @njit
 def hist_add(h, x, dec):
@@ -151,15 +151,22 @@ def hist_q(h, W, q):
     return np.exp(HI)
 
 @njit
-def step(st, x, seas, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
+def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
     """one closed bucket; returns expected, z (signed)"""
     y = x - seas
     if not np.isfinite(st[0]): st[0] = y
     if not np.isfinite(st[1]): st[1] = y
     expected = seas + st[0]
+    # after a gap: an autoregressive process of order 1 around a level that wanders
+    gap = at - st[5] - 1 if np.isfinite(st[5]) else 0.0; st[5] = at; s_jump = s_fast
+    if gap > 0:
+        kept = max(0.0, 1 - (s_fast / s_slow) ** 2)
+        s_jump = np.sqrt(max(s_fast, s_slow * np.sqrt(1 - kept ** (gap + 1))) ** 2 + (p[A_SLOW] * s_slow) ** 2 * gap)
+        st[1] = st[0] + (st[1] - st[0]) * kept ** (gap / 2)
+        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** gap
     es = y - st[0]; ef = y - st[1]
     # views
-    zs = min(min(abs(ef), 16.0 * abs(es)) / s_fast, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
+    zs = min(min(abs(ef), 16.0 * abs(es)) / s_jump, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
     st[2] += 2 / (p[W_DRIFT] + 1) * (min(max(es / s_slow, -p[CLIP_DRIFT]), p[CLIP_DRIFT]) - st[2])
     zd = abs(st[2]) / s_drift
     if es * st[2] <= 0 or abs(es) < 0.5 * abs(st[2]) * s_slow: zd = 0.0  # back at what is expected
@@ -184,14 +191,14 @@ def step(st, x, seas, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, 
     return expected, z if es >= 0 else -z
 
 @njit
-def _run(st, v, seas, B, dec, hdec, a, c, d, k, r, p, ex, z):
+def _run(st, v, seas, at, B, dec, hdec, a, c, d, k, r, p, ex, z):
     for i in range(len(v)):
-        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], B, dec, hdec, a, c, d, k, r, p)
+        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], at[i], B, dec, hdec, a, c, d, k, r, p)
         else: ex[i] = seas[i] + st[0]; z[i] = 0.0
 
 def run_fold(m, st, t, v, pv):
     ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P
-    _run(st, v, seasonal(t, m.profile, slot, m.P), m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
+    _run(st, v, seasonal(t, m.profile, slot, m.P), t / m.interval, m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
     return ex, z
 
 def value(i):

@@ -65,8 +65,20 @@ fn add(histogram: &mut [f64], peak: f64, decay: f64) {
 fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> (Score, Numbers) {
     let day = 86_400_000.0 / WIDTH as f64;
     let (above, expected) = (mean - seasonal, seasonal + s[0]);
+    let buckets = ((start - s[6] as Time) / WIDTH).max(1) as f64;
+    let fade = 0.5_f64.powf(1.0 / (day / 4.0).max(72.0));
+    let mut step = tracker.fast_scale;
+    if buckets > 1.0 {
+        let (gap, ratio) = (buckets - 1.0, tracker.fast_scale / tracker.slow_scale);
+        let kept = (1.0 - ratio * ratio).max(0.0);
+        let ar1 = (tracker.slow_scale * (1.0 - kept.powf(buckets)).sqrt()).max(tracker.fast_scale);
+        step = ar1.hypot(0.03 * gap.sqrt() * tracker.slow_scale);
+        s[1] = s[0] + (s[1] - s[0]) * kept.powf(0.5 * gap);
+        s[2] *= (1.0 - 2.0 / 13.0_f64).powf(gap);
+        s[7] *= fade.powf(gap);
+    }
     let (slow, fast) = (above - s[0], above - s[1]);
-    let spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / tracker.fast_scale).min(300.0) } else { 0.0 };
+    let spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / step).min(300.0) } else { 0.0 };
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
@@ -74,7 +86,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
     let z = spoken.max(0.62 * drift / divisor(&s[28..45], 3.0)).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
-    s[7] = (s[7] * 0.5_f64.powf(1.0 / (day / 4.0).max(72.0))).max(z.min(20.0));
+    s[7] = (s[7] * fade).max(z.min(20.0));
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
     (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(spike), s[10].max(drift));

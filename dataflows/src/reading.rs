@@ -1,0 +1,122 @@
+//! What the default method reads in one bucket, and what it makes of it: three views, the loudest of which becomes the z-score.
+//!
+//! [`crate::tracking`] says what is read, and by which state.
+
+use crate::Time;
+use crate::number::Number;
+use crate::verdict::Score;
+
+/// The weights of the views spike, drift and stuck, chosen so that the threshold is 3 for each.
+pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
+/// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
+pub const OVERSHOOT: f64 = 16.0;
+
+/// What a gap leaves of a state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Resumed {
+    /// The fast level.
+    pub(crate) fast: f64,
+    /// How far it usually is from there to the next bucket.
+    pub(crate) jump_scale: f64,
+    /// The average of the latest deviations.
+    pub(crate) drift: f64,
+    /// The loudest of late.
+    pub(crate) habituation: f64,
+}
+
+/// The arithmetic of one bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    pub(crate) start: Time,
+    pub(crate) mean: f64,
+    /// How many buckets lie between the one before with samples and this one: 1 without a gap.
+    pub buckets: f64,
+    /// What the state was after the gap.
+    pub(crate) resumed: Resumed,
+    /// What the profile says of this time of day.
+    pub seasonal: f64,
+    /// The slow level.
+    pub level: f64,
+    /// How far the bucket is from the slow level.
+    pub residual: f64,
+    /// How far it is from the fast level.
+    pub jump: f64,
+    /// The spike view: the jump in its scale, as far as it counts; 0 for a jump that leads back to what is expected.
+    pub spike: f64,
+    /// The average of the latest deviations after this bucket.
+    pub(crate) drift_after: f64,
+    /// The drift view, in its scale; 0 where the bucket is back at what is expected.
+    pub drift: f64,
+    /// Buckets in a row that equalled the one before.
+    pub run: f64,
+    /// The stuck view.
+    pub stuck: f64,
+    /// What the spike view is divided by.
+    pub spike_divisor: f64,
+    /// What the drift view is divided by.
+    pub drift_divisor: f64,
+    /// What everything is divided by after an alarm.
+    pub habituation: f64,
+    /// What it is divided by after that, since other metrics of the entity might have been wrong as well: see [`chances`](crate::tracking::chances).
+    pub chances: f64,
+    /// The scale that is shown where nothing deviates.
+    pub(crate) slow_scale: f64,
+}
+
+/// Which view was the loudest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// A jump away from the level.
+    Spike,
+    /// Small deviations that go on.
+    Drift,
+    /// No movement where there should be some.
+    Stuck,
+}
+
+impl Reading {
+    /// What the views come to, each weighted and divided by its calibration: spike, drift, stuck.
+    pub fn views(&self) -> [(View, f64); 3] {
+        [
+            (View::Spike, WEIGHTS.0 * self.spike / self.spike_divisor),
+            (View::Drift, WEIGHTS.1 * self.drift / self.drift_divisor),
+            (View::Stuck, WEIGHTS.2 * self.stuck),
+        ]
+    }
+
+    /// The loudest view, and what it comes to before habituation.
+    pub fn loudest(&self) -> (View, f64) {
+        let [spike, drift, stuck] = self.views();
+        let louder = if drift.1 > spike.1 { drift } else { spike };
+        if stuck.1 > louder.1 { stuck } else { louder }
+    }
+
+    /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.
+    pub fn deviation(&self) -> f64 {
+        (self.mean - (self.seasonal + self.level)) / self.slow_scale
+    }
+
+    /// Whether it has jumped past what is expected, and not far past it: see [`OVERSHOOT`].
+    pub fn overshoots(&self) -> bool {
+        self.spike > 0.0 && self.jump.abs() > OVERSHOOT * self.residual.abs()
+    }
+
+    /// How loud the series itself finds the bucket: the loudest view after habituation.
+    pub(crate) fn loudness(&self) -> f64 {
+        self.loudest().1 / self.habituation
+    }
+
+    /// The z-score, with the sign of the residual.
+    pub fn z_score(&self) -> f64 {
+        let z_score = self.loudness() / self.chances;
+        if self.residual >= 0.0 { z_score } else { -z_score }
+    }
+
+    /// As it is stored. Sigma is what makes `z_score = (mean - expected) / sigma` true, wherever one can: the deviation that would count as 1 here and now.
+    pub fn score(&self) -> Score {
+        let (expected, z_score) = (self.seasonal + self.level, self.z_score());
+        let sigma = (self.mean - expected).abs() / z_score.abs();
+        let sigma = if sigma.is_normal() { sigma } else { self.slow_scale };
+        Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z_score) }
+    }
+}
