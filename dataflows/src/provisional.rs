@@ -15,6 +15,9 @@ const LAST_FACTOR: f64 = 4.0 / 3.0;
 /// So many last samples are looked at on their own, since an anomaly need not begin with a bucket.
 pub const LAST: usize = 2;
 
+/// Without earlier buckets of the series, so many samples of the open one say how much they differ. Fewer say nothing: one alone does not differ at all.
+const SEEN_MIN: f64 = 6.0;
+
 /// A bucket as far as it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
@@ -84,7 +87,12 @@ impl Provisional {
         let aggregate = open.bucket.aggregate?;
         #[allow(clippy::cast_precision_loss)] // samples of one bucket
         let seen = aggregate.count as f64;
-        let inside = inside.unwrap_or(Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 });
+        let inside = match inside {
+            Some(inside) => inside,
+            None if seen < SEEN_MIN => return None,
+            // That of the samples, which is less around their own mean.
+            None => Inside { count: f64::INFINITY, variance: aggregate.stddev.0 * aggregate.stddev.0 * seen / (seen - 1.0) },
+        };
         let of = |value: f64, widened: &dyn Fn(f64) -> f64| {
             let final_score = score(value)?;
             // What the whole bucket would not be flagged for is nothing to tell of a part of it.
@@ -148,7 +156,9 @@ mod tests {
 
     #[test]
     fn without_earlier_buckets_the_bucket_itself_says_how_much_samples_differ() {
-        assert!(Provisional::of(&open(4, 54.0, None), score, None, &Limits::default()).is_none());
-        assert!(Provisional::of(&open(4, 58.0, None), score, None, &Limits::default()).is_some());
+        let say = |count: u64, mean: f64| Provisional::of(&open(count, mean, None), score, None, &Limits::default());
+        assert!(say(6, 55.0).is_none() && say(6, 58.0).is_some());
+        // Failed once: one sample was taken for exact.
+        assert_eq!(say(5, 90.0), None);
     }
 }
