@@ -81,9 +81,18 @@ impl Default for Kinds {
 
 impl Kinds {
     /// The built-in kinds, and those of the configuration; one of the same name replaces a built-in.
-    pub fn with(tables: BTreeMap<String, KindTable>) -> Self {
+    ///
+    /// # Errors
+    /// A kind that no record could be of, in words.
+    pub fn with(tables: BTreeMap<String, KindTable>) -> Result<Self, String> {
         let mut kinds = Self::default();
         for (name, table) in tables {
+            if let Some(metric) = table.metrics.iter().flatten().find(|metric| metric.is_empty() || metric.contains([':', '\0'])) {
+                return Err(format!("kind '{name}': '{metric}' is no metric: its name must have at least one letter and no colon"));
+            }
+            if table.entity == table.time {
+                return Err(format!("kind '{name}': '{}' cannot be the entity and the time", table.entity));
+            }
             kinds.0.retain(|kind| kind.name != name);
             let entity_type = table.entity_type.unwrap_or_else(|| name.clone());
             let mut labels = table.labels;
@@ -96,7 +105,7 @@ impl Kinds {
             let (rack, zone) = (label_named(table.rack, &RACKS, &labels), label_named(table.zone, &ZONES, &labels));
             kinds.0.push(Kind { name, entity_type, entity: table.entity, time: table.time, labels, rack, zone, metrics: table.metrics });
         }
-        kinds
+        Ok(kinds)
     }
 
     /// All kinds.

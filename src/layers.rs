@@ -44,7 +44,8 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Tables)> {
     let mut table: toml::Table = text.parse().map_err(|error| anyhow!("configuration '{place}' is not TOML: {}", told(&error, &text)))?;
     let kinds = match table.remove("kinds") {
         Some(value) => {
-            Kinds::with(BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?)
+            let tables = BTreeMap::<String, KindTable>::deserialize(value).with_context(|| format!("configuration '{place}', kinds"))?;
+            Kinds::with(tables).map_err(|problem| anyhow!("configuration '{place}', {problem}"))?
         }
         None => Kinds::default(),
     };
@@ -136,7 +137,7 @@ fn check_key(key: &str, top: &Command, place: &str) -> Result<()> {
     if commands().any(|command| knows(command, key)) {
         return Ok(());
     }
-    let known = commands().flat_map(Command::get_arguments).filter_map(clap::Arg::get_long);
+    let known = commands().flat_map(Command::get_arguments).filter_map(clap::Arg::get_long).chain(["kinds", "alert"]);
     let nearest = known.max_by(|one, other| strsim::jaro(key, one).total_cmp(&strsim::jaro(key, other)));
     match nearest.filter(|nearest| strsim::jaro(key, nearest) > 0.7) {
         Some(nearest) => bail!("configuration '{place}': unknown key '{key}'; did you mean '{nearest}'?"),

@@ -3,7 +3,7 @@
 use super::{digest, say, simulation};
 use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
-use crate::history::History;
+use crate::history::{EVENT, History, LetterFilter};
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
@@ -255,7 +255,20 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     });
     outcome?;
     sum_up(statistics, started);
-    Ok(())
+    if stop.load(Ordering::Relaxed) { Ok(()) } else { some_are_events(&mut *history, statistics) }
+}
+
+/// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
+fn some_are_events(history: &mut dyn History, statistics: &Statistics) -> Result<()> {
+    if statistics.records.get() == 0 || history.outcomes()?.get(EVENT).is_some_and(|events| *events > 0) {
+        return Ok(());
+    }
+    let newest = LetterFilter { reason: None, from: Time::MIN, until: Time::MAX, limit: 1 };
+    let detail = history.letters(&newest)?.into_iter().next().map_or_else(String::new, |stored| format!(" ({})", stored.letter.detail));
+    bail!(
+        "not one record is an event: {}{detail}; see `tidewatch dead-letters`, and read the log again into another --history once that is mended",
+        statistics.refusals()
+    )
 }
 
 fn sum_up(statistics: &Statistics, started: Instant) {
@@ -272,7 +285,7 @@ fn sum_up(statistics: &Statistics, started: Instant) {
     );
     let refusals = statistics.refusals();
     if !refusals.is_empty() {
-        tracing::info!("refused: {refusals}");
+        tracing::warn!("refused: {refusals}; see `tidewatch dead-letters`");
     }
     if statistics.behind.get() > 0 {
         tracing::warn!(

@@ -162,7 +162,7 @@ impl Statistics {
         self.horizon.fetch_max(horizon, Ordering::Relaxed);
     }
 
-    /// Takes note that `more` records of a partition came to the same. The first that meets a limit of its partition is worth a word.
+    /// Takes note that `more` records of a partition came to the same. The first that is refused for a reason is worth a word.
     pub fn note(&self, outcome: &Outcome, more: u64) {
         if outcome.outcome == EVENT {
             return;
@@ -170,9 +170,17 @@ impl Statistics {
         let mut refused = self.refused.lock().expect("no holder panics");
         let is_first = !refused.contains_key(&outcome.outcome);
         *refused.entry(outcome.outcome.clone()).or_default() += more;
-        if is_first && ["too_many_entities", "too_many_metrics", "too_many_series"].contains(&outcome.outcome.as_str()) {
-            let (partition, reason) = (&outcome.partition, &outcome.outcome);
-            tracing::warn!(%partition, %reason, "a limit is reached: what is new is refused, what is known goes on; see `tidewatch dead-letters`");
+        if !is_first {
+            return;
+        }
+        let (partition, reason) = (&outcome.partition, outcome.outcome.as_str());
+        match reason {
+            "too_many_entities" | "too_many_metrics" | "too_many_series" => {
+                tracing::warn!(%partition, %reason, "a limit is reached: what is new is refused, what is known goes on; see `tidewatch dead-letters`");
+            }
+            // Every log has some.
+            "too_late" => {}
+            _ => tracing::warn!(%partition, %reason, "a record is refused, the first for this reason; see `tidewatch dead-letters`"),
         }
     }
 

@@ -68,9 +68,14 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     };
     let has = |name: &str| fields.iter().any(|field| field.0 == name);
     let Some((place, kind)) = kinds.of(named, has) else {
-        let seen = named.map_or("the record has no type and no field that names an entity".into(), |name| {
-            format!("type '{}' is not configured", shortened(name))
-        });
+        let seen = match named {
+            Some(name) => format!("type '{}' is not configured", shortened(name)),
+            None => {
+                let entities: Vec<&str> = kinds.iter().map(|kind| &*kind.entity).collect();
+                let nested = kinds.iter().find_map(|kind| nested(&kind.entity, &fields)).unwrap_or_default();
+                format!("the record has no type, and no field that names an entity ({}){nested}", entities.join(", "))
+            }
+        };
         return Err(Refusal::new("unknown_kind", seen));
     };
     assemble(fields, place, kind, limits)
@@ -92,8 +97,20 @@ fn check_fields(fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What is to be said of a field that would lie inside of another.
+fn nested(field: &str, fields: &Fields<'_>) -> Option<String> {
+    let outer = field.split_once('.')?.0;
+    let is_nested = fields.iter().any(|(name, value)| *name == *outer && *value == Value::Other);
+    is_nested.then(|| format!("; what is inside of '{outer}' is not read: write it into the record itself"))
+}
+
 /// Sorts the fields into entity, time, labels and metrics.
 fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
+    for (field, reason) in [(&kind.entity, "no_entity"), (&kind.time, "no_time")] {
+        if fields.iter().all(|(name, _)| **name != **field) {
+            return Err(Refusal::new(reason, format!("'{field}' is missing{}", nested(field, &fields).unwrap_or_default())));
+        }
+    }
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     for (name, value) in fields {
         if *name == *kind.entity {
@@ -109,8 +126,9 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
             metrics.push((name, number));
         }
     }
-    let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", format!("'{}' is missing", kind.entity)))?;
-    let time = time.ok_or_else(|| Refusal::new("no_time", format!("'{}' is missing", kind.time)))?;
+    let (Some(entity_id), Some(time)) = (entity_id, time) else {
+        return Err(Refusal::new("no_time", format!("'{}' cannot be the entity and the time", kind.entity)));
+    };
     if metrics.is_empty() {
         return Err(Refusal::new("no_metrics", "no field is a number to be watched"));
     }
@@ -245,6 +263,10 @@ mod tests {
         assert_eq!(reason(r#"{"server_id":"a","timestamp":"noon","cpu":1}"#), "bad_time");
         assert_eq!(reason(r#"{"server_id":"a","cpu":1}"#), "no_time");
         assert_eq!(reason(r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","cpu":1}"#), "no_entity");
+        let nested = r#"{"timestamp":"2026-01-24T12:34:56Z","tags":{"host":"a"},"cpu":1}"#;
+        let kinds = Kinds::with(toml::from_str("[host]\nentity = 'tags.host'").unwrap()).unwrap();
+        let refusal = decode(nested.as_bytes(), &kinds, &Limits::default()).unwrap_err();
+        assert!(refusal.reason == "unknown_kind" && refusal.detail.contains("inside of 'tags'"), "{refusal:?}");
         assert_eq!(reason(r#"{"type":"weather","cpu":1}"#), "unknown_kind");
         assert_eq!(reason("{}"), "unknown_kind");
         assert_eq!(reason(""), "empty");
