@@ -134,7 +134,7 @@ fn go_live(simulator: &Simulator, position: &Position, pace: Pace) -> Result<()>
     Ok(())
 }
 
-/// Says how many of the injected anomalies were found, and how many episodes nobody injected.
+/// Says how many of the injected anomalies were found, and how many runs of anomalous buckets nobody injected.
 fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
     let (start, end) = (simulator.start(), simulator.end().unwrap_or(simulator.start()));
     let width = arguments.detection.timing().bucket_width;
@@ -158,9 +158,9 @@ fn compare(arguments: &RunArgs, simulator: &Simulator) -> Result<()> {
     let invented: Vec<&Anomaly> = anomalies.iter().filter(|anomaly| !truth.iter().any(|one| is_of(anomaly, one, width))).collect();
     let series = history.series()?.len();
     #[allow(clippy::cast_precision_loss)] // a rate for people
-    let rate = episodes(&invented, width) as f64 / series as f64 / ((end - start) as f64 / 86_400_000.0);
+    let rate = runs(&invented, width) as f64 / series as f64 / ((end - start) as f64 / 86_400_000.0);
     say(&format!("found {found} of {} injected anomalies of {SIGMAS} sigma or more", strong.len()));
-    say(&format!("{} episodes that nobody injected: {rate:.3} per series and day", episodes(&invented, width)));
+    say(&format!("{} runs of anomalous buckets that nobody injected: {rate:.3} per series and day", runs(&invented, width)));
     Ok(())
 }
 
@@ -173,7 +173,7 @@ fn is_of(anomaly: &Anomaly, injection: &Injection, width: Time) -> bool {
 }
 
 /// Runs of consecutive anomalous buckets of one series.
-fn episodes(anomalies: &[&Anomaly], width: Time) -> usize {
+fn runs(anomalies: &[&Anomaly], width: Time) -> usize {
     let mut starts: BTreeMap<String, BTreeSet<Time>> = BTreeMap::new();
     for anomaly in anomalies {
         starts.entry(anomaly.name.to_string()).or_default().insert(anomaly.start);

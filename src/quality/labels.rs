@@ -5,12 +5,17 @@ use crate::instant;
 use crate::series::SeriesName;
 use csv::StringRecord;
 use dataflows::Time;
+use serde::Deserialize;
 use std::path::Path;
 
 /// The columns of a file of labels; others are left alone, ...
-const COLUMNS: [&str; 4] = ["entity", "metric", "start", "end"];
-/// ...but for this one, which need not be there.
+const COLUMNS: [&str; 3] = ["entity", "start", "end"];
+/// ...but for these, which need not be there.
+const METRIC: &str = "metric";
 const KIND: &str = "kind";
+
+/// The kind of what an injection moves besides.
+const SIDE_EFFECT: &str = "side_effect";
 
 /// What a line looks like, for messages.
 const EXAMPLE: &str = "srv-001,cpu_usage_percent,2026-01-19T03:10:00Z,2026-01-19T04:00:00Z";
@@ -46,7 +51,7 @@ pub enum LabelsError {
         problem: String,
     },
     /// The header lacks a column.
-    #[error("labels '{path}' have no column '{column}': the first line must name {}", COLUMNS.join(","))]
+    #[error("labels '{path}' have no column '{column}': the first line must name entity,metric,start,end")]
     Column {
         /// The path.
         path: String,
@@ -59,6 +64,16 @@ pub enum LabelsError {
         /// The path.
         path: String,
         /// From 1, the header included.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A line of JSON is no injection.
+    #[error("labels '{path}', line {line}: {problem}; it is no line of `tidewatch generate --truth`")]
+    Injection {
+        /// The path.
+        path: String,
+        /// From 1.
         line: u64,
         /// What is wrong with it.
         problem: String,
@@ -80,17 +95,34 @@ impl Label {
 }
 
 impl Labels {
-    /// Reads a CSV with the columns `entity,metric,start,end`.
+    /// Reads a CSV with the columns `entity,metric,start,end`, or, from a file that ends in `.jsonl`, what `tidewatch generate --truth` writes.
     ///
     /// # Errors
     /// See [`LabelsError`].
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
+        let labels = if path.extension().is_some_and(|ending| ending == "jsonl") { Self::of_truth(path)? } else { Self::of_csv(path)? };
+        if labels.is_empty() { Err(LabelsError::Empty { path: path.display().to_string() }) } else { Ok(Self(labels)) }
+    }
+
+    fn of_truth(path: &Path) -> Result<Vec<Label>, LabelsError> {
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| LabelsError::File { path: place.clone(), problem: error.to_string() })?;
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        let read = |line: &str| serde_json::from_str(line).map_err(|error| error.to_string()).and_then(|one| injected(&one));
+        let mut labels = Vec::new();
+        for (line, text) in lines {
+            labels.extend(read(text).map_err(|problem| LabelsError::Injection { path: place.clone(), line, problem })?);
+        }
+        Ok(labels)
+    }
+
+    fn of_csv(path: &Path) -> Result<Vec<Label>, LabelsError> {
         let place = path.display().to_string();
         let fail = |problem: csv::Error| LabelsError::File { path: place.clone(), problem: problem.to_string() };
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(fail)?;
         let header = reader.headers().map_err(fail)?.clone();
         let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
-        let (mut columns, kind) = ([0; 4], place_of(KIND));
+        let (mut columns, metric, kind) = ([0; 3], place_of(METRIC), place_of(KIND));
         for (found, column) in columns.iter_mut().zip(COLUMNS) {
             *found = place_of(column).ok_or_else(|| LabelsError::Column { path: place.clone(), column })?;
         }
@@ -98,9 +130,13 @@ impl Labels {
         for record in reader.records() {
             let record = record.map_err(fail)?;
             let line = record.position().map_or(0, csv::Position::line);
-            labels.push(label(&record, columns, kind).map_err(|problem| LabelsError::Line { path: place.clone(), line, problem })?);
+            labels.push(label(&record, columns, metric, kind).map_err(|problem| LabelsError::Line {
+                path: place.clone(),
+                line,
+                problem,
+            })?);
         }
-        if labels.is_empty() { Err(LabelsError::Empty { path: place }) } else { Ok(Self(labels)) }
+        Ok(labels)
     }
 
     /// The labelled stretches of a series in buckets of this width, in order: those that name its metric.
@@ -135,18 +171,50 @@ fn stretch(label: &Label, width: Time) -> Stretch {
     Stretch { first: bucket(label.start), last: bucket(label.end - 1) }
 }
 
-fn label(record: &StringRecord, columns: [usize; 4], kind: Option<usize>) -> Result<Label, String> {
-    let [entity, metric, start, end] = columns.map(|column| record.get(column).unwrap_or("").trim());
+/// One line of a truth, as far as it is a label.
+#[derive(Deserialize)]
+struct Injected {
+    kind: String,
+    entity_type: String,
+    entity_id: String,
+    metric: String,
+    start: String,
+    end: String,
+    side_effects: Vec<String>,
+}
+
+/// What an injection moves besides is labelled, too: an alarm there is not false. It is a kind of its own, since nobody promised to find it.
+fn injected(one: &Injected) -> Result<Vec<Label>, String> {
+    let (start, end) = span(&one.start, &one.end)?;
+    let entity = format!("{}:{}", one.entity_type, one.entity_id);
+    let of = |entity: &str, metric: &str, kind: &str| Label {
+        entity: entity.into(),
+        metric: Some(metric.into()),
+        start,
+        end,
+        kind: Some(kind.into()),
+    };
+    let effects = one.side_effects.iter().map(|effect| match effect.rsplit_once(':') {
+        Some((elsewhere, metric)) => of(elsewhere, metric, SIDE_EFFECT),
+        None => of(&entity, effect, SIDE_EFFECT),
+    });
+    Ok(std::iter::once(of(&entity, &one.metric, &one.kind)).chain(effects).collect())
+}
+
+fn span(start: &str, end: &str) -> Result<(Time, Time), String> {
+    let time = |text: &str| instant::parse(text).ok_or_else(|| format!("'{text}' is not a time"));
+    let (start, end) = (time(start)?, time(end)?);
+    if end <= start { Err("the end must be after the start".into()) } else { Ok((start, end)) }
+}
+
+fn label(record: &StringRecord, columns: [usize; 3], metric: Option<usize>, kind: Option<usize>) -> Result<Label, String> {
+    let [entity, start, end] = columns.map(|column| record.get(column).unwrap_or("").trim());
     if entity.is_empty() {
         return Err("the entity is missing".into());
     }
-    let time = |text: &str| instant::parse(text).ok_or_else(|| format!("'{text}' is not a time"));
-    let (start, end) = (time(start)?, time(end)?);
-    if end <= start {
-        return Err("the end must be after the start".into());
-    }
-    let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    Ok(Label { entity: entity.into(), metric: text(metric), start, end, kind: kind.and_then(|column| record.get(column)).and_then(text) })
+    let (start, end) = span(start, end)?;
+    let text = |column: Option<usize>| record.get(column?).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    Ok(Label { entity: entity.into(), metric: text(metric), start, end, kind: text(kind) })
 }
 
 #[cfg(test)]
@@ -172,14 +240,38 @@ mod tests {
         assert_eq!(labels.of_all(&SeriesName::new("server", "a", "fan"), 300_000), [minutes(60, 65)]);
         assert_eq!(labels.of_all(&SeriesName::new("application", "b", "fan"), 300_000), []);
         assert_eq!(labels.kinds_of(&cpu, 300_000), [], "nobody said what it was");
+        let whole = read("entity,start,end\na,1970-01-01T00:00:00Z,1970-01-01T00:05:00Z\n").unwrap();
+        assert_eq!(whole.of_entity(&cpu, 300_000), [minutes(0, 0)]);
         let labels = read("entity,metric,start,end,kind\na,cpu,1970-01-01T00:02:00Z,1970-01-01T00:05:00Z,leak\n").unwrap();
         assert_eq!(labels.kinds_of(&cpu, 300_000), [("leak".into(), minutes(0, 0))]);
     }
 
     #[test]
+    fn the_truth_of_a_simulation_is_labels_and_so_is_what_an_injection_moves_besides() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("truth.jsonl");
+        let line = r#"{"kind":"cpu_spike","entity_type":"server","entity_id":"a","metric":"cpu","start":"1970-01-01T00:02:00Z",
+            "end":"1970-01-01T00:05:00Z","magnitude":1,"sigmas":9,"side_effects":["fan","application:b:latency"]}"#;
+        std::fs::write(&path, line.replace('\n', "") + "\n\n").unwrap();
+        let labels = Labels::read(&path).unwrap();
+        let kinds = |entity_type: &str, entity: &str, metric: &str| {
+            let of = labels.kinds_of(&SeriesName::new(entity_type, entity, metric), 300_000);
+            of.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("server", "a", "cpu"), ["cpu_spike"]);
+        assert_eq!(
+            (kinds("server", "a", "fan"), kinds("application", "b", "latency")),
+            (vec![SIDE_EFFECT.into()], vec![SIDE_EFFECT.into()])
+        );
+        std::fs::write(&path, "{}").unwrap();
+        let refused = Labels::read(&path).unwrap_err().to_string();
+        assert!(refused.contains("line 1") && refused.contains("generate --truth"), "{refused}");
+    }
+
+    #[test]
     fn what_is_no_label_is_named_with_its_line_and_the_fix() {
         for (text, parts) in [
-            ("entity,start,end\n", ["no column 'metric'", "entity,metric,start,end"]),
+            ("entity,metric,end\n", ["no column 'start'", "entity,metric,start,end"]),
             ("entity,metric,start,end\n", ["hold no label", EXAMPLE]),
             ("entity,metric,start,end\na,cpu,yesterday,2026-01-19T00:00:00Z\n", ["line 2", "'yesterday' is not a time"]),
             ("entity,metric,start,end\n,cpu,2026-01-18T00:00:00Z,2026-01-19T00:00:00Z\n", ["line 2", "the entity is missing"]),

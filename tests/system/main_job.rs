@@ -42,10 +42,10 @@ fn a_day_of_the_normal_preset_finds_nine_in_ten_and_invents_less_than_one_per_se
     let outcome = Place::new().run(day).well();
     let [found, total, ..] = outcome.numbers("injected anomalies of")[..] else { panic!("{}", outcome.stdout) };
     assert!(total >= 10.0 && found >= 0.9 * total, "found {found} of {total}");
-    let [episodes, rate] = outcome.numbers("episodes that nobody injected")[..] else { panic!("{}", outcome.stdout) };
+    let [runs, rate] = outcome.numbers("runs of anomalous buckets that nobody injected")[..] else { panic!("{}", outcome.stdout) };
     // 120 entities, 96 of them with six metrics and 24 with five.
-    assert!((rate - episodes / 696.0).abs() < 0.001, "{rate} is {episodes} episodes of 696 series in a day");
-    assert!(rate < 1.0, "{rate} false episodes per series and day");
+    assert!((rate - runs / 696.0).abs() < 0.001, "{rate} is {runs} runs in 696 series in a day");
+    assert!(rate < 1.0, "{rate} runs that nobody injected per series and day");
 }
 
 #[test]

@@ -56,15 +56,8 @@ fn labels_choose_a_lower_threshold_than_none_where_that_finds_more() {
     let place = untuned();
     let generate = RUN.replace("run --source simulate:dev", "generate --preset dev --truth truth.jsonl --to file:log.jsonl");
     place.run(&generate.replace(" --no-raw", "").replace("--for 6d", "--for 3d")).well();
-    let mut labels = String::from("entity,metric,start,end\n");
-    for line in std::fs::read_to_string(place.path("truth.jsonl")).unwrap().lines() {
-        let injection: serde_json::Value = serde_json::from_str(line).unwrap();
-        let text = |field: &str| injection[field].as_str().unwrap().to_owned();
-        labels += &format!("{},{},{},{}\n", text("entity_id"), text("metric"), text("start"), text("end"));
-    }
-    place.write("labels.csv", labels);
     place.run(&format!("{TUNE} --budget 5/series/month --write without.toml")).well();
-    let with = place.run(&format!("{TUNE} --budget 5/series/month --labels labels.csv --write with.toml")).well();
+    let with = place.run(&format!("{TUNE} --budget 5/series/month --labels truth.jsonl --write with.toml")).well();
     let (without, metric) = (thresholds(place, "without.toml"), "cpu_usage_percent");
     assert!(without.values().all(|threshold| *threshold >= 3.0), "without labels nothing becomes more sensitive: {without:?}");
     let (low, high) = (thresholds(place, "with.toml")[metric], without[metric]);

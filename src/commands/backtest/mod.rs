@@ -18,7 +18,7 @@ use crate::models::memory::Memory;
 use crate::models::{self, Models, Trained};
 use crate::quality::{Labels, Quality};
 use crate::run::{Job, Kept, Statistics};
-use crate::{telemetry, train};
+use crate::{instant, telemetry, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use dataflows::Time;
@@ -38,7 +38,7 @@ pub struct BacktestArgs {
     /// A CSV file with the columns timestamp,entity,metric,value, or JSON lines of events
     input: String,
     /// Everything before this time trains, the rest is scored; without it, everything is scored by the models of --models
-    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "models")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     train_until: Option<Time>,
     /// Where verdicts are written: as Parquet if it ends in .parquet, else as CSV; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
@@ -46,7 +46,8 @@ pub struct BacktestArgs {
     /// The columns that are written, in this order [default: all]
     #[arg(long, value_name = "COLUMN,…", value_enum, value_delimiter = ',', hide_possible_values = true)]
     columns: Vec<Column>,
-    /// Measures what is flagged by a CSV of labelled anomalies with the columns entity,metric,start,end; without a metric, of any metric of the entity
+    /// Measures what is flagged by labelled anomalies: a CSV with the columns entity,metric,start,end (without a metric, of any metric of the entity), or a
+    /// .jsonl by `generate --truth`
     #[arg(long, value_name = "FILE", requires = "train_until")]
     labels: Option<PathBuf>,
     /// Where the measures are written as JSON
@@ -85,6 +86,9 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds, configuration: Option<P
     let twice = arguments.columns.iter().enumerate().find(|(i, column)| arguments.columns[..*i].contains(column));
     if let Some((_, column)) = twice {
         bail!("--columns names {} twice: a file has one column of a name", column.name());
+    }
+    if arguments.train_until.is_none() && arguments.models.is_none() {
+        bail!("give --train-until TIME to train on what comes before it, or --models URL to score by models that are there");
     }
     let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
     let output = Output::begin(arguments, &input, configuration)?;
@@ -130,17 +134,25 @@ fn train_and_score(
     scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
         verdicts.insert((verdict.bucket.series(), verdict.bucket.start), verdict);
     })?;
+    if verdicts.is_empty() {
+        let horizon = scored.position(&input.source().identity(), Time::MAX)?.horizon.map(instant::format).unwrap_or_default();
+        bail!(
+            "input '{}' ends at {horizon}: there is nothing to score from --train-until {} on",
+            arguments.input,
+            instant::format(train_until)
+        );
+    }
     let written = output.write(arguments, input, &mut *scored, &verdicts, train_until, stop);
     complete(&output.rows, stop)?;
     uninterrupted(kept, stop)?;
-    written?;
+    let written = written?;
     // What somebody else may score by goes out once nothing can come between it and the rows.
     if let Some(store) = &mut store {
         store.push(&trained)?;
     }
     let Output { rows, report } = output;
     let is_free = !rows.is_standard_output() && !report.as_ref().is_some_and(Destination::is_standard_output);
-    rows.keep()?;
+    keep(rows, written, arguments)?;
     let Some(labels) = labels else { return Ok(()) };
     let policy = arguments.detection.policy.policy(&arguments.detection.timing());
     let quality = measure(&mut *scored, &verdicts, &labels, &policy, train_until)?;
@@ -185,8 +197,13 @@ fn score(arguments: &BacktestArgs, input: &Input, output: Output, kinds: Kinds, 
     complete(&output.rows, stop)?;
     ended(arguments, ran?, (NOWHERE, stop))?;
     warn_of_refusals(arguments, &mut *history)?;
-    let is_file = output.rows.is_revocable();
-    output.rows.keep()?;
+    keep(output.rows, rows, arguments)
+}
+
+/// Puts rows in their place, and says how many they are.
+fn keep(place: Destination, rows: u64, arguments: &BacktestArgs) -> Result<()> {
+    let is_file = place.is_revocable();
+    place.keep()?;
     if is_file {
         tracing::info!("{} rows in {}", indicatif::HumanCount(rows), arguments.out.display());
     }

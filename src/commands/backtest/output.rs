@@ -54,7 +54,7 @@ impl Output {
         sheet(&arguments.out, Box::new(writer), columns, policy).with_context(|| self.rows.failed())
     }
 
-    /// Writes all rows from `train_until` on: of a table as they stand there, of a log by bucket.
+    /// Writes all rows from `train_until` on: of a table as they stand there, of a log by bucket; how many.
     ///
     /// # Errors
     /// What the system says, or that `stop` was set.
@@ -66,13 +66,13 @@ impl Output {
         verdicts: &Verdicts,
         train_until: Time,
         stop: &AtomicBool,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let mut sheet = self.sheet(arguments)?;
         let written = match input {
             Input::Table(table) => by_row((milliseconds(arguments.detection.bucket), train_until), table, verdicts, &mut *sheet, stop),
             Input::Events(_) => by_bucket(train_until, scored, verdicts, &mut *sheet),
         };
-        written.and_then(|()| Ok(sheet.finish()?)).with_context(|| self.rows.failed())
+        written.and_then(|rows| Ok(sheet.finish().map(|()| rows)?)).with_context(|| self.rows.failed())
     }
 }
 
@@ -85,7 +85,8 @@ fn needed(arguments: &BacktestArgs, input: &Input) -> Result<Vec<PathBuf>> {
 }
 
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
-fn by_row((width, train_until): (Time, Time), table: &Table, verdicts: &Verdicts, sheet: &mut dyn Sheet, stop: &AtomicBool) -> Result<()> {
+fn by_row((width, train_until): (Time, Time), table: &Table, verdicts: &Verdicts, sheet: &mut dyn Sheet, stop: &AtomicBool) -> Result<u64> {
+    let mut rows = 0;
     table.rows(&mut |[timestamp, entity, metric, value]| {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("interrupted"));
@@ -94,6 +95,7 @@ fn by_row((width, train_until): (Time, Time), table: &Table, verdicts: &Verdicts
         let (series, start) = (SeriesId::named("server", entity.trim(), metric.trim()), time.div_euclid(width) * width);
         let verdict = verdicts.get(&(series, start));
         let start = verdict.map_or_else(String::new, |_| instant::format(start));
+        rows += 1;
         sheet.add(&Row {
             time: (time, timestamp.trim()),
             entity,
@@ -102,16 +104,15 @@ fn by_row((width, train_until): (Time, Time), table: &Table, verdicts: &Verdicts
             verdict: verdict.map(|verdict| (verdict, start.as_str())),
         })
     })?;
-    Ok(())
+    Ok(rows)
 }
 
 /// One row per series and bucket from `--train-until` on, by time; the value is the bucket's mean.
-fn by_bucket(train_until: Time, history: &mut dyn History, verdicts: &Verdicts, sheet: &mut dyn Sheet) -> Result<()> {
+fn by_bucket(train_until: Time, history: &mut dyn History, verdicts: &Verdicts, sheet: &mut dyn Sheet) -> Result<u64> {
     let names: HashMap<SeriesId, SeriesName> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
     let mut rows = Rows::new(train_until);
     for ((series, start), verdict) in verdicts {
         rows.take(*series, *start, Some(*verdict), || names.get(series).cloned());
     }
-    rows.write(Time::MAX, sheet)?;
-    Ok(())
+    Ok(rows.write(Time::MAX, sheet)?)
 }
