@@ -70,7 +70,10 @@ pub fn silence(arguments: &SilenceArgs) -> Result<()> {
             silence::all(&mut *history)?.iter().for_each(|row| say(&line(row)));
             Ok(())
         }
-        Action::Remove { id } if silence::remove(&mut *history, *id)? => Ok(()),
+        Action::Remove { id } if silence::remove(&mut *history, *id)? => {
+            say(&format!("silence {id} is removed; what may still change is judged again, and what was settled under it stays withdrawn"));
+            Ok(())
+        }
         Action::Remove { id } => bail!("there is no silence {id}: `tidewatch silence list` shows those that hold"),
     }
 }
@@ -87,7 +90,7 @@ fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
     let withdrawn = silence::add(history, row)?;
     let id = silence::all(history)?.last().map_or(0, |row| row.id);
     say(&format!(
-        "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn; what may still change is judged again by the run that watches, or by the next"
+        "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn, for good; what may still change is judged again by the run that watches, or by the next"
     ));
     if covered == 0 {
         tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");

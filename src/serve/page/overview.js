@@ -18,6 +18,12 @@ function severities(fleet) {
   return { worst: counts[0]?.[0], words: counts.map(([severity, n]) => `${n} ${severity}`).join(", ") };
 }
 
+/** `3 series look off so far, critical at worst`; empty where none does. */
+function soFar(fleet) {
+  const list = fleet.provisional, worst = ["critical", "high", "medium", "low"].find((severity) => list.some((one) => one.severity === severity));
+  return list.length ? `${count(list.length)} series ${list.length === 1 ? "looks" : "look"} off so far, ${worst} at worst` : "";
+}
+
 function health() {
   if (!beat) return;
   const fleet = answer?.fleet, states = fleet?.states ?? {};
@@ -27,7 +33,7 @@ function health() {
   const all = Object.values(states).reduce((sum, n) => sum + n, 0);
   const known = fleet && beat.generation, open = known && severities(fleet);
   put(byId("health"),
-    card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || "nothing is wrong" : asked ? "nothing is scored yet" : "loading…", open?.worst ? `told ${open.worst}` : null),
+    card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || soFar(fleet) || "nothing is wrong" : asked ? "nothing is scored yet" : "loading…", open?.worst ? `told ${open.worst}` : null),
     card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}; ${count(states.accompanying ?? 0)} accompanying, ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
     card("Records", `${count(beat.records_per_second)}/s`, refused.length ? refused.map(([reason, n]) => `${count(n)} ${reason.replaceAll("_", " ")}`).join(", ") : "none refused"),
     card("Watermark", lag === null ? "–" : lag < -5 ? "ahead" : duration(lag), lag === null ? "nothing committed yet" : lag < -5 ? `simulated time, ${duration(lag)} ahead` : `behind the clock; at ${time(beat.watermark)}`),
@@ -42,7 +48,7 @@ function incidents() {
   const list = all.filter((one) => one.status === "open").concat(closed.slice(0, CLOSED_MAX));
   const more = closed.length - CLOSED_MAX;
   put(byId("closed-more"), ...(more > 0 ? ["and ", make("a", { href: "/incidents?span=24h&status=closed" }, `${more} more with evidence of the last day that closed`)] : []));
-  if (!list.length) return put(place, empty(waiting(answer.beat) ? LATER : (answer.beat.generation ? "Nothing is wrong: no incident is open, and none closed in the last day." : "No incidents: there are no models yet that could find any.")));
+  if (!list.length) return put(place, empty(waiting(answer.beat) ? LATER : (answer.beat.generation ? `${soFar(answer.fleet) ? "No incident yet" : "Nothing is wrong"}: none is open, and none closed in the last day.` : "No incidents: there are no models yet that could find any.")));
   put(place, incidentTable("Incidents: open ones first, and the worst of each first", list, (one) => seen.size > 0 && !seen.has(one.incident_id)));
   all.forEach((one) => seen.add(one.incident_id));
   if (!seen.size) seen.add("");
