@@ -14,9 +14,7 @@ pub const OVERSHOOT: f64 = 16.0;
 /// What a gap leaves of a state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Resumed {
-    /// The fast level.
-    pub(crate) fast: f64,
-    /// How far it usually is from there to the next bucket.
+    /// How far it usually is from the fast level to the next bucket.
     pub(crate) jump_scale: f64,
     /// The average of the latest deviations.
     pub(crate) drift: f64,

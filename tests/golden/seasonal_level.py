@@ -157,12 +157,10 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     if not np.isfinite(st[0]): st[0] = y
     if not np.isfinite(st[1]): st[1] = y
     expected = seas + st[0]
-    # after a gap: an autoregressive process of order 1 around a level that wanders
+    # after a gap: a random walk that does not stray too far
     gap = at - st[5] - 1 if np.isfinite(st[5]) else 0.0; st[5] = at; s_jump = s_fast
     if gap > 0:
-        kept = max(0.0, 1 - (s_fast / s_slow) ** 2)
-        s_jump = np.sqrt(max(s_fast, s_slow * np.sqrt(1 - kept ** (gap + 1))) ** 2 + (p[A_SLOW] * s_slow) ** 2 * gap)
-        st[1] = st[0] + (st[1] - st[0]) * kept ** (gap / 2)
+        s_jump = min(s_fast * np.sqrt(gap + 1), 4.0 * max(s_slow, s_fast))
         st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** gap
     es = y - st[0]; ef = y - st[1]
     # views

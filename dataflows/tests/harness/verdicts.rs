@@ -69,11 +69,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let fade = 0.5_f64.powf(1.0 / (day / 4.0).max(72.0));
     let mut step = tracker.fast_scale;
     if buckets > 1.0 {
-        let (gap, ratio) = (buckets - 1.0, tracker.fast_scale / tracker.slow_scale);
-        let kept = (1.0 - ratio * ratio).max(0.0);
-        let ar1 = (tracker.slow_scale * (1.0 - kept.powf(buckets)).sqrt()).max(tracker.fast_scale);
-        step = ar1.hypot(0.03 * gap.sqrt() * tracker.slow_scale);
-        s[1] = s[0] + (s[1] - s[0]) * kept.powf(0.5 * gap);
+        let gap = buckets - 1.0;
+        step = (tracker.fast_scale * buckets.sqrt()).min(4.0 * tracker.slow_scale.max(tracker.fast_scale));
         s[2] *= (1.0 - 2.0 / 13.0_f64).powf(gap);
         s[7] *= fade.powf(gap);
     }
