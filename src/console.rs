@@ -23,17 +23,27 @@ const STATUS_ON_A_TERMINAL: Duration = Duration::from_millis(500);
 /// The rate is that of so long a time: longer than the usual interval of a producer.
 const RATE_OVER: Duration = Duration::from_secs(6);
 
+/// What was anomalous so shortly before, in milliseconds, goes on: it is told of again when its bucket is over, and not sooner.
+const GOES_ON: Time = 900_000;
+
 /// Prints verdicts as they become durable, and a status line under them.
 pub struct Console {
     bar: ProgressBar,
     silent: Mutex<HashMap<SeriesId, Time>>,
     /// The last bucket of a series that was told of while it was open.
     early: Mutex<HashMap<SeriesId, Time>>,
+    /// The last bucket of a series that was anomalous.
+    anomalous: Mutex<HashMap<SeriesId, Time>>,
 }
 
 impl Default for Console {
     fn default() -> Self {
-        Self { bar: ProgressBar::new_spinner().with_style(style("{spinner} {msg}")), silent: Mutex::default(), early: Mutex::default() }
+        Self {
+            bar: ProgressBar::new_spinner().with_style(style("{spinner} {msg}")),
+            silent: Mutex::default(),
+            early: Mutex::default(),
+            anomalous: Mutex::default(),
+        }
     }
 }
 
@@ -49,6 +59,12 @@ impl Console {
     fn falls_silent(&self, series: SeriesId, start: Time) -> bool {
         let mut silent = self.silent.lock().expect("no holder panics");
         silent.insert(series, start).is_none_or(|last| start - last > 3_600_000)
+    }
+
+    /// Whether a series was anomalous just before this bucket.
+    fn goes_on(&self, series: SeriesId, start: Time) -> bool {
+        let anomalous = self.anomalous.lock().expect("no holder panics");
+        anomalous.get(&series).is_some_and(|last| start - last <= GOES_ON)
     }
 
     /// Whether a bucket was told of while it was open; it is asked once.
@@ -94,6 +110,9 @@ impl Console {
         let was_anomalous = change.old.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
         let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
         let was_early = self.was_early(series, start);
+        if verdict.state == State::Anomalous {
+            self.anomalous.lock().expect("no holder panics").insert(series, start);
+        }
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
             State::Anomalous => &|name| anomaly_line(name, &verdict, policy.limits(verdict.bucket.metric).threshold, was_anomalous),
             _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_deref(), &verdict),
@@ -116,10 +135,10 @@ impl Observer for Console {
     }
 
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {
-        // The quieter ones can wait for the end of their bucket, and once is enough.
-        let mut early = self.early.lock().expect("no holder panics");
-        let mut is_news = || early.insert(provisional.series(), provisional.start) != Some(provisional.start);
-        if provisional.severity >= Severity::High && is_news() {
+        // The quieter ones can wait for the end of their bucket, as can what goes on; and once is enough.
+        let (id, start) = (provisional.series(), provisional.start);
+        let is_news = || self.early.lock().expect("no holder panics").insert(id, start) != Some(start);
+        if provisional.severity >= Severity::High && !self.goes_on(id, start) && is_news() {
             self.print(&provisional_line(series, provisional, threshold));
         }
     }
