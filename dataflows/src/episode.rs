@@ -58,7 +58,7 @@ pub struct EpisodeId {
 pub struct Episode {
     /// Which.
     pub id: EpisodeId,
-    /// The start of the bucket with which there was enough evidence: nobody has heard of it before.
+    /// The start of the bucket with which there was enough evidence: before it had ended, nobody could be told.
     pub confirmed: Time,
     /// The start of the last bucket of evidence.
     pub last: Time,

@@ -2,7 +2,7 @@
 
 use crate::Time;
 use crate::calibration::Watch;
-use crate::episode::{Episode, Fold};
+use crate::episode::{Episode, EpisodeId, Fold};
 use crate::judge::{Known, judge};
 use crate::model::Model;
 use crate::policy::Policy;
@@ -28,6 +28,15 @@ pub struct Settled {
     pub track: Track,
     /// How the model's promise was kept by the end of each day since the last time, the day under way included.
     pub days: Vec<Watch>,
+}
+
+/// What the episodes of a series go on from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// The verdicts on its settled buckets from the first evidence on of the oldest episode that is alive, in order.
+    pub verdicts: Vec<Verdict>,
+    /// Episodes among them that were retired with their incident: they are not said again, since the rest of it is not.
+    pub retired: Vec<EpisodeId>,
 }
 
 /// A verdict that may change, and what the series is remembered by after it: two lines of a processor's cache.
@@ -74,7 +83,7 @@ pub(crate) struct Series {
     pub(crate) base_track: Option<Box<Track>>,
     /// By the start of their buckets.
     pub(crate) entries: VecDeque<Entry>,
-    /// Of the state that was handed out last: its last bucket, the end of its model's training, and since when the series drifted.
+    /// Of the state that was handed out last: the last bucket with samples, the end of its model's training, and since when the series drifted.
     pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     pub(crate) stale: Option<Time>,
@@ -256,12 +265,12 @@ impl Series {
         let due = match self.handed_out {
             Some((last, model, since)) => {
                 let is_news = track.model != model || drifting != since || settled - last >= policy.buckets(TRACK_BUCKETS);
-                track.last_start > last && is_news
+                track.last_seen() > last && is_news
             }
             None => true,
         };
         due.then(|| {
-            self.handed_out = Some((track.last_start, track.model, drifting));
+            self.handed_out = Some((track.last_seen(), track.model, drifting));
             let mut days = self.aside.as_mut().map(|aside| std::mem::take(&mut aside.days)).unwrap_or_default();
             days.extend((track.watch.tally.scored > 0).then(|| track.watch.clone()));
             Settled { track: track.clone(), days }

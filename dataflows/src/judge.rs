@@ -24,7 +24,8 @@ pub enum Known {
 /// The verdict on a bucket, of its series alone, under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
 /// run scored it with, which counts where no model does; `silenced`: a silence covers it.
 ///
-/// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves.
+/// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves. Of the
+/// last, the state knows no more than that there were samples.
 pub fn judge(
     bucket: Bucket,
     models: &[Arc<Model>],
@@ -57,7 +58,8 @@ pub(crate) fn judge_in_place(
         return before();
     };
     let mean = aggregate.mean;
-    let (score, after) = match (in_force(models, bucket.start), known) {
+    let model = in_force(models, bucket.start);
+    let (score, after) = match (model, known) {
         (Some(model), _) => model.score(track, bucket.start, mean.0),
         // To the bit where nothing has changed: sigma may itself come from z.
         (None, Some(Known::Scored(known, score))) if *known == mean => (Some(*score), before()),
@@ -75,7 +77,11 @@ pub(crate) fn judge_in_place(
     };
     let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
     (*scored, *state) = (Some(score), said);
-    if said == State::Silenced { before() } else { after }
+    match (said, model) {
+        (State::Silenced, Some(model)) => model.past(track, bucket.start),
+        (State::Silenced, None) => track.map(|track| Box::new(track.past(bucket.start))),
+        _ => after,
+    }
 }
 
 /// The same verdict by another policy: what was scored is scored, and limits alone decide what is said of it. What a silence covers stays so.
@@ -104,6 +110,8 @@ pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<M
         (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
             model.score(track.as_deref(), start, aggregate.mean.0).1
         }
+        (State::Silenced, Some(_), Some(model)) => model.past(track.as_deref(), start),
+        (State::Silenced, Some(_), None) => track.map(|track| Box::new(track.past(start))),
         _ => track,
     }
 }

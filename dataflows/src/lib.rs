@@ -57,7 +57,7 @@ pub use clock::{Activity, Admission, PartitionClock, Report, Timing};
 pub use digest::Digest;
 pub use episode::{Episode, EpisodeId, Peak, Stage};
 pub use event::{EVENT_WIDTH, Event, Time};
-pub use followed::Settled;
+pub use followed::{Past, Settled};
 pub use group_episodes::group_episodes;
 pub use identity::{EntityId, MetricId, SeriesId};
 pub use incident::{Incident, IncidentId, Placement, Scope};

@@ -188,7 +188,7 @@ impl Model {
         };
         let Some((track, reading)) = self.read(track, start, mean) else {
             let before = self.follow(track, tracker).into_owned();
-            return (None, Some(Box::new(Track { counted: Some(mean), last_start: start, ..before })));
+            return (None, Some(Box::new(Track { counted: Some(mean), last_start: start, seen: start, ..before })));
         };
         let counted = (self.metric_type == MetricType::Counter).then_some(mean);
         let mut after = Box::new(track.after(&reading, tracker, self.bucket_width));
@@ -198,6 +198,12 @@ impl Model {
             None => reading.score(),
         };
         (Some(score), Some(after))
+    }
+
+    /// The state after a bucket with samples that is not learnt from, for a method that has one.
+    pub fn past(&self, track: Option<&Track>, start: Time) -> Option<Box<Track>> {
+        let Method::SeasonalLevel(tracker) = &self.method else { return None };
+        Some(Box::new(self.follow(track, tracker).past(start)))
     }
 
     /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last

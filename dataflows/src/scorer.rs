@@ -7,7 +7,7 @@
 
 use crate::Time;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
-use crate::followed::{Entry, Series, Settled};
+use crate::followed::{Entry, Past, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::judge::{Known, in_force, judge_in_place, track_after};
 use crate::model::{Method, MetricType, Model};
@@ -203,9 +203,9 @@ impl Scorer {
         }
     }
 
-    /// Takes the verdicts on the buckets of a series before those that may still change, in order, from the first evidence on of the oldest episode
-    /// that is alive: at a start, and whenever history has changed what is settled. What may still change is known better here.
-    pub fn restore(&mut self, verdicts: &[Verdict]) {
+    /// Takes what the episodes of a series go on from: at a start, and whenever history has changed what is settled. What may still change is known better
+    /// here.
+    pub fn restore(&mut self, Past { verdicts, retired }: &Past) {
         let Some(first) = verdicts.first() else { return };
         let id = first.bucket.series();
         let series = self.series.entry(id);
@@ -213,7 +213,8 @@ impl Scorer {
         let limit = series.entries.front().map_or(Time::MAX, Entry::start);
         let mut base = Fold::default();
         let before = verdicts.iter().filter(|verdict| verdict.bucket.start < limit);
-        series.aside().done = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed).collect();
+        let closed = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed);
+        series.aside().done = closed.filter(|closed| !retired.contains(&closed.id)).collect();
         series.base = (!base.is_trivial()).then(|| Box::new(base));
         self.changed.insert(id, first.bucket.start);
     }
@@ -223,7 +224,7 @@ impl Scorer {
     pub fn follow(&mut self, id: SeriesId, track: Option<Track>, verdicts: &[Verdict]) {
         self.has_states |= track.is_some();
         let series = self.series.entry(id);
-        series.handed_out = track.as_ref().map(|track| (track.last_start, track.model, track.watch.drifting_since));
+        series.handed_out = track.as_ref().map(|track| (track.last_seen(), track.model, track.watch.drifting_since));
         series.base_track = track.map(Box::new);
         for verdict in verdicts {
             let after = track_after(series.base_track.clone(), verdict, &series.models);

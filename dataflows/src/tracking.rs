@@ -72,6 +72,10 @@ pub fn chances(metrics: u32) -> f64 {
     1.0 + CHANCES * f64::from(metrics.max(1)).log2()
 }
 
+fn never() -> Time {
+    Time::MIN
+}
+
 /// The metrics of an entity, where an older model does not say how many they are.
 fn alone() -> u32 {
     1
@@ -115,8 +119,11 @@ pub struct Calibration {
 pub struct Track {
     /// The end of the training of the model that is followed.
     pub model: Time,
-    /// The start of the last bucket with samples.
+    /// The start of the last bucket that was learnt from.
     pub last_start: Time,
+    /// The start of the last bucket with samples, if it is later: what a silence covers is seen, and not learnt from.
+    #[serde(default = "never")]
+    pub seen: Time,
     /// Its mean, or what a counter had grown in it.
     pub last: f64,
     /// The mean of a counter in that bucket; `None` for a gauge.
@@ -185,6 +192,7 @@ impl Track {
         Self {
             model: Time::MIN,
             last_start: start - width,
+            seen: Time::MIN,
             // No number equals it.
             last: f64::NAN,
             counted: None,
@@ -236,11 +244,19 @@ impl Track {
         }
     }
 
-    /// How many buckets lie between the last one and that which starts at `start`: 1 without a gap.
+    /// How many buckets lie between the last one that was learnt from and that which starts at `start`: 1 where none is left out.
     pub fn buckets_until(&self, start: Time, width: Time) -> f64 {
-        #[allow(clippy::cast_precision_loss)] // far below 2^52
-        let buckets = ((start - self.last_start) / width.max(1)) as f64;
-        buckets.max(1.0)
+        buckets_between(self.last_start, start, width)
+    }
+
+    /// The start of the last bucket with samples.
+    pub fn last_seen(&self) -> Time {
+        self.seen.max(self.last_start)
+    }
+
+    /// The state after a bucket with samples that is not learnt from.
+    pub fn past(&self, start: Time) -> Self {
+        Self { seen: start.max(self.seen), ..self.clone() }
     }
 
     /// What is left of the state when the next bucket with samples comes, so many buckets of `width` after the last one.
@@ -262,7 +278,7 @@ impl Track {
 
     /// The arithmetic of the next bucket, which has this `width` and `mean`; the profile says `seasonal` of it.
     pub fn read(&self, tracker: &Tracker, start: Time, width: Time, mean: f64, seasonal: f64) -> Reading {
-        let buckets = self.buckets_until(start, width);
+        let buckets = buckets_between(self.last_seen(), start, width);
         let resumed = self.resume(tracker, buckets, width);
         let above = mean - seasonal;
         let (residual, jump) = (above - self.slow, above - self.fast);
@@ -303,6 +319,7 @@ impl Track {
         let mut after = Self {
             model: self.model,
             last_start: reading.start,
+            seen: reading.start,
             last: reading.mean,
             counted: self.counted,
             last_seasonal: reading.seasonal,
@@ -350,6 +367,12 @@ impl Tracker {
             None
         }
     }
+}
+
+fn buckets_between(before: Time, start: Time, width: Time) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let buckets = ((start - before) / width.max(1)) as f64;
+    buckets.max(1.0)
 }
 
 /// At most `most` to either side.

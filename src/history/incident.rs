@@ -4,9 +4,7 @@ use super::statement::{Columns, Shape, Statement, Value};
 use super::{Batch, History, HistoryError, row};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{
-    Digest, EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, SeriesId, Severity, Stage, Time, Verdict,
-};
+use dataflows::{Digest, EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Past, Placement, SeriesId, Severity, Stage, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an entity stands, with its name.
@@ -92,8 +90,8 @@ pub struct IncidentRow {
 /// What an earlier run left that may still change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unsettled {
-    /// For each series that episodes may go on from: the verdicts on its settled buckets, in order, as far back as they matter.
-    pub verdicts: Vec<Vec<Verdict>>,
+    /// Of each series whose episodes go on.
+    pub pasts: Vec<Past>,
     /// Stored episodes that may still change.
     pub episodes: BTreeSet<EpisodeId>,
     /// Stored incidents that may still change.
@@ -123,15 +121,15 @@ const UPSERT_INCIDENT: &str = "INSERT INTO incidents (incident_id, source, scope
         severity, entities, peers, metrics, anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected,
         peak_z_score, revision, known_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1, $24)
-    ON CONFLICT (incident_id) DO UPDATE SET scope = excluded.scope, zone = excluded.zone, rack = excluded.rack, last = excluded.last, status = excluded.status, settled = excluded.settled,
+    ON CONFLICT (incident_id) DO UPDATE SET scope = excluded.scope, zone = excluded.zone, rack = excluded.rack, opened = excluded.opened, last = excluded.last, status = excluded.status, settled = excluded.settled,
         severity = excluded.severity, entities = excluded.entities, peers = excluded.peers, metrics = excluded.metrics,
         anomalous = excluded.anomalous, missing = excluded.missing, peak_entity_id = excluded.peak_entity_id,
         peak_metric = excluded.peak_metric, peak_start = excluded.peak_start, peak_mean = excluded.peak_mean,
         peak_expected = excluded.peak_expected, peak_z_score = excluded.peak_z_score, withdrawn_reason = NULL, joined_id = NULL,
         revision = incidents.revision + 1, revised_at = excluded.known_at
-    WHERE (incidents.scope, incidents.zone, incidents.rack, incidents.peak_start, incidents.peak_expected, incidents.last, incidents.status, incidents.severity, incidents.entities, incidents.peers, incidents.metrics,
+    WHERE (incidents.scope, incidents.zone, incidents.rack, incidents.opened, incidents.peak_entity_id, incidents.peak_metric, incidents.peak_start, incidents.peak_expected, incidents.last, incidents.status, incidents.severity, incidents.entities, incidents.peers, incidents.metrics,
            incidents.anomalous, incidents.missing, incidents.peak_mean, incidents.peak_z_score, incidents.settled)
-        IS DISTINCT FROM (excluded.scope, excluded.zone, excluded.rack, excluded.peak_start, excluded.peak_expected, excluded.last, excluded.status, excluded.severity, excluded.entities, excluded.peers,
+        IS DISTINCT FROM (excluded.scope, excluded.zone, excluded.rack, excluded.opened, excluded.peak_entity_id, excluded.peak_metric, excluded.peak_start, excluded.peak_expected, excluded.last, excluded.status, excluded.severity, excluded.entities, excluded.peers,
            excluded.metrics, excluded.anomalous, excluded.missing, excluded.peak_mean, excluded.peak_z_score, excluded.settled)";
 
 const WITHDRAW_INCIDENT: &str =
@@ -256,7 +254,7 @@ pub fn placements(history: &mut dyn History, source: &str) -> Result<Vec<EntityP
 }
 
 /// What may still change of what is stored for a source, given that buckets before `boundary` are settled and that an episode opens over `window`
-/// milliseconds. The verdicts of a series begin with the first evidence of its oldest episode that counts, since an episode remembers nothing from before.
+/// milliseconds. The past of a series begins with the first evidence of its oldest episode that counts, since an episode remembers nothing from before.
 ///
 /// # Errors
 /// A history that cannot be read.
@@ -276,8 +274,7 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
         let name = series_name(&mut columns);
         let opened = columns.time().unwrap_or(Time::MIN);
         unsettled.episodes.insert(EpisodeId { opened, entity: name.entity(), metric: MetricId::of(&name.metric) });
-        let from = since.entry(name).or_insert(opened);
-        *from = (*from).min(opened);
+        earliest(&mut since, name, opened);
     }
     // Evidence that an episode may yet open from: what comes after the last one that there was.
     let sql = "SELECT series.entity_type, series.entity_id, series.metric, min(bucket_start)
@@ -290,13 +287,41 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
     for mut columns in history.select(&Statement { sql, values }, &shapes)? {
         let name = series_name(&mut columns);
         let first = columns.time().unwrap_or(boundary);
-        since.entry(name).or_insert(first);
+        earliest(&mut since, name, first);
     }
-    for (name, from) in since {
-        let verdicts = history.verdicts_of(&name, from, boundary)?;
-        unsettled.verdicts.extend((!verdicts.is_empty()).then_some(verdicts));
-    }
+    unsettled.pasts = pasts(history, source, &since, boundary)?;
     Ok(unsettled)
+}
+
+fn earliest(since: &mut BTreeMap<SeriesName, Time>, name: SeriesName, time: Time) {
+    let known = since.entry(name).or_insert(time);
+    *known = time.min(*known);
+}
+
+/// What the episodes of some series go on from, each from its time on and before `until`.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn pasts(history: &mut dyn History, source: &str, since: &BTreeMap<SeriesName, Time>, until: Time) -> Result<Vec<Past>, HistoryError> {
+    let Some(oldest) = since.values().min() else { return Ok(Vec::new()) };
+    let sql = "SELECT series.entity_type, series.entity_id, series.metric, episodes.opened
+        FROM episodes JOIN series ON series.series_id = episodes.series_id JOIN incidents ON incidents.incident_id = episodes.incident_id
+        WHERE series.source = $1 AND incidents.settled AND episodes.status <> 'withdrawn' AND episodes.opened >= $2";
+    let shapes = [Shape::Text, Shape::Text, Shape::Text, Shape::Time];
+    let mut retired: BTreeMap<SeriesName, Vec<EpisodeId>> = BTreeMap::new();
+    for mut columns in history.select(&Statement { sql, values: vec![source.into(), Value::time(*oldest)] }, &shapes)? {
+        let name = series_name(&mut columns);
+        let opened = columns.time().unwrap_or(Time::MIN);
+        let id = EpisodeId { opened, entity: name.entity(), metric: MetricId::of(&name.metric) };
+        retired.entry(name).or_default().push(id);
+    }
+    let mut pasts = Vec::new();
+    for (name, from) in since {
+        let verdicts = history.verdicts_of(name, *from, until)?;
+        let retired = retired.remove(name).unwrap_or_default();
+        pasts.extend((!verdicts.is_empty()).then_some(Past { verdicts, retired }));
+    }
+    Ok(pasts)
 }
 
 fn series_name(columns: &mut Columns) -> SeriesName {

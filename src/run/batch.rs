@@ -51,7 +51,7 @@ impl<'a> Batches<'a> {
     }
 
     /// The oldest living episode of each series that has a name: when it opened.
-    pub fn oldest(&self) -> Vec<(SeriesName, Time)> {
+    pub fn oldest(&self) -> BTreeMap<SeriesName, Time> {
         let oldest = self.ledger.oldest().into_iter();
         oldest.filter_map(|((entity, metric), opened)| Some((self.directory.name(entity, metric)?, opened))).collect()
     }

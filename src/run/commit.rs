@@ -4,9 +4,10 @@ use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
 use super::statistics::{Statistics, Tallied};
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
+use crate::history::incident;
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{Batch, Change, History, HistoryError};
-use dataflows::{Bucket, SeriesId, Silence, State, Time, Verdict};
+use dataflows::{Bucket, Past, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -114,7 +115,7 @@ impl<'a> Committer<'a> {
 
     /// The silences that hold, if that has changed, and the verdicts that living episodes go on from, which a silence may have changed in history. A
     /// history that is away is asked again later.
-    pub fn silences(&mut self) -> Option<(Vec<Silence>, Vec<Vec<Verdict>>)> {
+    pub fn silences(&mut self) -> Option<(Vec<Silence>, Vec<Past>)> {
         if self.silences.1.elapsed() < SILENCES {
             return None;
         }
@@ -123,14 +124,10 @@ impl<'a> Committer<'a> {
         if now == self.silences.0 {
             return None;
         }
-        let mut verdicts = Vec::new();
         let oldest = self.batches().oldest();
-        for (name, opened) in oldest {
-            let read = self.history.verdicts_of(&name, opened, Time::MAX).ok()?;
-            verdicts.extend((!read.is_empty()).then_some(read));
-        }
+        let pasts = incident::pasts(self.history, &self.job.source.identity(), &oldest, Time::MAX).ok()?;
         self.silences.0.clone_from(&now);
-        Some((now, verdicts))
+        Some((now, pasts))
     }
 
     /// Says that this process is still there, while there is nothing to commit.

@@ -11,7 +11,7 @@ use crate::history::incident::EntityPlacement;
 use crate::history::track::Tracked;
 use crate::models::Trained;
 use dataflows::{
-    Acquaintance, Epoch, Epochs, Event, Fact, Placement, Plain, Report, Silence, Time, Verdict, bucket_samples, collect_epochs,
+    Acquaintance, Epoch, Epochs, Event, Fact, Past, Placement, Plain, Report, Silence, Time, bucket_samples, collect_epochs,
     group_episodes, score_buckets,
 };
 use std::cell::{Cell, RefCell};
@@ -119,9 +119,9 @@ impl Ends {
     }
 
     /// Tells the graph what episodes go on from.
-    fn restore(&mut self, verdicts: &[Vec<Verdict>]) {
-        for verdicts in verdicts {
-            self.facts.send((verdicts[0].bucket.entity.0, Fact::Restored(verdicts.clone())));
+    fn restore(&mut self, pasts: &[Past]) {
+        for past in pasts {
+            self.facts.send((past.verdicts[0].bucket.entity.0, Fact::Restored(past.clone())));
         }
     }
 
@@ -133,9 +133,9 @@ impl Ends {
                     self.queue.borrow_mut().release(epoch);
                     retired.into_iter().for_each(|episode| self.facts.send((episode.entity.0, Fact::Retired(episode))));
                 }
-                News::Silences(silences, verdicts) => {
+                News::Silences(silences, pasts) => {
                     self.silence(&silences, peers);
-                    self.restore(&verdicts);
+                    self.restore(&pasts);
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Ends {
             self.placements.send((placement.clone(), Epoch::default(), 1));
         }
         scored.iter().for_each(|verdict| self.facts.send((verdict.bucket.entity.0, Fact::Scored(*verdict))));
-        self.restore(&unsettled.verdicts);
+        self.restore(&unsettled.pasts);
         for Tracked { name, track, verdicts } in tracked {
             self.facts.send((name.entity().0, Fact::Tracked(name.id(), track.clone().map(Box::new), verdicts.clone())));
         }

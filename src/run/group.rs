@@ -3,7 +3,7 @@
 use super::RunError;
 use super::output::Output;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::{EpisodeId, Epoch, Epochs, Silence, Verdict};
+use dataflows::{EpisodeId, Epoch, Epochs, Past, Silence};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub enum News {
     /// Everything up to this epoch is durable; these episodes can change no more.
     Durable(Epoch, Vec<EpisodeId>),
     /// The silences that hold from now on, and the verdicts of series with living episodes, which they may have changed in history.
-    Silences(Vec<Silence>, Vec<Vec<Verdict>>),
+    Silences(Vec<Silence>, Vec<Past>),
 }
 
 /// The way to the committing thread, and its news.

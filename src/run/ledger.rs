@@ -33,7 +33,7 @@ pub struct Changes {
 impl Ledger {
     /// A ledger that goes on from what an earlier run left.
     pub fn new(left: &Unsettled) -> Self {
-        let left = Unsettled { verdicts: Vec::new(), episodes: left.episodes.clone(), incidents: left.incidents.clone() };
+        let left = Unsettled { pasts: Vec::new(), episodes: left.episodes.clone(), incidents: left.incidents.clone() };
         Self { left, ..Self::default() }
     }
 
@@ -94,7 +94,10 @@ impl Ledger {
                 (None, None) => {}
             }
         }
-        changes.incidents_withdrawn.extend(gone.into_iter().map(|incident| (self.withdrawn(&incident), Some(incident))));
+        let reason = "late samples, a model or a silence took its evidence back";
+        changes
+            .incidents_withdrawn
+            .extend(gone.into_iter().map(|incident| (self.withdrawn(incident.id, Some(&incident.first.1), reason), Some(incident))));
         self.settle_accounts(&mut changes);
         let known = stirred.iter().filter_map(|id| Some((*self.episodes.get(id)?, *self.membership.get(id)?)));
         changes.episodes = known.collect();
@@ -107,19 +110,16 @@ impl Ledger {
         changes.episodes_withdrawn.extend(left.episodes.iter().filter(|id| !self.episodes.contains_key(id)));
         let reason = "it does not hold under the models and silences that are known now";
         let vanished = left.incidents.iter().filter(|id| !self.incidents.contains_key(id));
-        let withdrawn = |id: &IncidentId| Withdrawn { id: *id, reason: reason.to_string(), joined: None };
+        let first = |id: &IncidentId| left.episodes.iter().find(|episode| IncidentId::of(episode) == *id);
+        let withdrawn = |id: &IncidentId| self.withdrawn(*id, first(id), reason);
         changes.incidents_withdrawn.extend(vanished.map(|id| (withdrawn(id), None)));
     }
 
-    /// Why an incident is no more.
-    fn withdrawn(&self, incident: &Incident) -> Withdrawn {
-        let heirs: BTreeSet<IncidentId> = incident.episodes.iter().filter_map(|id| self.membership.get(id)).copied().collect();
-        let joined = heirs.first().copied().filter(|heir| *heir != incident.id);
-        let reason = match joined {
-            Some(heir) => format!("it belongs to incident {:016x}", heir.0),
-            None => "late samples, a model or a silence took its evidence back".to_string(),
-        };
-        Withdrawn { id: incident.id, reason, joined }
+    /// Why an incident is no more: the episode that it was known by is part of another one, or `reason`.
+    fn withdrawn(&self, id: IncidentId, first: Option<&EpisodeId>, reason: &str) -> Withdrawn {
+        let joined = first.and_then(|first| self.membership.get(first)).copied().filter(|heir| *heir != id);
+        let reason = joined.map_or_else(|| reason.to_string(), |heir| format!("it belongs to incident {:016x}", heir.0));
+        Withdrawn { id, reason, joined }
     }
 }
 
@@ -191,11 +191,22 @@ mod tests {
         assert!(withdrawn.reason.contains("took its evidence back") && withdrawn.joined.is_none());
     }
 
+    /// Failed once: what was left of an incident was called a larger one that it had joined.
+    #[test]
+    fn what_loses_its_first_episode_is_part_of_nothing_larger() {
+        let (one, two) = (episode(1, Stage::Open), episode(2, Stage::Open));
+        let mut ledger = Ledger::default();
+        ledger.apply(vec![(one, 1), (two, 1)], vec![(incident(&[one, two]), 1)]);
+        let rest = ledger.apply(vec![(one, -1)], vec![(incident(&[one, two]), -1), (incident(&[two]), 1)]);
+        let withdrawn = &rest.incidents_withdrawn[0].0;
+        assert!(withdrawn.joined.is_none() && withdrawn.reason.contains("took its evidence back"), "{withdrawn:?}");
+    }
+
     #[test]
     fn what_an_earlier_run_left_is_withdrawn_unless_it_is_said_again() {
         let (kept, lost) = (episode(1, Stage::Open), episode(2, Stage::Open));
         let left = Unsettled {
-            verdicts: Vec::new(),
+            pasts: Vec::new(),
             episodes: [kept.id, lost.id].into(),
             incidents: [IncidentId::of(&kept.id), IncidentId::of(&lost.id)].into(),
         };

@@ -256,8 +256,8 @@ fn commit_all(mut committer: Committer<'_>, batches: &Receiver<(Epoch, Batch, To
                 return Ok(());
             }
         }
-        if let Some((silences, verdicts)) = committer.silences() {
-            let _ = news.send(News::Silences(silences, verdicts));
+        if let Some((silences, pasts)) = committer.silences() {
+            let _ = news.send(News::Silences(silences, pasts));
         }
     }
 }

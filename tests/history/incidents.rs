@@ -106,7 +106,7 @@ fn what_may_still_change_is_read_back_with_the_verdicts_that_it_goes_on_from() {
         assert_eq!(unsettled.episodes, [episode(Stage::Open, 1).id].into());
         assert_eq!(unsettled.incidents, [IncidentId::of(&episode(Stage::Open, 1).id)].into());
         let states = |verdicts: &[Verdict]| verdicts.iter().map(|verdict| verdict.state).collect::<Vec<_>>();
-        assert_eq!(unsettled.verdicts.iter().map(|verdicts| states(verdicts)).collect::<Vec<_>>(), [[State::Anomalous, State::Normal]]);
+        assert_eq!(unsettled.pasts.iter().map(|past| states(&past.verdicts)).collect::<Vec<_>>(), [[State::Anomalous, State::Normal]]);
 
         history.commit(&told(Stage::Settled, 1)).unwrap();
         let settled = incident::unsettled(history, SOURCE, START + 9 * WIDTH, 3 * WIDTH).unwrap();

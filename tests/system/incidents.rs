@@ -186,7 +186,7 @@ fn an_incident_that_is_open_when_the_run_is_killed_goes_on_after_it() {
 }
 
 /// Runs a log in pieces, as a file that grows between runs, and gives the digest.
-fn in_pieces(place: &Place, log: &str, cuts: &[usize], flags: &str) -> String {
+pub fn in_pieces(place: &Place, log: &str, cuts: &[usize], flags: &str) -> String {
     let mut digest = String::new();
     for cut in cuts.iter().copied().chain([usize::MAX]) {
         let part: String = log.split_inclusive('\n').take(cut).collect();

@@ -16,6 +16,7 @@ mod failures;
 mod files;
 mod grafana;
 mod hostile;
+mod identity;
 mod incidents;
 mod labels;
 mod limits;

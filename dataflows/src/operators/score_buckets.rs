@@ -3,7 +3,7 @@
 use super::{Arrivals, Epoch, Horizon, Pending, smallest};
 use crate::chorus::{Chorus, Part};
 use crate::episode::{Episode, EpisodeId};
-use crate::followed::Settled;
+use crate::followed::{Past, Settled};
 use crate::identity::{EntityId, SeriesId};
 use crate::model::Model;
 use crate::policy::{AnomaliesPer, Policy};
@@ -40,8 +40,8 @@ pub enum Fact {
     Silences(Vec<Silence>),
     /// What an earlier run said of a bucket that may still change.
     Scored(Verdict),
-    /// The verdicts on the latest settled buckets of one series, in order: see [`Scorer::restore`].
-    Restored(Vec<Verdict>),
+    /// What the episodes of one series go on from: see [`Scorer::restore`].
+    Restored(Past),
     /// The state of a series and the settled verdicts after it: see [`Scorer::follow`].
     Tracked(SeriesId, Option<Box<Track>>, Vec<Verdict>),
     /// An episode that can change no more, and is stored.
@@ -195,7 +195,7 @@ fn score(
             Fact::Name(entity, name) => scorer.name(entity, &name),
             Fact::Silences(silences) => scorer.silence(silences, verdict),
             Fact::Scored(verdict) => scorer.recall(&verdict),
-            Fact::Restored(verdicts) => scorer.restore(&verdicts),
+            Fact::Restored(past) => scorer.restore(&past),
             Fact::Tracked(series, track, verdicts) => scorer.follow(series, track.map(|track| *track), &verdicts),
             Fact::Retired(id) => scorer.retire(id, episode),
         }

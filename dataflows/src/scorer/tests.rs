@@ -132,7 +132,7 @@ fn an_episode_lives_over_a_restart_until_it_is_retired_and_then_its_series_is_fo
     scorer.finish(None, &mut |_, _| (), &mut holds, &mut |_, _| ());
     // What a restart goes on from.
     let mut scorer = begun();
-    scorer.restore(&verdicts);
+    scorer.restore(&Past { verdicts: verdicts.clone(), retired: Vec::new() });
     scorer.finish(None, &mut |_, _| (), &mut |episode, _| assert_eq!(episode.stage, Stage::Open), &mut |_, _| ());
     (2..6).for_each(|i| scorer.score([of_mean(i, 50.0)].iter(), &mut |_, _| ()));
     scorer.finish(None, &mut |_, _| (), &mut |episode, sign| holds(episode, sign), &mut |_, _| ());

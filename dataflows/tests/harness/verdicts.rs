@@ -8,12 +8,14 @@ use dataflows::{Bucket, Method, MetricType, Model, Number, Score, State, Time, T
 use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
-/// behind its mass; at last what a counter stood at, NaN where there is none.
-type Numbers = [f64; 46];
+/// behind its mass; then what a counter stood at, NaN where there is none; at
+/// last the start of the last bucket that was seen and not learnt from.
+type Numbers = [f64; 47];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 46];
+    let mut state = [0.0; 47];
+    state[46] = f64::NEG_INFINITY;
     state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
         primed.slow,
@@ -65,7 +67,7 @@ fn add(histogram: &mut [f64], peak: f64, decay: f64) {
 fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> (Score, Numbers) {
     let day = 86_400_000.0 / WIDTH as f64;
     let (above, expected) = (mean - seasonal, seasonal + s[0]);
-    let buckets = ((start - s[6] as Time) / WIDTH).max(1) as f64;
+    let buckets = ((start - s[6].max(s[46]) as Time) / WIDTH).max(1) as f64;
     let fade = 0.5_f64.powf(1.0 / (day / 4.0).max(72.0));
     let mut step = tracker.fast_scale;
     if buckets > 1.0 {
@@ -101,6 +103,23 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z) }, s)
 }
 
+/// The numbers as they go on under a model.
+fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Tracker) -> Numbers {
+    let primed = start_of(tracker);
+    match state {
+        Some(state) if followed == model.trained_until => state,
+        Some(mut state) if state[6] > primed[6] && state[45].is_nan() == (model.metric_type == MetricType::Gauge) => {
+            // What training has not seen goes on; the levels move by what the profiles differ at the last bucket.
+            let now = model.seasonal_at(state[6] as Time);
+            let moved = state[5] - now;
+            (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
+            state[8..45].copy_from_slice(&primed[8..45]);
+            state
+        }
+        _ => primed,
+    }
+}
+
 /// The verdicts on the buckets of one series, in order.
 pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bucket) -> bool) -> Vec<Verdict> {
     let (mut state, mut followed): (Option<Numbers>, Time) = (None, Time::MIN);
@@ -122,19 +141,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             }
             Method::Warming(_) => unreachable!("it is not ready"),
             Method::SeasonalLevel(tracker) => {
-                let primed = start_of(tracker);
-                let before = match state {
-                    Some(state) if followed == model.trained_until => state,
-                    Some(mut state) if state[6] > primed[6] && state[45].is_nan() == (model.metric_type == MetricType::Gauge) => {
-                        // What training has not seen goes on; the levels move by what the profiles differ at the last bucket.
-                        let now = model.seasonal_at(state[6] as Time);
-                        let moved = state[5] - now;
-                        (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
-                        state[8..45].copy_from_slice(&primed[8..45]);
-                        state
-                    }
-                    _ => primed,
-                };
+                let before = before(state, followed, model, tracker);
                 let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
                 let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
                 if is_counter && (counted.is_nan() || mean < counted) {
@@ -154,6 +161,11 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         };
         let anomalous = score.z_score.0.abs() > 3.0;
         if anomalous && silenced(bucket) {
+            if let Method::SeasonalLevel(tracker) = &model.method {
+                let mut seen = before(state, followed, model, tracker);
+                seen[46] = bucket.start as f64;
+                (state, followed) = (Some(seen), model.trained_until);
+            }
             return said(Some(score), State::Silenced);
         }
         (state, followed) = (after, model.trained_until);
