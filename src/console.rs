@@ -23,8 +23,8 @@ const STATUS_ON_A_TERMINAL: Duration = Duration::from_millis(500);
 /// The rate is that of so long a time: longer than the usual interval of a producer.
 const RATE_OVER: Duration = Duration::from_secs(6);
 
-/// What was anomalous so shortly before, in milliseconds, goes on: it is told of again when its bucket is over, and not sooner.
-const GOES_ON: Time = 900_000;
+/// What was anomalous so many buckets before goes on: it is told of again when its bucket is over, and not sooner.
+const GOES_ON: u32 = 3;
 
 /// Prints verdicts as they become durable, and a status line under them.
 pub struct Console {
@@ -32,7 +32,7 @@ pub struct Console {
     silent: Mutex<HashMap<SeriesId, Time>>,
     /// The last bucket of a series that was told of while it was open.
     early: Mutex<HashMap<SeriesId, Time>>,
-    /// The last bucket of a series that was anomalous.
+    /// Until when what is anomalous in a series goes on.
     anomalous: Mutex<HashMap<SeriesId, Time>>,
 }
 
@@ -64,7 +64,21 @@ impl Console {
     /// Whether a series was anomalous just before this bucket.
     fn goes_on(&self, series: SeriesId, start: Time) -> bool {
         let anomalous = self.anomalous.lock().expect("no holder panics");
-        anomalous.get(&series).is_some_and(|last| start - last <= GOES_ON)
+        anomalous.get(&series).is_some_and(|until| start <= *until)
+    }
+
+    /// Notes that a series is anomalous in a bucket, and goes on to be until then; or that it was not, after all.
+    fn note(&self, series: SeriesId, until: Option<Time>) {
+        let mut anomalous = self.anomalous.lock().expect("no holder panics");
+        match until {
+            Some(until) => {
+                let known = anomalous.entry(series).or_insert(until);
+                *known = until.max(*known);
+            }
+            None => {
+                anomalous.remove(&series);
+            }
+        }
     }
 
     /// Whether a bucket was told of while it was open; it is asked once.
@@ -110,8 +124,9 @@ impl Console {
         let was_anomalous = change.old.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
         let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
         let was_early = self.was_early(series, start);
-        if verdict.state == State::Anomalous {
-            self.anomalous.lock().expect("no holder panics").insert(series, start);
+        let is_anomalous = verdict.state == State::Anomalous;
+        if is_anomalous || was_anomalous {
+            self.note(series, is_anomalous.then(|| start + policy.buckets(GOES_ON)));
         }
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
             State::Anomalous => &|name| anomaly_line(name, &verdict, policy.limits(verdict.bucket.metric).threshold, was_anomalous),

@@ -73,10 +73,10 @@ pub fn words(
     let retraced = model.and_then(|trained| retrace(history, &trained.model, series, &verdict).transpose()).transpose()?;
     let is_off = verdict.state == State::Normal && retraced.as_ref().is_some_and(|retraced| in_short::is_off(&retraced.reading));
     let before = if is_off { history.verdicts_of(series, start - TOLD, start)? } else { Vec::new() };
-    let told = before.iter().rev().find(|before| before.state.is_deviant()).map(|before| before.bucket.start);
+    let told = before.iter().rev().find(|before| before.state == State::Anomalous).map(|before| before.bucket.start);
     let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
     let since = drifting.map(|one| one.since);
-    let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), told);
+    let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), threshold, told);
     let text = text(series, &verdict, in_short, width, threshold, (model, retraced.as_ref()), since)?;
     Ok(Some(if verdict.state == State::Accompanying { text + &leader(history, series, start)? } else { text }))
 }
@@ -285,7 +285,7 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
 
 /// How long a step took. Over a gap it usually is larger, which is allowed for.
 fn since(reading: &Reading) -> String {
-    if reading.buckets > 1.0 { format!("over a gap of {} buckets", reading.buckets - 1.0) } else { "since the bucket before".into() }
+    if reading.buckets > 1.0 { format!("in {} buckets", reading.buckets) } else { "since the bucket before".into() }
 }
 
 fn signed(value: f64) -> String {

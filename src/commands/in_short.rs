@@ -15,7 +15,7 @@ pub(super) fn is_off(reading: &Reading) -> bool {
 
 /// What was seen, what was expected, and why that is remarkable or not; `None` where nothing was expected. `told`: when something was last said of the
 /// series before this bucket.
-pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, told: Option<Time>) -> Option<String> {
+pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, threshold: f64, told: Option<Time>) -> Option<String> {
     let (score, aggregate) = (verdict.score?, verdict.bucket.aggregate?);
     let (mean, expected) = (aggregate.mean.0, score.expected.0);
     let side = if mean >= expected { "above" } else { "below" };
@@ -30,6 +30,7 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, told: Optio
                     "still off, though no longer news, as it goes on much as it was; it was last told of at {}",
                     instant::format(told)
                 ),
+                None if score.z_score.0.abs() > threshold => "far off, though less than the least that is to be told of".into(),
                 None => "far off, though no further than this series is now and then".into(),
             },
             _ => "nothing unusual for this series".into(),
@@ -43,7 +44,7 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, told: Optio
             number(reading.jump.abs()),
             match reading.buckets {
                 1.0 => "from one bucket to the next".into(),
-                buckets => format!("over a gap of {} buckets", buckets - 1.0),
+                buckets => format!("in {buckets} buckets, of which only the last has samples"),
             },
             if reading.overshoots() { "mostly back, which counts as " } else { "" },
             number(reading.spike)
@@ -68,7 +69,7 @@ mod tests {
         let aggregate = Some(Aggregate { count: 60, mean: number, min: number, max: number, stddev: Number(0.0) });
         let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 0, aggregate };
         let score = Some(Score { expected: Number(65.0), sigma: Number(5.0), z_score: Number(6.05) });
-        let say = |score, state| sentence(&Verdict { bucket, score, state }, None, None);
+        let say = |score, state| sentence(&Verdict { bucket, score, state }, None, 3.0, None);
         let anomalous = say(score, State::Anomalous).unwrap();
         assert_eq!(anomalous, "it was 95.25, 30.25 above the 65 expected for this time: more than this series usually deviates");
         assert!(say(score, State::Normal).unwrap().ends_with("nothing unusual for this series"));

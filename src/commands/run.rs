@@ -3,7 +3,7 @@
 use super::{digest, say, simulation};
 use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
-use crate::history::{EVENT, History, LetterFilter};
+use crate::history::{EVENT, History};
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
@@ -18,6 +18,7 @@ use crate::{history, models, notify, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
 use indicatif::HumanCount;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -242,7 +243,8 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;
     let (console, over) = (Console::default(), AtomicBool::new(false));
-    tracing::info!(source = %job.source.identity(), history = %redacted(&arguments.history), models = %redacted(&arguments.models), "watching");
+    let identity = job.source.identity();
+    tracing::info!(source = %identity, history = %redacted(&arguments.history), models = %redacted(&arguments.models), "watching");
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| console.watch(statistics, &over));
         if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
@@ -255,19 +257,23 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     });
     outcome?;
     sum_up(statistics, started);
-    if stop.load(Ordering::Relaxed) { Ok(()) } else { some_are_events(&mut *history, statistics) }
+    if stop.load(Ordering::Relaxed) { Ok(()) } else { some_are_events(&mut *history, &identity) }
 }
 
 /// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
-fn some_are_events(history: &mut dyn History, statistics: &Statistics) -> Result<()> {
-    if statistics.records.get() == 0 || history.outcomes()?.get(EVENT).is_some_and(|events| *events > 0) {
+fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
+    let outcomes = history.position(source, Time::MAX)?.outcomes;
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    for outcome in outcomes {
+        *refused.entry(outcome.outcome).or_default() += outcome.records;
+    }
+    if refused.is_empty() || refused.contains_key(EVENT) {
         return Ok(());
     }
-    let newest = LetterFilter { reason: None, from: Time::MIN, until: Time::MAX, limit: 1 };
-    let detail = history.letters(&newest)?.into_iter().next().map_or_else(String::new, |stored| format!(" ({})", stored.letter.detail));
+    let reasons: Vec<String> = refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     bail!(
-        "not one record is an event: {}{detail}; see `tidewatch dead-letters`, and read the log again into another --history once that is mended",
-        statistics.refusals()
+        "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them. Once that is mended, read the log again into another --history",
+        reasons.join(", ")
     )
 }
 

@@ -78,6 +78,12 @@ pub enum LabelsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The simulation was too short.
+    #[error("labels '{path}' hold no injection: simulate for longer")]
+    Quiet {
+        /// The path.
+        path: String,
+    },
     /// There is nothing but a header.
     #[error("labels '{path}' hold no label: write one a line, like {EXAMPLE}")]
     Empty {
@@ -100,8 +106,8 @@ impl Labels {
     /// # Errors
     /// See [`LabelsError`].
     pub fn read(path: &Path) -> Result<Self, LabelsError> {
-        let labels = if path.extension().is_some_and(|ending| ending == "jsonl") { Self::of_truth(path)? } else { Self::of_csv(path)? };
-        if labels.is_empty() { Err(LabelsError::Empty { path: path.display().to_string() }) } else { Ok(Self(labels)) }
+        let is_truth = path.extension().is_some_and(|ending| ending == "jsonl");
+        Ok(Self(if is_truth { Self::of_truth(path)? } else { Self::of_csv(path)? }))
     }
 
     fn of_truth(path: &Path) -> Result<Vec<Label>, LabelsError> {
@@ -113,7 +119,7 @@ impl Labels {
         for (line, text) in lines {
             labels.extend(read(text).map_err(|problem| LabelsError::Injection { path: place.clone(), line, problem })?);
         }
-        Ok(labels)
+        if labels.is_empty() { Err(LabelsError::Quiet { path: place }) } else { Ok(labels) }
     }
 
     fn of_csv(path: &Path) -> Result<Vec<Label>, LabelsError> {
@@ -123,6 +129,10 @@ impl Labels {
         let header = reader.headers().map_err(fail)?.clone();
         let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
         let (mut columns, metric, kind) = ([0; 3], place_of(METRIC), place_of(KIND));
+        // One that is there by nearly that name would say something else if it were left alone.
+        if metric.is_none() && header.iter().any(|name| name.trim().eq_ignore_ascii_case(METRIC)) {
+            return Err(LabelsError::Column { path: place, column: METRIC });
+        }
         for (found, column) in columns.iter_mut().zip(COLUMNS) {
             *found = place_of(column).ok_or_else(|| LabelsError::Column { path: place.clone(), column })?;
         }
@@ -136,7 +146,7 @@ impl Labels {
                 problem,
             })?);
         }
-        Ok(labels)
+        if labels.is_empty() { Err(LabelsError::Empty { path: place }) } else { Ok(labels) }
     }
 
     /// The labelled stretches of a series in buckets of this width, in order: those that name its metric.
@@ -183,7 +193,7 @@ struct Injected {
     side_effects: Vec<String>,
 }
 
-/// What an injection moves besides is labelled, too: an alarm there is not false. It is a kind of its own, since nobody promised to find it.
+/// What an injection moves besides is labelled, too, as a kind of its own: an alarm there is not false.
 fn injected(one: &Injected) -> Result<Vec<Label>, String> {
     let (start, end) = span(&one.start, &one.end)?;
     let entity = format!("{}:{}", one.entity_type, one.entity_id);

@@ -61,7 +61,7 @@ fn labels_that_say_nothing_are_refused_with_what_would_be_right() {
     let place = place();
     let cases: [(&str, &[&str]); 3] = [
         ("entity,metric,start,end\nweb-1,cpu,noon,2026-01-09T01:40:00Z\n", &["labels.csv", "line 2", "'noon' is not a time"]),
-        ("entity,start,end\nweb-1,2026-01-09T00:40:00Z,2026-01-09T01:40:00Z\n", &["labels.csv", "no column 'metric'"]),
+        ("entity,Metric,start,end\nweb-1,cpu,2026-01-09T00:40:00Z,2026-01-09T01:40:00Z\n", &["labels.csv", "no column 'metric'"]),
         ("entity,metric,start,end\nweb-9,cpu,2026-01-09T00:40:00Z,2026-01-09T01:40:00Z\n", &["no label meets", "web-1,cpu"]),
     ];
     for (labels, parts) in cases {

@@ -111,9 +111,9 @@ fn logged() -> Place {
 #[test]
 fn what_takes_no_more_is_an_error_in_both() {
     let place = logged();
-    // No row is a file as well.
-    place.run("backtest log.jsonl --train-until 2026-01-19T00:00:00Z --out none.parquet").well();
-    assert_eq!((read_parquet(&place, "none.parquet").0.len(), read_parquet(&place, "none.parquet").1.len()), (18, 0));
+    let nothing = "backtest log.jsonl --train-until 2026-01-19T00:00:00Z --out none.parquet";
+    place.run(nothing).error(&["log.jsonl", "ends at 2026-01-18T01:00:00Z", "nothing to score", "2026-01-19T00:00:00Z"]);
+    assert!(!std::fs::exists(place.path("none.parquet")).unwrap());
     for name in ["full.csv", "full.parquet"] {
         std::os::unix::fs::symlink("/dev/full", place.path(name)).unwrap();
         place.run(&format!("backtest log.jsonl --train-until 2026-01-18T00:00:00Z --out {name}")).error(&[

@@ -42,7 +42,7 @@ function lists() {
   const grown = answer.growth;
   put(byId("growth"), grown.length ? table("How it grew", ["From", "Entities", "Series", "New"], grown.map((step) => [
     [when(step.timestamp), {}], step.entities, step.series, [step.new.slice(0, 6).flatMap((name, place) => [place ? ", " : "", seriesLink(name)]).concat(step.new.length > 6 ? [` and ${step.new.length - 6} more`] : []), {}]])) : empty(answer.joined_id ? "It grew into the other incident." : "Nothing of it holds any more."));
-  put(byId("episodes"), !answer.episodes.length ? empty("They belong to the other incident now.") : table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
+  put(byId("episodes"), !answer.episodes.length ? empty(answer.joined_id ? "They belong to the other incident now." : "Nothing of it holds any more.") : table("Episodes", ["Series", "Severity", "From", "To", "Status", "Why"], answer.episodes.map((one) => [
     [seriesLink(one.series), {}], badge(one.severity), [when(one.opened), {}], [when(one.until), {}], one.status, [why(one), {}]])));
   put(byId("withdrawn"), answer.withdrawn.length ? table("Withdrawn anomalies", ["Bucket", "Series", "Was", "Why"], answer.withdrawn.map((one) => [
     [when(one.timestamp), {}], [seriesLink(one.series), {}], `${number(one.actual_value)} instead of ${number(one.expected_value)}, z ${signed(one.z_score)}`, one.withdrawn_reason ?? "–"])) : empty("No anomaly was taken back."));
