@@ -60,7 +60,7 @@ pub struct Episode {
     pub id: EpisodeId,
     /// The start of the bucket with which there was enough evidence: before it had ended, nobody could be told.
     pub confirmed: Time,
-    /// The start of the last bucket of evidence.
+    /// The start of the last bucket that was off: evidence, or what goes on much as it was and is told of no more.
     pub last: Time,
     /// How far it has come.
     pub stage: Stage,
@@ -124,6 +124,9 @@ impl Episode {
         }
     }
 }
+
+/// What is left of a deviation lasts while it is this share of the peak. By sigma alone, which is tiny where a small step was loud, noise would do.
+const LEFT: f64 = 0.5;
 
 /// What is remembered of a series between two of its buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -200,14 +203,17 @@ impl Fold {
             _ => false,
         };
         self.calm = if is_almost { 0 } else { self.calm + 1 };
+        if let Some(episode) = self.open.as_mut().filter(|_| is_almost) {
+            episode.last = verdict.bucket.start;
+        }
         if self.calm >= policy.episode.calm_min { self.close() } else { None }
     }
 
-    /// Whether a bucket is still off to the side of the peak, by the sigma of the evidence.
+    /// Whether a bucket is still off to the side of the peak, by the sigma of the evidence, and by a good part of what it was off there.
     fn lasts(&self, mean: f64, expected: f64, almost: &Limits) -> bool {
         let peak = self.open.as_ref().and_then(|episode| episode.peak);
-        let same_side = peak.is_some_and(|peak| peak.residual() * (mean - expected) > 0.0);
-        same_side && self.sigma > 0.0 && almost.are_passed(mean, expected, (mean - expected) / self.sigma)
+        let is_left = |peak: Peak| peak.residual() != 0.0 && (mean - expected) / peak.residual() >= LEFT;
+        peak.is_some_and(is_left) && self.sigma > 0.0 && almost.are_passed(mean, expected, (mean - expected) / self.sigma)
     }
 
     fn close(&mut self) -> Option<Box<Episode>> {
@@ -289,9 +295,9 @@ pub(crate) mod tests {
     #[test]
     fn it_closes_after_three_calm_buckets_in_a_row_and_what_is_almost_anomalous_is_not_calm() {
         let open = episodes(&[4.0, 4.0, 1.0, 1.0, 2.5, 1.0, 1.0]);
-        assert_eq!((open.len(), open[0].stage), (1, Stage::Open));
+        assert_eq!((open.len(), open[0].stage, open[0].last), (1, Stage::Open, 4 * WIDTH));
         let closed = episodes(&[4.0, 4.0, 1.0, 1.0, 2.5, 1.0, 1.0, 1.0]);
-        assert_eq!((closed.len(), closed[0].stage, closed[0].last), (1, Stage::Closed, WIDTH));
+        assert_eq!((closed.len(), closed[0].stage, closed[0].last), (1, Stage::Closed, 4 * WIDTH));
     }
 
     #[test]
@@ -307,6 +313,8 @@ pub(crate) mod tests {
         for n in 1..20 {
             assert_eq!(fold.step(&quieter(n, 0.5, 8.0), &policy()), None, "bucket {n}");
         }
+        // Failed once: whoever was paged read that it had been over after the bucket in which it began.
+        assert_eq!(fold.open().unwrap().last, 19 * WIDTH);
         let back: Vec<bool> = (20..23).map(|n| fold.step(&quieter(n, 0.5, 1.0), &policy()).is_some()).collect();
         assert_eq!(back, [false, false, true]);
     }

@@ -74,7 +74,7 @@ pub struct Incident {
     pub place: Placement,
     /// The start of the first bucket of evidence.
     pub opened: Time,
-    /// The start of the last bucket of evidence so far.
+    /// The start of the last bucket that was off so far: see [`Episode::last`].
     pub last: Time,
     /// How far it has come.
     pub stage: Stage,

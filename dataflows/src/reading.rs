@@ -35,12 +35,16 @@ pub struct Reading {
     pub seasonal: f64,
     /// The slow level.
     pub level: f64,
+    /// Whether it has come back from a deviation, and gone past the level by no more than it usually does.
+    pub is_return: bool,
     /// How far the bucket is from the slow level.
     pub residual: f64,
     /// How far it is from the fast level.
     pub jump: f64,
     /// The spike view: the jump in its scale, as far as it counts; 0 for a jump that leads back to what is expected.
     pub spike: f64,
+    /// The same, had it been no return.
+    pub(crate) peak: f64,
     /// The average of the latest deviations after this bucket.
     pub(crate) drift_after: f64,
     /// The drift view, in its scale; 0 where the bucket is back at what is expected.
@@ -96,7 +100,7 @@ impl Reading {
 
     /// Whether it has jumped past what is expected, and not far past it: see [`OVERSHOOT`].
     pub fn overshoots(&self) -> bool {
-        self.spike > 0.0 && self.jump.abs() > OVERSHOOT * self.residual.abs()
+        self.spike > 0.0 && !self.is_return && self.jump.abs() > OVERSHOOT * self.residual.abs()
     }
 
     /// How loud the series itself finds the bucket: the loudest view after habituation.

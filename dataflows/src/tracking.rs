@@ -34,6 +34,9 @@ const DRIFT_SHARE: f64 = 0.5;
 /// The usual step over a gap is at most so many usual deviations. What is further off shows as a drift within the hour. Of series with a gap of ten hours
 /// each three days, 1 % are flagged at its end, with two thirds of it 2 %, and with none of this 14 % (AIOps).
 const STRAYS: f64 = 4.0;
+/// A series that was so many usual deviations off, and jumps past what is expected by no more than one, has returned: what counts is by how much it is off
+/// now. Among the peaks it is filed as what it is.
+const FAR: f64 = 3.0;
 /// A jump counts as at most so many scales: the top of the histogram of peaks.
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
@@ -284,7 +287,10 @@ impl Track {
         let (residual, jump) = (above - self.slow, above - self.fast);
         let leads_away = residual * jump > 0.0;
         let step = jump.abs().min(OVERSHOOT * residual.abs());
-        let spike = if leads_away { (step / resumed.jump_scale).min(SPIKE_MAX) } else { 0.0 };
+        let peak = if leads_away { (step / resumed.jump_scale).min(SPIKE_MAX) } else { 0.0 };
+        let was_off = self.fast - self.slow;
+        let is_return = leads_away && was_off.abs() > FAR * tracker.slow_scale && residual.abs() <= tracker.slow_scale;
+        let spike = if is_return { peak.min(residual.abs() / tracker.slow_scale) } else { peak };
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
         let drift_after = resumed.drift + DRIFT_STEP * (deviation - resumed.drift);
         let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
@@ -297,8 +303,10 @@ impl Track {
             resumed,
             seasonal,
             level: self.slow,
+            is_return,
             residual,
             jump,
+            peak,
             spike,
             drift_after,
             drift: if goes_on { drift_after.abs() / tracker.drift_scale } else { 0.0 },
@@ -329,7 +337,7 @@ impl Track {
             run: reading.run,
             habituation: (reading.resumed.habituation * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
-            spike_peak: self.spike_peak.max(reading.spike),
+            spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),
             calibration: Arc::clone(&self.calibration),
             watch: self.watch.after(reading.start, width, reading.deviation(), reading.z_score()),

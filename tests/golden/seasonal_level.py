@@ -165,6 +165,9 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     es = y - st[0]; ef = y - st[1]
     # views
     zs = min(min(abs(ef), 16.0 * abs(es)) / s_jump, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
+    # a return from a deviation that ends within what is usual counts by what it is off now
+    zp = zs
+    if zs > 0 and abs(st[1] - st[0]) > 3.0 * s_slow and abs(es) <= s_slow: zs = min(zs, abs(es) / s_slow)
     st[2] += 2 / (p[W_DRIFT] + 1) * (min(max(es / s_slow, -p[CLIP_DRIFT]), p[CLIP_DRIFT]) - st[2])
     zd = abs(st[2]) / s_drift
     if es * st[2] <= 0 or abs(es) < 0.5 * abs(st[2]) * s_slow: zd = 0.0  # back at what is expected
@@ -181,7 +184,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     # learn
     st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
     st[1] += p[A_FAST] * ef
-    st[8] = max(st[8], zs); st[9] = max(st[9], zd); st[7] += 1
+    st[8] = max(st[8], zp); st[9] = max(st[9], zd); st[7] += 1
     if st[7] >= B:
         st[10] = st[10] * dec + 1; st[11] = st[11] * dec + 1
         hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0

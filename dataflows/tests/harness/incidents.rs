@@ -53,49 +53,50 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
             place += 1;
             continue;
         }
-        let (end, next, stage) = end(verdicts, place, &recent, policy);
+        let (end, next, stage, last) = end(verdicts, place, &recent, policy);
         let evidence: Vec<&Verdict> =
             recent[..recent.len() - 1].iter().copied().chain(verdicts[place..end].iter().filter(|one| is_evidence(one))).collect();
-        let last = evidence[evidence.len() - 1].bucket.start;
         let latest = verdicts[..end].last().map_or(start, |one| one.bucket.start);
         let stage = match stage {
             Stage::Open if heard - policy.bucket_width - policy.lateness - latest > policy.settling() => Stage::Closed,
             stage => stage,
         };
         let settled = stage == Stage::Closed && last + policy.bucket_width + policy.settling() <= heard;
-        found.push(Episode { confirmed: start, ..episode(&evidence, if settled { Stage::Settled } else { stage }) });
+        found.push(Episode { confirmed: start, last, ..episode(&evidence, if settled { Stage::Settled } else { stage }) });
         free_from = verdicts[end - 1].bucket.start;
         place = next;
     }
     found
 }
 
-/// Where the episode that opens at `place` ends: behind its last bucket, where to go on, and whether it closed.
-fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy) -> (usize, usize, Stage) {
-    let mut calm = 0;
+/// Where the episode that opens at `place` ends: behind its last bucket, where to go on, whether it closed, and the last bucket
+/// that was off.
+fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy) -> (usize, usize, Stage, Time) {
+    let (mut calm, mut off) = (0, verdicts[place].bucket.start);
     for (n, verdict) in verdicts.iter().enumerate().skip(place + 1) {
         if verdict.bucket.start - verdicts[n - 1].bucket.start > policy.settling() {
-            return (n, n, Stage::Closed);
+            return (n, n, Stage::Closed, off);
         }
         let almost = 3.0 * policy.episode.calm_share;
         let evidence: Vec<&Verdict> = recent.iter().copied().chain(verdicts[place + 1..n].iter().filter(|one| is_evidence(one))).collect();
         let sigma = evidence.iter().filter_map(|one| one.score).map(|score| score.sigma.0).fold(0.0, f64::max);
         let deviation = |one: &Verdict| Some(one.bucket.aggregate?.mean.0 - one.score?.expected.0);
         let side = episode(&evidence, Stage::Open).peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
-        let lasts = deviation(verdict).is_some_and(|deviation| deviation * side > 0.0 && (deviation / sigma).abs() > almost);
+        let lasts =
+            deviation(verdict).is_some_and(|deviation| side != 0.0 && deviation / side >= 0.5 && (deviation / sigma).abs() > almost);
         let loud = lasts || verdict.score.is_some_and(|score| score.z_score.0.abs() > almost);
         match verdict.state {
             State::Unscored(_) => {}
-            State::Anomalous | State::Missing => calm = 0,
-            State::Normal if loud => calm = 0,
+            State::Anomalous | State::Missing => (calm, off) = (0, verdict.bucket.start),
+            State::Normal if loud => (calm, off) = (0, verdict.bucket.start),
             State::Normal | State::Silenced => calm += 1,
             State::Accompanying => unreachable!("series are judged one by one here"),
         }
         if calm == policy.episode.calm_min {
-            return (n + 1, n + 1, Stage::Closed);
+            return (n + 1, n + 1, Stage::Closed, off);
         }
     }
-    (verdicts.len(), verdicts.len(), Stage::Open)
+    (verdicts.len(), verdicts.len(), Stage::Open, off)
 }
 
 fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {

@@ -77,7 +77,11 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
         s[7] *= fade.powf(gap);
     }
     let (slow, fast) = (above - s[0], above - s[1]);
-    let spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / step).min(300.0) } else { 0.0 };
+    let mut spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / step).min(300.0) } else { 0.0 };
+    let peak = spike;
+    if spike > 0.0 && (s[1] - s[0]).abs() > 3.0 * tracker.slow_scale && slow.abs() <= tracker.slow_scale {
+        spike = spike.min(slow.abs() / tracker.slow_scale);
+    }
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
@@ -88,7 +92,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     s[7] = (s[7] * fade).max(z.min(20.0));
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
-    (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(spike), s[10].max(drift));
+    (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift));
     let block = (day / 4.0).floor().max(12.0);
     if s[8] >= block {
         let (spike, drift, decay) = (s[9], s[10], 0.5_f64.powf(block / (14.0 * day)));
