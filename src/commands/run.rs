@@ -272,7 +272,7 @@ fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
     }
     let reasons: Vec<String> = refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     bail!(
-        "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them. Once that is mended, read the log again into another --history",
+        "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them, and the next run reads the log from its beginning",
         reasons.join(", ")
     )
 }

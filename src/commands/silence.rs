@@ -3,7 +3,7 @@
 use super::say;
 use crate::cli::{EMBEDDED, milliseconds, time};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{self, History};
+use crate::history::{self, History, Series};
 use crate::instant;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -86,13 +86,18 @@ fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
             instant::format(row.from)
         );
     }
-    let covered = history.series()?.iter().filter(|series| fits(&row.entity, &series.name.entity_id)).count();
+    let series = history.series()?;
+    let is_covered = |series: &&Series| row.metric.as_ref().is_none_or(|metric| *metric == series.name.metric);
+    let of_entity: Vec<&Series> = series.iter().filter(|series| fits(&row.entity, &series.name.entity_id)).collect();
+    let covered = of_entity.iter().copied().filter(is_covered).count();
     let withdrawn = silence::add(history, row)?;
     let id = silence::all(history)?.last().map_or(0, |row| row.id);
     say(&format!(
         "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn, for good; what may still change is judged again by the run that watches, or by the next"
     ));
-    if covered == 0 {
+    if let (Some(metric), 0, false) = (&row.metric, covered, of_entity.is_empty()) {
+        tracing::warn!(%metric, "no entity that fits the pattern has this metric so far");
+    } else if covered == 0 {
         tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");
     }
     Ok(())

@@ -187,7 +187,7 @@ mod tests {
     fn a_mail_reads_well() {
         let expected = "HIGH: server srv-038, cpu_usage_percent 95.3, expected 65.2 (z +4.2)\n\n\
             Where:    server srv-038, rack rack-B, zone zone-2\n\
-            Since:    2026-01-19 03:05 UTC, evidence until 2026-01-19 03:20 UTC so far\n\
+            Since:    2026-01-19 03:05 UTC, off until 2026-01-19 03:20 UTC so far\n\
             Metrics:  cpu_temperature_celsius, cpu_usage_percent\n\
             Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC\n\n\
             Look at it: https://tidewatch.example/incidents/162ca1251f26ae7f\n\n\

@@ -60,7 +60,7 @@ mod tests {
         let text = message["blocks"][0]["text"]["text"].as_str().unwrap();
         let expected = "*HIGH: server &lt;!channel&gt; &amp; `co`, cpu_usage_percent 95.3, expected 65.2 (z +4.2)*\n\
             Where: server &lt;!channel&gt; &amp; `co`, rack rack-B, zone zone-2\n\
-            Since: 2026-01-19 03:05 UTC, evidence until 2026-01-19 03:20 UTC so far\n\
+            Since: 2026-01-19 03:05 UTC, off until 2026-01-19 03:20 UTC so far\n\
             Metrics: cpu_temperature_celsius, cpu_usage_percent\n\
             Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC";
         assert_eq!(text, expected);

@@ -18,7 +18,7 @@ pub fn headline(alert: &Alert) -> String {
     let told = match alert.change {
         Change::Closed => format!("Over: {}, {severity}", reach(alert)),
         Change::Withdrawn if alert.joined_id.is_some() => format!("Part of another incident now: {}, {severity}", reach(alert)),
-        Change::Withdrawn => format!("False alarm: {}, {severity}", reach(alert)),
+        Change::Withdrawn => format!("Taken back: {}, {severity}", reach(alert)),
         Change::Opened => format!("{severity}: {}", reach(alert)),
         Change::Reopened => format!("{severity} again: {}", reach(alert)),
         Change::Escalated => format!("Now {severity}: {}", reach(alert)),
@@ -82,8 +82,8 @@ fn place(alert: &Alert) -> String {
 fn since(alert: &Alert) -> String {
     let opened = minute(alert.opened);
     match alert.change {
-        Change::Closed => format!("{opened}, evidence until {}", minute(alert.until)),
-        _ => format!("{opened}, evidence until {} so far", minute(alert.until)),
+        Change::Closed => format!("{opened}, off until {}", minute(alert.until)),
+        _ => format!("{opened}, off until {} so far", minute(alert.until)),
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
         let withdrawn = Alert { change: Change::Withdrawn, ..alert() };
-        assert!(headline(&withdrawn).starts_with("False alarm: server srv-038"));
+        assert!(headline(&withdrawn).starts_with("Taken back: server srv-038"));
         // Failed once: nothing had turned out to be false.
         let joined = Alert { joined_id: Some("00000000000000ff".into()), ..withdrawn };
         assert!(headline(&joined).starts_with("Part of another incident now: server srv-038"));
@@ -162,7 +162,7 @@ mod tests {
         let told: Vec<String> = facts.iter().map(|(word, what)| format!("{word}: {what}")).collect();
         let expected = [
             "Where: server srv-038, rack rack-B, zone zone-2",
-            "Since: 2026-01-19 03:05 UTC, evidence until 2026-01-19 03:20 UTC so far",
+            "Since: 2026-01-19 03:05 UTC, off until 2026-01-19 03:20 UTC so far",
             "Metrics: cpu_temperature_celsius, cpu_usage_percent",
             "Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC",
             "Why: late samples",

@@ -169,6 +169,7 @@ pub fn run(
     let mut job = job;
     if commits(&timely) {
         claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
+        restored::begin_anew(&job.source.identity(), history)?;
     }
     // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
     let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };

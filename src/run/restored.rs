@@ -3,10 +3,28 @@
 use super::{Job, names};
 use crate::history::incident::{self, EntityPlacement, Unsettled};
 use crate::history::silence::{self, SilenceRow};
+use crate::history::statement::Statement;
 use crate::history::track::{self, Tracked};
-use crate::history::{History, HistoryError, Position};
+use crate::history::{EVENT, History, HistoryError, Position};
 use dataflows::followed::UNTRACKED_BUCKETS;
 use dataflows::{Silence, State, Time, Unscored, Verdict};
+
+/// Forgets how far a log was read of which nothing was ever understood, so that it is read by kinds that fit once somebody has mended them. Its dead letters
+/// stay.
+///
+/// # Errors
+/// A history that cannot be read or written.
+pub fn begin_anew(source: &str, history: &mut dyn History) -> Result<(), HistoryError> {
+    let outcomes = history.position(source, Time::MAX)?.outcomes;
+    if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.outcome == EVENT) {
+        return Ok(());
+    }
+    tracing::warn!(%source, "not one record of this log was an event so far: it is read again from its beginning");
+    let delete = |sql| Statement { sql, values: vec![source.into()] };
+    let statements =
+        ["DELETE FROM progress WHERE source = $1", "DELETE FROM outcomes WHERE source = $1", "DELETE FROM refusals WHERE source = $1"];
+    history.execute(&statements.map(delete)).map(|_| ())
+}
 
 /// How far an earlier run had come, and what it had settled: that stays so, though this one may allow more lateness, since the records behind it are not
 /// read again.

@@ -257,7 +257,7 @@ fn a_file_of_nothing_but_rubbish_is_counted_to_its_end_and_no_success() {
     place.write("rubbish", rubbish);
     let outcome = place.run("run --source file:rubbish");
     outcome.error(&["rubbish", "not one record is an event", "invalid_json", "dead-letters"]);
-    // Nothing is left to be read, and it is no log of events all the same.
+    // Read once more, it is no log of events all the same.
     place.run("run --source file:rubbish").error(&["not one record is an event"]);
     let refused = place.count("SELECT sum(records) FROM outcomes WHERE outcome <> 'event'");
     assert!(refused > 1000 && place.count("SELECT count(*) FROM dead_letters") <= 2000, "{refused}");

@@ -146,6 +146,9 @@ fn train_and_score(
     complete(&output.rows, stop)?;
     uninterrupted(kept, stop)?;
     let written = written?;
+    if written == 0 {
+        bail!("no row of input '{}' begins at or after --train-until {}", arguments.input, instant::format(train_until));
+    }
     // What somebody else may score by goes out once nothing can come between it and the rows.
     if let Some(store) = &mut store {
         store.push(&trained)?;
@@ -293,7 +296,14 @@ fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Resu
         tracing::warn!("{count} records were refused as {reason}");
     }
     if refused.values().sum::<u64>() > events {
-        bail!("most of '{}' was refused, see above; events must come in the order of time, within --lateness", arguments.input);
+        let most = refused.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason);
+        let hint = match most {
+            "too_late" => "events must come in the order of time, within --lateness",
+            "invalid_json" => "it must be JSON lines or CSV as it is, not packed",
+            "unknown_kind" | "no_entity" | "no_time" => "other JSON needs a [kinds.NAME] table in --config",
+            _ => "`tidewatch run` into a --history keeps what was refused, for `tidewatch dead-letters`",
+        };
+        bail!("most of '{}' was refused, see above; {hint}", arguments.input);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ function head() {
   put(byId("summary"), `${{ open: "Open", closed: "Closed", withdrawn: "Withdrawn" }[answer.status] ?? answer.status}; evidence from `, when(answer.opened), " to ", when(answer.until),
     ` (${lasted}${answer.status === "open" ? " so far" : ""}). It shows in ${answer.metrics.join(", ")}: ${several(answer.anomalous, "deviating bucket")} and ${count(answer.missing)} missing${place ? `, first in ${place}` : ""}.`,
     ...withdrawn());
-  byId("actions").hidden = false;
+  byId("actions").hidden = Boolean(answer.joined_id);
   byId("expected").disabled = answer.status === "withdrawn";
   for (const button of byId("actions").querySelectorAll("[data-label]")) button.setAttribute("aria-pressed", button.dataset.label === answer.label);
 }
