@@ -67,17 +67,14 @@ impl Console {
         anomalous.get(&series).is_some_and(|until| start <= *until)
     }
 
-    /// Notes that a series is anomalous in a bucket, and goes on to be until then; or that it was not, after all.
-    fn note(&self, series: SeriesId, until: Option<Time>) {
+    /// Notes that a series is anomalous in a bucket, and goes on to be `until` then; or that it was not, after all.
+    fn note(&self, series: SeriesId, is_anomalous: bool, until: Time) {
         let mut anomalous = self.anomalous.lock().expect("no holder panics");
-        match until {
-            Some(until) => {
-                let known = anomalous.entry(series).or_insert(until);
-                *known = until.max(*known);
-            }
-            None => {
-                anomalous.remove(&series);
-            }
+        if is_anomalous {
+            let known = anomalous.entry(series).or_insert(until);
+            *known = until.max(*known);
+        } else if anomalous.get(&series) == Some(&until) {
+            anomalous.remove(&series);
         }
     }
 
@@ -126,7 +123,7 @@ impl Console {
         let was_early = self.was_early(series, start);
         let is_anomalous = verdict.state == State::Anomalous;
         if is_anomalous || was_anomalous {
-            self.note(series, is_anomalous.then(|| start + policy.buckets(GOES_ON)));
+            self.note(series, is_anomalous, start + policy.buckets(GOES_ON));
         }
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
             State::Anomalous => &|name| anomaly_line(name, &verdict, policy.limits(verdict.bucket.metric).threshold, was_anomalous),

@@ -78,8 +78,8 @@ pub(crate) fn judge_in_place(
     let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
     (*scored, *state) = (Some(score), said);
     match (said, model) {
-        (State::Silenced, Some(model)) => model.past(track, bucket.start),
-        (State::Silenced, None) => track.map(|track| Box::new(track.past(bucket.start))),
+        (State::Silenced, Some(model)) => model.past(track, bucket.start, mean.0),
+        (State::Silenced, None) => track.map(|track| Box::new(track.past(bucket.start, mean.0))),
         _ => after,
     }
 }
@@ -110,8 +110,8 @@ pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<M
         (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
             model.score(track.as_deref(), start, aggregate.mean.0).1
         }
-        (State::Silenced, Some(_), Some(model)) => model.past(track.as_deref(), start),
-        (State::Silenced, Some(_), None) => track.map(|track| Box::new(track.past(start))),
+        (State::Silenced, Some(aggregate), Some(model)) => model.past(track.as_deref(), start, aggregate.mean.0),
+        (State::Silenced, Some(aggregate), None) => track.map(|track| Box::new(track.past(start, aggregate.mean.0))),
         _ => track,
     }
 }

@@ -200,10 +200,10 @@ impl Model {
         (Some(score), Some(after))
     }
 
-    /// The state after a bucket with samples that is not learnt from, for a method that has one.
-    pub fn past(&self, track: Option<&Track>, start: Time) -> Option<Box<Track>> {
+    /// The state after a bucket with this `mean` that is not learnt from, for a method that has one.
+    pub fn past(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<Box<Track>> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
-        Some(Box::new(self.follow(track, tracker).past(start)))
+        Some(Box::new(self.follow(track, tracker).past(start, mean)))
     }
 
     /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last

@@ -215,6 +215,10 @@ impl Scorer {
         let before = verdicts.iter().filter(|verdict| verdict.bucket.start < limit);
         let closed = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed);
         series.aside().done = closed.filter(|closed| !retired.contains(&closed.id)).collect();
+        // One that was abandoned is open here: no bucket came that would have closed it.
+        if base.open().is_some_and(|open| retired.contains(&open.id)) {
+            base = Fold::default();
+        }
         series.base = (!base.is_trivial()).then(|| Box::new(base));
         self.changed.insert(id, first.bucket.start);
     }

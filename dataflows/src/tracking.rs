@@ -243,13 +243,20 @@ impl Track {
                     ..track.clone()
                 })
             }
-            _ => Cow::Owned(Self { model, watch: primed.watch.following(track.map(|track| &track.watch)), ..primed.clone() }),
+            _ => Cow::Owned(Self {
+                model,
+                seen: primed.seen.max(track.map_or(Time::MIN, |track| track.seen)),
+                watch: primed.watch.following(track.map(|track| &track.watch)),
+                ..primed.clone()
+            }),
         }
     }
 
-    /// How many buckets lie between the last one that was learnt from and that which starts at `start`: 1 where none is left out.
+    /// How many buckets lie between the last one with samples and that which starts at `start`: 1 without a gap.
     pub fn buckets_until(&self, start: Time, width: Time) -> f64 {
-        buckets_between(self.last_start, start, width)
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let buckets = ((start - self.last_seen()) / width.max(1)) as f64;
+        buckets.max(1.0)
     }
 
     /// The start of the last bucket with samples.
@@ -257,9 +264,9 @@ impl Track {
         self.seen.max(self.last_start)
     }
 
-    /// The state after a bucket with samples that is not learnt from.
-    pub fn past(&self, start: Time) -> Self {
-        Self { seen: start.max(self.seen), ..self.clone() }
+    /// The state after a bucket with this `mean` that is not learnt from. A counter goes on from there: what it has grown by meanwhile is over.
+    pub fn past(&self, start: Time, mean: f64) -> Self {
+        Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), ..self.clone() }
     }
 
     /// What is left of the state when the next bucket with samples comes, so many buckets of `width` after the last one.
@@ -281,7 +288,7 @@ impl Track {
 
     /// The arithmetic of the next bucket, which has this `width` and `mean`; the profile says `seasonal` of it.
     pub fn read(&self, tracker: &Tracker, start: Time, width: Time, mean: f64, seasonal: f64) -> Reading {
-        let buckets = buckets_between(self.last_seen(), start, width);
+        let buckets = self.buckets_until(start, width);
         let resumed = self.resume(tracker, buckets, width);
         let above = mean - seasonal;
         let (residual, jump) = (above - self.slow, above - self.fast);
@@ -375,12 +382,6 @@ impl Tracker {
             None
         }
     }
-}
-
-fn buckets_between(before: Time, start: Time, width: Time) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // far below 2^52
-    let buckets = ((start - before) / width.max(1)) as f64;
-    buckets.max(1.0)
 }
 
 /// At most `most` to either side.

@@ -154,7 +154,8 @@ fn text(
     writeln!(out, "bucket    {} to {}", instant::format(bucket.start), instant::format(bucket.start + width))?;
     if let Some(aggregate) = bucket.aggregate {
         let spread = format!("between {} and {}, stddev {}", number(aggregate.min.0), number(aggregate.max.0), number(aggregate.stddev.0));
-        writeln!(out, "seen      {} samples {spread}", aggregate.count)?;
+        let samples = if aggregate.count == 1 { "sample" } else { "samples" };
+        writeln!(out, "seen      {} {samples} {spread}", aggregate.count)?;
         writeln!(out, "mean      {}", number(aggregate.mean.0))?;
     }
     if let Some(score) = verdict.score {
@@ -240,6 +241,14 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     let usual = number(reading.spike);
     match reading.spike {
         0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} {}", signed(reading.jump), since(reading))?,
+        spike if reading.is_return => writeln!(
+            out,
+            "spike     {}: it came back, {} {}, and went past what is expected by no more than {} usual deviations",
+            number(WEIGHTS.0 * spike / reading.spike_divisor),
+            signed(reading.jump),
+            since(reading),
+            number(spike)
+        )?,
         _ => writeln!(
             out,
             "spike     {spike} = {spike_weight} · {usual} usual steps ({} {}{}) {}",

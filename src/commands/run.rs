@@ -3,7 +3,7 @@
 use super::{digest, say, simulation};
 use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
-use crate::history::{EVENT, History};
+use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
@@ -262,13 +262,13 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
 
 /// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
 fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
-    let outcomes = history.position(source, Time::MAX)?.outcomes;
-    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
-    for outcome in outcomes {
-        *refused.entry(outcome.outcome).or_default() += outcome.records;
-    }
-    if refused.is_empty() || refused.contains_key(EVENT) {
+    let position = history.position(source, Time::MAX)?;
+    if !position.is_of_rubbish() {
         return Ok(());
+    }
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+    for outcome in position.outcomes {
+        *refused.entry(outcome.outcome).or_default() += outcome.records;
     }
     let reasons: Vec<String> = refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     bail!(

@@ -69,8 +69,8 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     // In one transaction: a run that hears of the silence finds everything in history as it is to be.
     let mut statements = vec![Statement { sql, values }];
     for (key, starts) in deviant(history, silence)? {
-        statements.extend(withdraw_settled(&key.into(), silence, &now));
         statements.extend(starts.into_iter().map(|start| Statement { sql: SILENCE_BUCKET, values: vec![key.into(), Value::time(start)] }));
+        statements.extend(withdraw_settled(&key.into(), silence, &now));
     }
     let reason = format!("a silence covers it: {}", silence.reason);
     statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now.clone()] });
@@ -112,7 +112,7 @@ const WITHDRAW_INCIDENTS: &str =
 const SILENCE_BUCKET: &str = "UPDATE buckets SET state = 'silenced'
     WHERE series_id = $1 AND bucket_start = $2 AND state IN ('anomalous', 'accompanying', 'missing')";
 
-/// What a silence takes back of one series, where nothing else can change it any more.
+/// What a silence takes back of one series, where nothing else can change it any more, once its buckets are silenced: episodes without evidence.
 fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [Statement; 2] {
     let span = || [series.clone(), Value::time(silence.from), Value::time(silence.until)];
     let with = |more: &[Value]| span().into_iter().chain(more.iter().cloned()).collect();
@@ -125,7 +125,9 @@ fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [State
         },
         Statement {
             sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4
-                WHERE series_id = $1 AND opened >= $2 AND last < $3 AND settled AND status <> 'withdrawn'",
+                WHERE series_id = $1 AND last >= $2 AND opened < $3 AND settled AND status <> 'withdrawn'
+                  AND NOT EXISTS (SELECT 1 FROM buckets WHERE buckets.series_id = episodes.series_id AND bucket_start >= episodes.opened
+                                  AND bucket_start <= episodes.last AND state IN ('anomalous', 'accompanying', 'missing'))",
             values: with(std::slice::from_ref(now)),
         },
     ]

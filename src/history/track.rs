@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub struct Tracked {
     /// Which.
     pub name: SeriesName,
-    /// Its state after the bucket that starts at [`Track::last_start`]; `None` where none was stored yet.
+    /// Its state after the buckets up to [`Track::last_seen`]; `None` where none was stored yet.
     pub track: Option<Track>,
     /// The verdicts on the settled buckets after it, in order.
     pub verdicts: Vec<Verdict>,

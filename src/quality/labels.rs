@@ -130,7 +130,7 @@ impl Labels {
         let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
         let (mut columns, metric, kind) = ([0; 3], place_of(METRIC), place_of(KIND));
         // One that is there by nearly that name would say something else if it were left alone.
-        if metric.is_none() && header.iter().any(|name| name.trim().eq_ignore_ascii_case(METRIC)) {
+        if metric.is_none() && header.iter().any(|name| name.trim().trim_start_matches('\u{feff}').eq_ignore_ascii_case(METRIC)) {
             return Err(LabelsError::Column { path: place, column: METRIC });
         }
         for (found, column) in columns.iter_mut().zip(COLUMNS) {

@@ -5,7 +5,7 @@ use crate::history::incident::{self, EntityPlacement, Unsettled};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::statement::Statement;
 use crate::history::track::{self, Tracked};
-use crate::history::{EVENT, History, HistoryError, Position};
+use crate::history::{History, HistoryError, Position};
 use dataflows::followed::UNTRACKED_BUCKETS;
 use dataflows::{Silence, State, Time, Unscored, Verdict};
 
@@ -15,8 +15,7 @@ use dataflows::{Silence, State, Time, Unscored, Verdict};
 /// # Errors
 /// A history that cannot be read or written.
 pub fn begin_anew(source: &str, history: &mut dyn History) -> Result<(), HistoryError> {
-    let outcomes = history.position(source, Time::MAX)?.outcomes;
-    if outcomes.is_empty() || outcomes.iter().any(|outcome| outcome.outcome == EVENT) {
+    if !history.position(source, Time::MAX)?.is_of_rubbish() {
         return Ok(());
     }
     tracing::warn!(%source, "not one record of this log was an event so far: it is read again from its beginning");

@@ -119,7 +119,10 @@ fn what_may_still_change_is_read_back_with_the_verdicts_that_it_goes_on_from() {
 fn a_silence_in_hindsight_withdraws_what_is_settled_and_leaves_the_rest() {
     on_each_store(|store| {
         let history = &mut *store.history;
-        history.commit(&told(Stage::Settled, 1)).unwrap();
+        // It went on for longer than there was evidence.
+        let mut batch = told(Stage::Settled, 1);
+        (batch.episodes[0].0.last, batch.incidents[0].incident.last) = (START + 9 * WIDTH, START + 9 * WIDTH);
+        history.commit(&batch).unwrap();
         let row = |entity: &str, metric: Option<&str>| SilenceRow {
             id: 0,
             entity: entity.into(),

@@ -120,7 +120,11 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
             state[8..45].copy_from_slice(&primed[8..45]);
             state
         }
-        _ => primed,
+        _ => {
+            let mut fresh = primed;
+            fresh[46] = primed[46].max(state.map_or(f64::NEG_INFINITY, |state| state[46]));
+            fresh
+        }
     }
 }
 
@@ -146,7 +150,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             Method::Warming(_) => unreachable!("it is not ready"),
             Method::SeasonalLevel(tracker) => {
                 let before = before(state, followed, model, tracker);
-                let steps = ((bucket.start as f64 - before[6]) / WIDTH as f64).max(1.0);
+                let steps = ((bucket.start as f64 - before[6].max(before[46])) / WIDTH as f64).max(1.0);
                 let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
                 if is_counter && (counted.is_nan() || mean < counted) {
                     let mut after = before;
@@ -168,6 +172,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             if let Method::SeasonalLevel(tracker) = &model.method {
                 let mut seen = before(state, followed, model, tracker);
                 seen[46] = bucket.start as f64;
+                seen[45] = if seen[45].is_nan() { f64::NAN } else { mean };
                 (state, followed) = (Some(seen), model.trained_until);
             }
             return said(Some(score), State::Silenced);
