@@ -32,7 +32,7 @@ pub const DRIFT_CLIP: f64 = 8.0;
 /// A drift goes on while the bucket itself deviates by this share of what the latest did, to the same side; an hour after a spike remembers it, and nothing is wrong.
 const DRIFT_SHARE: f64 = 0.5;
 /// The usual step over a gap is at most so many usual deviations. What is further off shows as a drift within the hour. Of series with a gap of ten hours
-/// each three days, 1 % are flagged at its end, with two thirds of it 2 %, and with none of this 14 % (AIOps).
+/// each three days, 0.2 % are flagged at its end, and 14 % were without this (AIOps).
 const STRAYS: f64 = 4.0;
 /// A series that was so many usual deviations off, and jumps past what is expected by no more than one, has returned: what counts is by how much it is off
 /// now. Among the peaks it is filed as what it is.
