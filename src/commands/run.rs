@@ -3,7 +3,7 @@
 use super::{digest, say, simulation};
 use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
-use crate::history::History;
+use crate::history::{History, rubbish};
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
@@ -18,7 +18,6 @@ use crate::{history, models, notify, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
 use indicatif::HumanCount;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -262,15 +261,11 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
 
 /// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
 fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
-    let position = history.position(source, Time::MAX)?;
-    if !position.is_of_rubbish() {
+    let reasons = rubbish::reasons(history, source)?;
+    if reasons.is_empty() {
         return Ok(());
     }
-    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
-    for outcome in position.outcomes {
-        *refused.entry(outcome.outcome).or_default() += outcome.records;
-    }
-    let reasons: Vec<String> = refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     bail!(
         "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them, and the next run reads the log from its beginning",
         reasons.join(", ")

@@ -15,10 +15,12 @@ pub mod outbox;
 mod postgres;
 mod raw;
 mod row;
+pub mod rubbish;
 pub mod silence;
 pub mod span;
 pub mod statement;
 pub mod track;
+pub mod unsettled;
 pub mod view;
 mod wide;
 
@@ -159,14 +161,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// Whether the log was read and nothing of it was ever understood.
-    pub fn is_of_rubbish(&self) -> bool {
-        let is_event = |outcome: &Outcome| outcome.outcome == EVENT;
-        // A history of an older release counts nothing but what was refused.
-        let had_events = self.horizon.is_some_and(|horizon| horizon > Time::MIN) || !self.stays.is_empty();
-        !self.outcomes.is_empty() && !self.outcomes.iter().any(is_event) && !had_events
-    }
-
     /// How far a partition was read; `None` for one that was not read yet.
     pub fn of(&self, partition: &str) -> Option<&Progress> {
         self.progress.iter().find(|progress| progress.partition == partition)

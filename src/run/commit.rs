@@ -4,9 +4,8 @@ use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
 use super::statistics::{Statistics, Tallied};
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
-use crate::history::incident;
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError};
+use crate::history::{Batch, Change, History, HistoryError, unsettled};
 use dataflows::{Bucket, Past, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,7 +124,7 @@ impl<'a> Committer<'a> {
             return None;
         }
         let oldest = self.batches().oldest();
-        let pasts = incident::pasts(self.history, &self.job.source.identity(), &oldest, Time::MAX).ok()?;
+        let pasts = unsettled::pasts(self.history, &self.job.source.identity(), &oldest, Time::MAX).ok()?;
         self.silences.0.clone_from(&now);
         Some((now, pasts))
     }

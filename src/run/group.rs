@@ -18,7 +18,7 @@ const GROUPS: usize = 2;
 pub enum News {
     /// Everything up to this epoch is durable; these episodes can change no more.
     Durable(Epoch, Vec<EpisodeId>),
-    /// The silences that hold from now on, and the verdicts of series with living episodes, which they may have changed in history.
+    /// The silences that hold from now on, and what series with living episodes go on from, which they may have changed in history.
     Silences(Vec<Silence>, Vec<Past>),
 }
 

@@ -1,7 +1,8 @@
 //! The episodes and incidents that are alive, as the graph has said them so far, and what of that history has not heard.
 
 use super::net::net;
-use crate::history::incident::{Unsettled, Withdrawn};
+use crate::history::incident::Withdrawn;
+use crate::history::unsettled::Unsettled;
 use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Stage, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -36,7 +36,7 @@ pub use histogram::BOUNDS;
 pub use observer::{Observer, Unobserved};
 pub use statistics::{Activity, Statistics};
 
-use crate::history::{Batch, History, HistoryError, outbox};
+use crate::history::{Batch, History, HistoryError, outbox, rubbish};
 use crate::kind::Kinds;
 use crate::limits::Limits;
 use crate::models::{Models, ModelsError};
@@ -169,7 +169,9 @@ pub fn run(
     let mut job = job;
     if commits(&timely) {
         claim(&*job.source, job.timing.bucket_width, job.standby, history, stop)?;
-        restored::begin_anew(&job.source.identity(), history)?;
+        if rubbish::forget(history, &job.source.identity())? {
+            tracing::warn!("not one record of this log was an event so far: it is read again from its beginning");
+        }
     }
     // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
     let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };

@@ -1,29 +1,13 @@
 //! What a restart goes on from.
 
 use super::{Job, names};
-use crate::history::incident::{self, EntityPlacement, Unsettled};
+use crate::history::incident::{self, EntityPlacement};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::statement::Statement;
 use crate::history::track::{self, Tracked};
+use crate::history::unsettled::{self, Unsettled};
 use crate::history::{History, HistoryError, Position};
 use dataflows::followed::UNTRACKED_BUCKETS;
 use dataflows::{Silence, State, Time, Unscored, Verdict};
-
-/// Forgets how far a log was read of which nothing was ever understood, so that it is read by kinds that fit once somebody has mended them. Its dead letters
-/// stay.
-///
-/// # Errors
-/// A history that cannot be read or written.
-pub fn begin_anew(source: &str, history: &mut dyn History) -> Result<(), HistoryError> {
-    if !history.position(source, Time::MAX)?.is_of_rubbish() {
-        return Ok(());
-    }
-    tracing::warn!(%source, "not one record of this log was an event so far: it is read again from its beginning");
-    let delete = |sql| Statement { sql, values: vec![source.into()] };
-    let statements =
-        ["DELETE FROM progress WHERE source = $1", "DELETE FROM outcomes WHERE source = $1", "DELETE FROM refusals WHERE source = $1"];
-    history.execute(&statements.map(delete)).map(|_| ())
-}
 
 /// How far an earlier run had come, and what it had settled: that stays so, though this one may allow more lateness, since the records behind it are not
 /// read again.
@@ -73,7 +57,7 @@ impl Restored {
         };
         let boundary = job.timing.first_unsettled(horizon);
         let window = job.policy.buckets(job.policy.episode.window);
-        let unsettled = incident::unsettled(history, &source, boundary, window)?;
+        let unsettled = unsettled::unsettled(history, &source, boundary, window)?;
         let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
         let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
         let mut scored = Vec::new();

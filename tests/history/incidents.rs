@@ -7,7 +7,7 @@ use dataflows::{
 };
 use tidewatch::history::incident::{self, EntityPlacement, NamedIncident, Withdrawn};
 use tidewatch::history::silence::{self, SilenceRow};
-use tidewatch::history::{Batch, History};
+use tidewatch::history::{Batch, History, unsettled};
 
 pub const SOURCE: &str = "simulate:dev?seed=7";
 
@@ -102,16 +102,16 @@ fn what_may_still_change_is_read_back_with_the_verdicts_that_it_goes_on_from() {
         history.commit(&told(Stage::Open, 1)).unwrap();
         let calm = batch(vec![appear(scored("srv-001", START + WIDTH, 66.0)), appear(scored("srv-002", START, 66.0))]);
         history.commit(&calm).unwrap();
-        let unsettled = incident::unsettled(history, SOURCE, START + 2 * WIDTH, 3 * WIDTH).unwrap();
+        let unsettled = unsettled::unsettled(history, SOURCE, START + 2 * WIDTH, 3 * WIDTH).unwrap();
         assert_eq!(unsettled.episodes, [episode(Stage::Open, 1).id].into());
         assert_eq!(unsettled.incidents, [IncidentId::of(&episode(Stage::Open, 1).id)].into());
         let states = |verdicts: &[Verdict]| verdicts.iter().map(|verdict| verdict.state).collect::<Vec<_>>();
         assert_eq!(unsettled.pasts.iter().map(|past| states(&past.verdicts)).collect::<Vec<_>>(), [[State::Anomalous, State::Normal]]);
 
         history.commit(&told(Stage::Settled, 1)).unwrap();
-        let settled = incident::unsettled(history, SOURCE, START + 9 * WIDTH, 3 * WIDTH).unwrap();
-        assert_eq!(settled, incident::Unsettled::default());
-        assert_eq!(incident::unsettled(history, "kafka:other", START + 2 * WIDTH, 3 * WIDTH).unwrap(), incident::Unsettled::default());
+        let settled = unsettled::unsettled(history, SOURCE, START + 9 * WIDTH, 3 * WIDTH).unwrap();
+        assert_eq!(settled, unsettled::Unsettled::default());
+        assert_eq!(unsettled::unsettled(history, "kafka:other", START + 2 * WIDTH, 3 * WIDTH).unwrap(), unsettled::Unsettled::default());
     });
 }
 
