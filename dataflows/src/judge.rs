@@ -77,10 +77,14 @@ pub(crate) fn judge_in_place(
     };
     let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
     (*scored, *state) = (Some(score), said);
-    match (said, model) {
-        (State::Silenced, Some(model)) => model.past(track, bucket.start, mean.0),
-        (State::Silenced, None) => track.map(|track| Box::new(track.past(bucket.start, mean.0))),
-        _ => after,
+    if said == State::Silenced { skip(track, model, bucket.start, mean.0) } else { after }
+}
+
+/// The state after a bucket with this `mean` that a silence covers.
+fn skip(track: Option<&Track>, model: Option<&Arc<Model>>, start: Time, mean: f64) -> Option<Box<Track>> {
+    match model {
+        Some(model) => model.skip(track, start, mean),
+        None => track.map(|track| Box::new(track.skip(start, mean))),
     }
 }
 
@@ -110,8 +114,7 @@ pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<M
         (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
             model.score(track.as_deref(), start, aggregate.mean.0).1
         }
-        (State::Silenced, Some(aggregate), Some(model)) => model.past(track.as_deref(), start, aggregate.mean.0),
-        (State::Silenced, Some(aggregate), None) => track.map(|track| Box::new(track.past(start, aggregate.mean.0))),
+        (State::Silenced, Some(aggregate), model) => skip(track.as_deref(), model, start, aggregate.mean.0),
         _ => track,
     }
 }

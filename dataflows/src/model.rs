@@ -201,9 +201,9 @@ impl Model {
     }
 
     /// The state after a bucket with this `mean` that is not learnt from, for a method that has one.
-    pub fn past(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<Box<Track>> {
+    pub fn skip(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<Box<Track>> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
-        Some(Box::new(self.follow(track, tracker).past(start, mean)))
+        Some(Box::new(self.follow(track, tracker).skip(start, mean)))
     }
 
     /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last

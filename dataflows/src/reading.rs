@@ -11,17 +11,6 @@ pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
 /// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
 pub const OVERSHOOT: f64 = 16.0;
 
-/// What a gap leaves of a state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Resumed {
-    /// How far it usually is from the fast level to the next bucket.
-    pub(crate) jump_scale: f64,
-    /// The average of the latest deviations.
-    pub(crate) drift: f64,
-    /// The loudest of late.
-    pub(crate) habituation: f64,
-}
-
 /// The arithmetic of one bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
@@ -29,8 +18,6 @@ pub struct Reading {
     pub(crate) mean: f64,
     /// How many buckets lie between the one before with samples and this one: 1 without a gap.
     pub buckets: f64,
-    /// What the state was after the gap.
-    pub(crate) resumed: Resumed,
     /// What the profile says of this time of day.
     pub seasonal: f64,
     /// The slow level.
@@ -57,6 +44,8 @@ pub struct Reading {
     pub spike_divisor: f64,
     /// What the drift view is divided by.
     pub drift_divisor: f64,
+    /// The loudest of late, as far as a gap has left it.
+    pub(crate) remembered: f64,
     /// What everything is divided by after an alarm.
     pub habituation: f64,
     /// What it is divided by after that, since other metrics of the entity might have been wrong as well: see [`chances`](crate::tracking::chances).

@@ -12,7 +12,7 @@ use crate::calibration::Watch;
 use crate::model::MetricType;
 use crate::number::Number;
 use crate::peaks::Peaks;
-use crate::reading::{OVERSHOOT, Reading, Resumed};
+use crate::reading::{OVERSHOOT, Reading};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -124,12 +124,12 @@ pub struct Track {
     pub model: Time,
     /// The start of the last bucket that was learnt from.
     pub last_start: Time,
+    /// Its mean, or what a counter had grown in it.
+    pub last: f64,
     /// The start of the last bucket with samples, if it is later: what a silence covers is seen, and not learnt from.
     #[serde(default = "never")]
     pub seen: Time,
-    /// Its mean, or what a counter had grown in it.
-    pub last: f64,
-    /// The mean of a counter in that bucket; `None` for a gauge.
+    /// The mean of a counter in the last bucket with samples; `None` for a gauge.
     #[serde(default)]
     pub counted: Option<f64>,
     /// What the profile said of it.
@@ -155,6 +155,17 @@ pub struct Track {
     /// Whether deviations are as large as the model promised.
     #[serde(default)]
     pub watch: Watch,
+}
+
+/// What a gap leaves of a state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Resumed {
+    /// How far it usually is from the fast level to the next bucket.
+    jump_scale: f64,
+    /// The average of the latest deviations.
+    drift: f64,
+    /// The loudest of late.
+    habituation: f64,
 }
 
 /// What follows from the width of a bucket.
@@ -265,7 +276,7 @@ impl Track {
     }
 
     /// The state after a bucket with this `mean` that is not learnt from. A counter goes on from there: what it has grown by meanwhile is over.
-    pub fn past(&self, start: Time, mean: f64) -> Self {
+    pub fn skip(&self, start: Time, mean: f64) -> Self {
         Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), ..self.clone() }
     }
 
@@ -307,7 +318,6 @@ impl Track {
             start,
             mean,
             buckets,
-            resumed,
             seasonal,
             level: self.slow,
             is_return,
@@ -321,6 +331,7 @@ impl Track {
             stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
             spike_divisor: self.calibration.spike_divisor.0,
             drift_divisor: self.calibration.drift_divisor.0,
+            remembered: resumed.habituation,
             habituation: (resumed.habituation / HABITUATION_FROM).max(1.0),
             chances: chances(tracker.metrics),
             slow_scale: tracker.slow_scale,
@@ -342,7 +353,7 @@ impl Track {
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (reading.resumed.habituation * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
+            habituation: (reading.remembered * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),

@@ -241,13 +241,11 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     let usual = number(reading.spike);
     match reading.spike {
         0.0 => writeln!(out, "spike     0: it moved towards what is expected, {} {}", signed(reading.jump), since(reading))?,
-        spike if reading.is_return => writeln!(
+        _ if reading.is_return => writeln!(
             out,
-            "spike     {}: it came back, {} {}, and went past what is expected by no more than {} usual deviations",
-            number(WEIGHTS.0 * spike / reading.spike_divisor),
+            "spike     {spike}: it came back, {} {}, and went past what is expected by no more than {usual} usual deviations",
             signed(reading.jump),
-            since(reading),
-            number(spike)
+            since(reading)
         )?,
         _ => writeln!(
             out,

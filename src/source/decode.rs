@@ -106,11 +106,7 @@ fn nested(field: &str, fields: &Fields<'_>) -> Option<String> {
 
 /// Sorts the fields into entity, time, labels and metrics.
 fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
-    for (field, reason) in [(&kind.entity, "no_entity"), (&kind.time, "no_time")] {
-        if fields.iter().all(|(name, _)| **name != **field) {
-            return Err(Refusal::new(reason, format!("'{field}' is missing{}", nested(field, &fields).unwrap_or_default())));
-        }
-    }
+    let [entity_hint, time_hint] = [&kind.entity, &kind.time].map(|field| nested(field, &fields));
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     for (name, value) in fields {
         if *name == *kind.entity {
@@ -126,9 +122,9 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
             metrics.push((name, number));
         }
     }
-    let (Some(entity_id), Some(time)) = (entity_id, time) else {
-        return Err(Refusal::new("no_time", format!("'{}' cannot be the entity and the time", kind.entity)));
-    };
+    let missing = |field: &str, hint: Option<String>| format!("'{field}' is missing{}", hint.unwrap_or_default());
+    let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", missing(&kind.entity, entity_hint)))?;
+    let time = time.ok_or_else(|| Refusal::new("no_time", missing(&kind.time, time_hint)))?;
     if metrics.is_empty() {
         return Err(Refusal::new("no_metrics", "no field is a number to be watched"));
     }
