@@ -86,7 +86,7 @@ pub struct Progress {
 /// than a group is in memory, however many series there are. A series that is skipped keeps the model it has; one that has none yet, and too few buckets
 /// for one, is said to be warming. The result depends on neither the number of threads nor the order of rows and series.
 ///
-/// Of a series whose model's promise was broken within the window, what came since counts for more: see The verdict in the README.
+/// Of a series whose model's promise was broken within the window, what came since counts for more: see docs/verdict.md.
 pub fn train(
     history: &mut dyn History,
     models: &mut dyn Models,

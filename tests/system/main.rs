@@ -11,6 +11,7 @@ mod deployment;
 mod digests;
 mod direction;
 mod disk;
+mod documents;
 mod drift;
 mod failures;
 mod files;

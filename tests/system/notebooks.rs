@@ -31,7 +31,7 @@ fn notebooks_are_kept_without_their_outputs() {
     for (name, cells) in notebooks {
         for (number, cell) in cells.iter().enumerate().filter(|(_, cell)| cell["cell_type"] == "code") {
             let is_bare = cell["outputs"].as_array().is_some_and(Vec::is_empty) && cell["execution_count"].is_null();
-            assert!(is_bare, "cell {number} of {name} holds outputs: run nbconvert --clear-output --inplace, see the README");
+            assert!(is_bare, "cell {number} of {name} holds outputs: run nbconvert --clear-output --inplace, see docs/development.md");
         }
     }
 }

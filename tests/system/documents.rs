@@ -1,0 +1,106 @@
+//! The README and what it leads to say nothing that is not there: links, commands, flags, scripts.
+
+use crate::support::Place;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The README and all of `docs`, by path.
+fn documents() -> Vec<(PathBuf, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<_> = std::iter::once(root().join("README.md")).chain(docs).collect();
+    assert!(found.len() > 5, "{found:?}");
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The lines of a document that stand outside its blocks of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+/// The anchors of the headings of a document, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let kept = |letter: char| (letter.is_alphanumeric() || "-_ ".contains(letter)).then(|| if letter == ' ' { '-' } else { letter });
+    let heading = |line: &str| line.starts_with('#').then(|| line.trim_start_matches('#').trim().to_lowercase());
+    prose(text).filter_map(heading).map(|title| title.chars().filter_map(kept).collect()).collect()
+}
+
+/// The words of a text that begin with `start`, as long as they are made of letters, digits and hyphens.
+fn words(text: &str, start: &str) -> BTreeSet<String> {
+    let end =
+        |rest: &str| rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-' && letter != '_').unwrap_or(rest.len());
+    let word = |(place, _): (usize, &str)| {
+        let is_begun = text[..place].ends_with(|before: char| before.is_ascii_alphanumeric() || "-/_.".contains(before));
+        let rest = &text[place + start.len()..];
+        (!is_begun && rest.starts_with(|first: char| first.is_ascii_alphanumeric())).then(|| format!("{start}{}", &rest[..end(rest)]))
+    };
+    text.match_indices(start).filter_map(word).collect()
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut count = 0;
+    for (path, text) in documents() {
+        for link in prose(&text).flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            count += 1;
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{} links to {link}", path.display());
+            if let Some(anchor) = anchor {
+                assert!(anchors(&fs::read_to_string(&target).unwrap()).contains(anchor), "{} links to {link}", path.display());
+            }
+        }
+    }
+    assert!(count > 20, "{count} links");
+}
+
+#[test]
+fn every_script_and_bench_that_is_named_is_there() {
+    for (path, text) in documents() {
+        for start in ["benches/", "scripts/", "src/", "tests/", "deploy/", "notebooks/"] {
+            for name in words(&text, start) {
+                let is_there = ["", ".rs", ".d", ".py", ".csv", ".md"].iter().any(|ending| root().join(format!("{name}{ending}")).exists());
+                assert!(is_there, "{} names {name}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_flag_is_described_and_none_that_is_not_there() {
+    let place = Place::new();
+    let described = words(&fs::read_to_string(root().join("docs/commands.md")).unwrap(), "--");
+    let top = place.run("--help").well().stdout;
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let below =
+        ["models list", "models show", "models rollback", "alert test", "alert list", "silence add", "silence list", "silence remove"];
+    let mut flags = BTreeSet::new();
+    for command in commands.into_iter().chain(below).filter(|command| *command != "help") {
+        // The flag of a paragraph's head: `  -w, --threads <N>`.
+        let help = place.run(&format!("{command} --help")).well().stdout;
+        let heads = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+        flags.extend(heads.flat_map(|line| words(line.split('<').next().unwrap_or_default(), "--")));
+    }
+    flags.remove("--help");
+    flags.remove("--version");
+    let missing: Vec<_> = flags.difference(&described).collect();
+    assert!(missing.is_empty(), "docs/commands.md says nothing of {missing:?}");
+    let invented: Vec<_> = described.difference(&flags).filter(|flag| *flag != "--help").collect();
+    assert!(invented.is_empty(), "docs/commands.md tells of {invented:?}");
+}
