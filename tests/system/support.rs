@@ -159,16 +159,25 @@ impl Running {
 
     /// Waits until standard error holds `text`; `false` where the run ended without it.
     pub fn says(&mut self, text: &str) -> bool {
+        self.comes_to_hold("stderr", text)
+    }
+
+    /// The same of standard output.
+    pub fn prints(&mut self, text: &str) -> bool {
+        self.comes_to_hold("stdout", text)
+    }
+
+    fn comes_to_hold(&mut self, stream: &str, text: &str) -> bool {
         loop {
             // In this order: what is said last is said before the end.
             let ended = self.child.try_wait().unwrap().is_some();
-            if self.stderr().contains(text) {
+            if self.read(stream).contains(text) {
                 return true;
             }
             if ended {
                 return false;
             }
-            assert!(self.since.elapsed() < LIMIT, "'{}' never says '{text}', but:\n{}", self.line, self.stderr());
+            assert!(self.since.elapsed() < LIMIT, "'{}' never says '{text}', but:\n{}", self.line, self.read(stream));
             std::thread::sleep(LOOK);
         }
     }
