@@ -123,6 +123,9 @@ pub struct RunArgs {
     /// A file with the token that changes by the page need where it is served to other machines [default: TIDEWATCH_TOKEN itself]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Says so, and tells whom --alert names, when the watermark has stood still for this long; 0s: never
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    pub stalled_after: Duration,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
     #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,

@@ -144,6 +144,8 @@ fn alerts(arguments: &RunArgs, present: Present) -> Result<Alerts> {
         age_max: milliseconds(arguments.alerts.age_max()),
         present,
         page_url: arguments.alerts.page_url.clone(),
+        stalled_after: Some(arguments.stalled_after).filter(|after| !after.is_zero()),
+        source: redacted(arguments.source.split('?').next().unwrap_or_default()),
         open_history: Some(Arc::new(move || history::open(&url))),
     })
 }
@@ -237,7 +239,10 @@ pub fn run_before(
 /// Runs a job with a console, and the trainer beside it if that was asked for; sums up at the end.
 pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<Statistics>, stop: &Arc<AtomicBool>) -> Result<()> {
     let started = Instant::now();
-    let job = Job { alerts: alerts(arguments, present)?, ..job };
+    let alerts = alerts(arguments, present)?;
+    // What has an end may take as long as it likes.
+    let is_live = job.look_every.is_some();
+    let job = Job { alerts: Alerts { stalled_after: alerts.stalled_after.filter(|_| is_live), ..alerts }, ..job };
     let mut history = open_history(arguments)?;
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;

@@ -145,7 +145,8 @@ static LAST_DELIVERED: LazyLock<String> = LazyLock::new(|| {
 static OPEN: LazyLock<String> = LazyLock::new(|| {
     rows(
         "WHERE status = 'open'
-            AND EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')
+            AND (scope = 'source'
+                OR EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open'))
             AND outbox_id IN
                 (SELECT max(outbox_id) FROM outbox WHERE source = $1 AND receiver = $2 AND state = 'delivered' GROUP BY incident_id)
         ORDER BY outbox_id",

@@ -81,7 +81,7 @@ pub struct Alert {
     pub status: String,
     /// How bad its worst bucket is.
     pub severity: Severity,
-    /// `entity`, `rack`, `zone` or `kind`.
+    /// `entity`, `rack`, `zone` or `kind`; `source` where it is no incident, but that the watermark stands still.
     pub scope: String,
     /// What kind of thing was hit: `server`.
     pub entity_type: String,
@@ -121,6 +121,10 @@ pub struct Alert {
     pub created_at: Time,
     /// Incidents that this receiver was not told of since the last message, for it had enough.
     pub held_back: u64,
+    /// Why nothing arrives from the source, where that is known.
+    pub problem: Option<String>,
+    /// Whether it is over for the only reason that the entity was silent for so long.
+    pub forgotten: bool,
     /// Where a person can look at it.
     pub url: Option<String>,
     /// Whether it is a sample that somebody asked for, and nothing is wrong.
@@ -168,6 +172,8 @@ impl Alert {
             joined_id: None,
             created_at: now,
             held_back: 0,
+            problem: None,
+            forgotten: false,
             url: page_url.map(|page| format!("{}/", page.trim_end_matches('/'))),
             test: true,
         }
@@ -182,7 +188,7 @@ pub mod tests {
     pub fn alert() -> Alert {
         let opened = 1_768_791_900_000; // 2026-01-19T03:05:00Z
         Alert {
-            idempotency_key: "162ca1251f26ae7f-3-ops".into(),
+            idempotency_key: "162ca1251f26ae7f-3-pager".into(),
             incident_id: "162ca1251f26ae7f".into(),
             revision: 3,
             scope: "entity".into(),
@@ -203,7 +209,7 @@ pub mod tests {
                 z_score: 4.2,
             }),
             created_at: opened + 930_000,
-            url: Some("https://tidewatch.example/incidents/162ca1251f26ae7f".into()),
+            url: Some("https://tidewatch.example.com/incidents/162ca1251f26ae7f".into()),
             test: false,
             ..Alert::sample(opened, None)
         }

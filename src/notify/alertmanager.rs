@@ -130,7 +130,7 @@ mod tests {
                             "entity_type": "server", "entity_id": "srv-038", "zone": "zone-2"});
         assert_eq!(posted["labels"], labels);
         assert_eq!((&posted["startsAt"], &posted["endsAt"]), (&json!("2026-01-19T03:04:59Z"), &json!("2026-01-19T03:05:59Z")));
-        assert_eq!(posted["generatorURL"], "https://tidewatch.example/incidents/162ca1251f26ae7f");
+        assert_eq!(posted["generatorURL"], "https://tidewatch.example.com/incidents/162ca1251f26ae7f");
         assert!(posted["annotations"]["summary"].as_str().unwrap().starts_with("HIGH: server srv-038"));
     }
 }

@@ -190,7 +190,7 @@ mod tests {
             Since:    2026-01-19 03:05 UTC, off until 2026-01-19 03:20 UTC so far\n\
             Metrics:  cpu_temperature_celsius, cpu_usage_percent\n\
             Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC\n\n\
-            Look at it: https://tidewatch.example/incidents/162ca1251f26ae7f\n\n\
+            Look at it: https://tidewatch.example.com/incidents/162ca1251f26ae7f\n\n\
             If this is expected:\n  tidewatch silence add --entity srv-038 --from 2026-01-19T03:05:00Z --to 2026-01-19T07:15:00Z --reason …\n\n\
             Incident 162ca1251f26ae7f, revision 3\n";
         assert_eq!(plain(&alert()), expected);

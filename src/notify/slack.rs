@@ -64,7 +64,7 @@ mod tests {
             Metrics: cpu_temperature_celsius, cpu_usage_percent\n\
             Evidence: 3 deviating buckets; the worst began at 2026-01-19 03:05 UTC";
         assert_eq!(text, expected);
-        assert_eq!(message["blocks"][1]["elements"][0]["url"], "https://tidewatch.example/incidents/162ca1251f26ae7f");
+        assert_eq!(message["blocks"][1]["elements"][0]["url"], "https://tidewatch.example.com/incidents/162ca1251f26ae7f");
         let small = message["blocks"][2]["elements"][0]["text"].as_str().unwrap();
         assert!(
             small.starts_with("incident 162ca1251f26ae7f · revision 3 · expected? `tidewatch silence add --entity '&lt;!channel"),

@@ -16,6 +16,7 @@ const METRICS: usize = 4;
 pub fn headline(alert: &Alert) -> String {
     let severity = alert.severity.as_str().to_uppercase();
     let told = match alert.change {
+        Change::Closed if alert.forgotten => format!("Still silent, and no longer waited for: {}, {severity}", reach(alert)),
         Change::Closed => format!("Over: {}, {severity}", reach(alert)),
         Change::Withdrawn if alert.joined_id.is_some() => format!("Part of another incident now: {}, {severity}", reach(alert)),
         Change::Withdrawn => format!("Taken back: {}, {severity}", reach(alert)),
@@ -32,6 +33,7 @@ pub fn headline(alert: &Alert) -> String {
 pub fn reach(alert: &Alert) -> String {
     let Alert { entity_type: kind, entity_id, entities, peers, rack, zone, .. } = alert;
     let told = match alert.scope.as_str() {
+        "source" => entity_id.clone(),
         "rack" => format!("{entities} of {peers} {kind}s of rack {rack}"),
         "zone" => format!("{entities} of {peers} {kind}s of zone {zone}"),
         "kind" => format!("{entities} of all {peers} {kind}s"),
@@ -42,6 +44,14 @@ pub fn reach(alert: &Alert) -> String {
 
 /// How far from what was expected, in the metric's own words; of a silence, that it is one.
 pub fn deviation(alert: &Alert) -> String {
+    if alert.scope == "source" {
+        let since = minute(alert.opened);
+        return if alert.change.ends() {
+            format!("records come again, after those of {since}")
+        } else {
+            format!("nothing newer than {since} arrives")
+        };
+    }
     let Some(peak) = &alert.peak else { return "no samples, though its peers have some".into() };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
     plain(&format!("{whose}{} {}, expected {} (z {:+.1})", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
@@ -49,7 +59,24 @@ pub fn deviation(alert: &Alert) -> String {
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
-    let mut facts = vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))];
+    let mut facts = match alert.scope.as_str() {
+        "source" => vec![("Where", place(alert)), ("Since", minute(alert.opened))],
+        _ => vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))],
+    };
+    if alert.scope == "source" && !alert.change.ends() {
+        let blind = "nobody is told of anything that happens there until records come again";
+        facts.push(("Means", blind.into()));
+        facts.push((
+            "Why",
+            alert.problem.as_deref().map_or_else(|| "the source answers, and has nothing new: look at the producers".into(), plain),
+        ));
+    }
+    if alert.forgotten {
+        facts.push((
+            "Means",
+            "it sent nothing for so long that nothing is expected of it any more; when it sends again it is watched again".into(),
+        ));
+    }
     if let Some(reason) = &alert.withdrawn_reason {
         facts.push(("Why", plain(reason)));
     }
@@ -154,6 +181,8 @@ mod tests {
         let joined = Alert { joined_id: Some("00000000000000ff".into()), ..withdrawn };
         assert!(headline(&joined).starts_with("Part of another incident now: server srv-038"));
         assert!(headline(&Alert { test: true, ..alert() }).starts_with("TEST, nothing is wrong: HIGH"));
+        let forgotten = Alert { peak: None, change: Change::Closed, forgotten: true, ..alert() };
+        assert!(headline(&forgotten).starts_with("Still silent, and no longer waited for: server srv-038, HIGH"));
     }
 
     #[test]
@@ -169,6 +198,32 @@ mod tests {
             "Held back: 12 more incidents were held back before this one; see the page, or `tidewatch alert list`",
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_source_that_brings_nothing_is_no_incident_and_says_what_that_means() {
+        let source = Alert {
+            scope: "source".into(),
+            entity_id: "kafka://broker:9092/metrics".into(),
+            severity: Severity::Critical,
+            rack: String::new(),
+            zone: String::new(),
+            peak: None,
+            ..alert()
+        };
+        assert_eq!(headline(&source), "CRITICAL: kafka://broker:9092/metrics, nothing newer than 2026-01-19 03:05 UTC arrives");
+        let told = |alert: &Alert| facts(alert).iter().map(|(word, what)| format!("{word}: {what}")).collect::<Vec<_>>();
+        let expected = [
+            "Where: kafka://broker:9092/metrics",
+            "Since: 2026-01-19 03:05 UTC",
+            "Means: nobody is told of anything that happens there until records come again",
+            "Why: the source answers, and has nothing new: look at the producers",
+        ];
+        assert_eq!(told(&source), expected);
+        assert_eq!(told(&Alert { problem: Some("broker:9092 refused".into()), ..source.clone() })[3], "Why: broker:9092 refused");
+        let over = Alert { change: Change::Closed, ..source };
+        assert_eq!(headline(&over), "Over: kafka://broker:9092/metrics, CRITICAL, records come again, after those of 2026-01-19 03:05 UTC");
+        assert_eq!((facts(&over).len(), silence(&over)), (2, None));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use crate::history::incident::{self, IncidentRow};
 use crate::history::outbox::{OutboxRow, Subscription};
+use crate::history::stalled;
 use crate::history::{History, HistoryError};
 use crate::instant;
 use crate::notify::{Alert, Change, Peak, Receiver};
 use dataflows::{Severity, Time};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A receiver, and what it is to hear.
 pub struct Recipient {
@@ -48,6 +50,10 @@ pub struct Alerts {
     pub present: Present,
     /// Where the page is, for people; without a slash at its end.
     pub page_url: Option<String>,
+    /// For how long the watermark may stand still by the wall clock; `None`: for ever.
+    pub stalled_after: Option<Duration>,
+    /// The source, as people know it.
+    pub source: String,
     /// Each receiver reads the outbox on its own; `None` where there are no receivers.
     pub open_history: Option<OpenHistory>,
 }
@@ -68,7 +74,8 @@ impl Alerts {
 pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_width: Time) -> Alert {
     let incident = &row.incident;
     let incident_id = format!("{:016x}", incident.id.0);
-    let url = page_url.map(|page| format!("{page}/incidents/{incident_id}"));
+    let is_source = incident.scope == stalled::SOURCE;
+    let url = page_url.map(|page| if is_source { format!("{page}/") } else { format!("{page}/incidents/{incident_id}") });
     let IncidentRow { status, scope, entity_type, entity_id, rack, zone, metrics, .. } = incident.clone();
     let peak = incident.peak.clone().map(|(entity_id, metric, start, [mean, expected, z_score])| Peak {
         entity_id,
@@ -102,6 +109,8 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         joined_id: incident.joined.map(|joined| format!("{:016x}", joined.0)),
         created_at: incident.known_at,
         held_back,
+        problem: None,
+        forgotten: false,
         incident_id,
         url,
         test: false,

@@ -2,10 +2,12 @@
 
 use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
+use super::stall::{Stall, Turn};
 use super::statistics::{Statistics, Tallied};
 use super::{Job, Kept, Observer, Part, Restored, SILENCES};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError, unsettled};
+use crate::history::{Batch, Change, History, HistoryError, stalled, unsettled};
+use crate::instant;
 use dataflows::{Bucket, Past, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +32,7 @@ pub struct Committer<'a> {
     minute: MinuteCounter,
     /// Series that drift, as far as it is stored.
     drifting: HashSet<SeriesId>,
+    stall: Stall,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -67,6 +70,7 @@ impl<'a> Committer<'a> {
             silences: (restored.silences.clone(), Instant::now()),
             minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
             drifting,
+            stall: Stall::new(job.alerts.stalled_after, restored_horizon, Instant::now()),
             statistics,
             observer,
             stop,
@@ -144,6 +148,29 @@ impl<'a> Committer<'a> {
                 self.statistics.health.note(Part::History, 0, None);
                 outcome
             }
+        }
+    }
+
+    /// Says when the watermark has stood still for too long, and when it moves again.
+    pub fn watch(&mut self) {
+        let now = self.statistics.horizon().unwrap_or(self.stall.watermark());
+        let Some(turn) = self.stall.look(now, Instant::now()) else { return };
+        let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
+        let told = match turn {
+            Turn::Stands => {
+                let (since, after) = (instant::format(now), humantime::format_duration(self.stall.after()));
+                let problem =
+                    if now == Time::MIN { "there were none yet".into() } else { format!("the watermark is at {since} for {after}") };
+                self.statistics.health.note(Part::Records, 0, Some(&problem));
+                stalled::tell(self.history, (&source, &alerts.source), now, &alerts.subscriptions(now))
+            }
+            Turn::Moves => {
+                self.statistics.health.note(Part::Records, 0, None);
+                stalled::tell_end(self.history, &source)
+            }
+        };
+        if told.is_err() {
+            self.stall.again();
         }
     }
 

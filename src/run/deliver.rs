@@ -6,9 +6,10 @@
 use super::alert::{Alerts, OpenHistory, Recipient, alert};
 use super::{Part, Statistics};
 use crate::history::outbox::{self, OutboxRow, State};
+use crate::history::stalled;
 use crate::history::{History, HistoryError};
 use crate::instant;
-use crate::notify::{Change, Failure};
+use crate::notify::{Alert, Change, Failure};
 use dataflows::{Severity, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -211,6 +212,7 @@ impl Delivery {
         }
         let (page, width) = (self.page_url.as_deref(), self.bucket_width);
         let (mut told, before) = (alert(row, held_back, page, width), before.map(|row| alert(row, 0, page, width)));
+        self.complete(history, &mut told)?;
         if before.is_none() && !told.change.ends() {
             // What came before was held back or refused: to this receiver the incident is new.
             told.change = Change::Opened;
@@ -230,6 +232,17 @@ impl Delivery {
             }
         }
         Ok(Look::More)
+    }
+
+    /// Adds what is known only now: why nothing arrives, and whether what is over is merely not waited for any more.
+    fn complete(&self, history: &mut dyn History, told: &mut Alert) -> Result<(), HistoryError> {
+        if told.scope == stalled::SOURCE {
+            let away = self.statistics.health.away();
+            told.problem = away.into_iter().find(|absence| absence.what == Part::Source).map(|absence| absence.reason);
+        } else if told.change == Change::Closed && told.missing > 0 && told.scope == "entity" {
+            told.forgotten = stalled::is_silent_since(history, (&told.entity_type, &told.entity_id), told.last)?;
+        }
+        Ok(())
     }
 
     /// Notes whether the receiver is there. One that refuses a message is.

@@ -15,9 +15,19 @@ pub enum Part {
     Models,
     /// Who is told of incidents.
     Alerts,
+    /// What the source brings: it may be there, and bring nothing.
+    Records,
 }
 
 impl Part {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Source, Self::History, Self::Models, Self::Alerts, Self::Records];
+
+    /// Whether a run watches only while it has this. A receiver of alerts keeps nobody from watching, nor does a source that brings nothing.
+    pub fn is_needed(self) -> bool {
+        !matches!(self, Self::Alerts | Self::Records)
+    }
+
     /// One word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -25,6 +35,7 @@ impl Part {
             Self::History => "history",
             Self::Models => "models",
             Self::Alerts => "alerts",
+            Self::Records => "records",
         }
     }
 
@@ -35,6 +46,7 @@ impl Part {
             Self::History => "history is away; nothing is lost, detection waits",
             Self::Models => "the models are away; detection goes on with the last ones",
             Self::Alerts => "a receiver of alerts is away; nothing is lost, its alerts wait in the outbox",
+            Self::Records => "no records come, and the watermark stands still; look at the source and at its producers",
         }
     }
 
@@ -44,6 +56,7 @@ impl Part {
             Self::History => "history is back",
             Self::Models => "the models are back",
             Self::Alerts => "the receiver of alerts is back",
+            Self::Records => "records come again",
         }
     }
 }

@@ -25,6 +25,7 @@ mod output;
 mod regulars;
 mod restored;
 mod share;
+mod stall;
 mod statistics;
 mod stretch;
 mod worker;
@@ -259,6 +260,7 @@ fn commit_all(mut committer: Committer<'_>, batches: &Receiver<(Epoch, Batch, To
                 return Ok(());
             }
         }
+        committer.watch();
         if let Some((silences, pasts)) = committer.silences() {
             let _ = news.send(News::Silences(silences, pasts));
         }

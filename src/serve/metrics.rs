@@ -98,7 +98,7 @@ fn text(site: &Site) -> String {
         &alone(statistics.drifting.load(Ordering::Relaxed) as f64),
     );
     let away = statistics.health.away();
-    let parts: Vec<_> = [Part::Source, Part::History, Part::Models, Part::Alerts]
+    let parts: Vec<_> = Part::ALL
         .into_iter()
         .map(|part| (by("part", part.as_str()), if away.iter().any(|absence| absence.what == part) { 0.0 } else { 1.0 }))
         .collect();

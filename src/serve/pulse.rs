@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::instant;
-use crate::run::{Absence, Part, Stage, Statistics};
+use crate::run::{Absence, Stage, Statistics};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -107,8 +107,7 @@ impl Beat {
         let doing =
             |activity: crate::run::Activity| Doing { what: activity.what, unit: activity.unit, done: activity.done, total: activity.total };
         Self {
-            // A receiver of alerts that is away keeps nobody from watching.
-            ready: stage == Stage::Watching && away.iter().all(|absence| absence.what == Part::Alerts),
+            ready: stage == Stage::Watching && !away.iter().any(|absence| absence.what.is_needed()),
             stage: stage.as_str(),
             away: away.into_iter().map(Away::from).collect(),
             watermark: horizon.map(instant::format),

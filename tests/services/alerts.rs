@@ -1,7 +1,7 @@
 //! Alerts from a PostgreSQL that two processes share: the one that may commit sends, and the other goes on where it was killed.
 
 use crate::receivers::{Answer, Message, Server};
-use crate::support::{Database, Process, services};
+use crate::support::{Database, Process, redis_database, services, tidewatch};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn process(database: &Database, models: &str, server: &Server) -> Process {
@@ -58,4 +58,38 @@ fn a_standby_sends_nothing_until_it_takes_over_and_then_what_was_left() {
         changes.len() >= 3 && changes.values().all(|changes| ends(changes) || changes.contains(&"reopened".to_owned())),
         "{changes:#?}"
     );
+}
+
+/// What stands in the outbox survives a kill: nobody is told twice that nothing arrives, and everybody that records come again.
+#[test]
+fn that_nothing_arrives_is_told_once_and_its_end_by_whoever_comes_after_a_kill() {
+    let Some(services) = services() else { return };
+    let database = Database::create(&services.postgres, "stalled");
+    let topic = format!("kafka://{}/stalled-{}", services.kafka, std::process::id());
+    let produce = |start: &str, backfill: &str| {
+        let line = format!("generate --to {topic} --seed 7 --speed max --start {start} --backfill {backfill} --for 20m");
+        tidewatch(&line.split(' ').collect::<Vec<_>>());
+    };
+    produce("2026-01-19T00:00:00Z", "2h");
+    let server = Server::http();
+    let line = format!(
+        "run --source {topic} --history {} --models {} --no-page --stalled-after 2s --alert ops=webhook:http://127.0.0.1:{}/",
+        database.url(),
+        redis_database(&services.redis),
+        server.port
+    );
+    let start = || Process::start(line.split(' ').map(str::to_owned).collect());
+    let mut run = start();
+    let stands = server.comes_to(1).remove(0).json();
+    assert_eq!((&stands["scope"], &stands["change"]), (&"source".into(), &"opened".into()));
+    assert_eq!(stands["entity_id"], topic);
+    run.kill();
+    let mut run = start();
+    assert!(run.says("no records come"), "{}", run.said());
+    produce("2026-01-19T00:20:00Z", "0s");
+    let told = server.comes_to(2);
+    assert_eq!((&told[1].json()["change"], &told[1].json()["incident_id"]), (&"closed".into(), &stands["incident_id"]));
+    assert_eq!(database.number("SELECT count(*) FROM outbox WHERE change = 'opened'"), 1);
+    run.signal("INT");
+    assert_eq!(run.finish().0, Some(0));
 }

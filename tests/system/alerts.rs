@@ -120,6 +120,58 @@ fn an_alertmanager_hears_again_of_what_is_open_and_no_more_of_what_is_over() {
     run.finish().well();
 }
 
+/// Failed once: no news looked as if all were well.
+#[test]
+fn who_is_told_of_incidents_hears_that_nothing_arrives_and_that_records_come_again() {
+    let place = trained();
+    let (webhook, manager) = (Server::http(), Server::http());
+    let receivers =
+        format!("--alert webhook:http://127.0.0.1:{}/ --alert alertmanager:http://127.0.0.1:{}?repeat=300ms", webhook.port, manager.port);
+    let (mut run, mut pipe) = start(&place, &format!("{receivers} --stalled-after 1500ms --alert-severity critical"));
+    feed(&mut pipe, 0..60, |_, _| 0.0);
+    let stands = webhook.comes_to(1).remove(0).json();
+    assert_eq!((&stands["scope"], &stands["change"], &stands["severity"]), (&"source".into(), &"opened".into(), &"critical".into()));
+    assert_eq!((&stands["entity_id"], &stands["url"]), (&"file:-".into(), &"https://tidewatch.example/".into()));
+    assert!(stands["text"].as_str().unwrap().ends_with("nothing newer than 2026-01-19 00:54 UTC arrives"), "{stands:#}");
+    assert!(run.says("no records come, and the watermark stands still"), "{}", run.stderr());
+    let repeated = manager.comes_to(4);
+    assert_eq!(repeated[3].json()[0]["labels"]["scope"], "source");
+    feed(&mut pipe, 60..120, |_, _| 0.0);
+    let over = webhook.comes_to(2).remove(1).json();
+    assert_eq!((&over["change"], &over["incident_id"], &over["status"]), (&"closed".into(), &stands["incident_id"], &"closed".into()));
+    assert!(run.says("records come again"), "{}", run.stderr());
+    // It stands again, elsewhere.
+    let again = webhook.comes_to(3).remove(2).json();
+    assert_eq!(again["change"], "opened");
+    assert_ne!(again["incident_id"], stands["incident_id"]);
+    drop(pipe);
+    run.finish().well();
+    assert!(outbox(&place).contains("file:- since 2026-01-19T00:54:30Z"), "{}", outbox(&place));
+    assert_eq!(place.run("incidents").well().stdout, "", "it is none");
+}
+
+#[test]
+fn a_host_that_is_still_silent_is_not_told_as_well_when_nothing_is_expected_of_it_any_more() {
+    let place = trained();
+    let server = Server::http();
+    let (run, mut pipe) = start(&place, &format!("--alert webhook:http://127.0.0.1:{}/ --forget 40m --out-of-orderness 0s", server.port));
+    let but = |without: &[usize], minutes: std::ops::Range<i64>| -> String {
+        let is_there = |line: &&str| !without.iter().any(|host| line.contains(&format!("srv-{host:02}")));
+        lines(minutes, |_, _| 0.0).lines().filter(is_there).map(|line| format!("{line}\n")).collect()
+    };
+    pipe.write_all((but(&[], 0..60) + &but(&[3, 9], 60..85)).as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    server.comes_to(2);
+    pipe.write_all(but(&[3], 85..400).as_bytes()).unwrap();
+    drop(pipe);
+    run.finish().well();
+    let told: Vec<_> = server.comes_to(4).iter().map(Message::json).filter(|told| told["change"] == "closed").collect();
+    let of = |host: &str| told.iter().find(|told| told["entity_id"] == host).unwrap_or_else(|| panic!("nothing of {host}: {told:#?}"));
+    assert_eq!((&of("srv-03")["forgotten"], &of("srv-09")["forgotten"]), (&true.into(), &false.into()));
+    assert!(of("srv-03")["text"].as_str().unwrap().starts_with("Still silent, and no longer waited for: server srv-03"));
+    assert!(of("srv-09")["text"].as_str().unwrap().starts_with("Over: server srv-09"));
+}
+
 #[test]
 fn a_receiver_that_fails_is_asked_again_in_order_and_keeps_nobody_else_waiting() {
     let place = trained();

@@ -29,7 +29,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 
 /// The anchors of the headings of a document, as GitHub makes them.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let kept = |letter: char| (letter.is_alphanumeric() || "-_ ".contains(letter)).then(|| if letter == ' ' { '-' } else { letter });
+    let kept = |letter: char| (letter.is_alphanumeric() || "-_ ".contains(letter)).then_some(if letter == ' ' { '-' } else { letter });
     let heading = |line: &str| line.starts_with('#').then(|| line.trim_start_matches('#').trim().to_lowercase());
     prose(text).filter_map(heading).map(|title| title.chars().filter_map(kept).collect()).collect()
 }

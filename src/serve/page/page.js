@@ -180,8 +180,14 @@ function notice(beat) {
     said.push(make("div", { class: "notice" }, "No models yet, so nothing is scored: buckets are stored as unscored until ", make("code", {}, "tidewatch train"), " has run."));
   }
   for (const away of beat.away) {
-    const [name, effect] = { source: ["The source", "nothing is lost; reading goes on when it is back"], history: ["History", "nothing is lost; detection waits"], models: ["The model store", "detection goes on with the last models"], alerts: ["A receiver of alerts", "nothing is lost; its alerts wait"] }[away.what] ?? [away.what, "see the log"];
-    said.push(make("div", { class: "notice ill", role: "alert" }, make("strong", {}, `${name} is away`), ` since ${time(away.since)}: ${effect}. `, make("small", {}, away.reason)));
+    const [what, effect] = {
+      source: ["The source is away", "nothing is lost; reading goes on when it is back"],
+      history: ["History is away", "nothing is lost; detection waits"],
+      models: ["The model store is away", "detection goes on with the last models"],
+      alerts: ["A receiver of alerts is away", "nothing is lost; its alerts wait"],
+      records: ["No records come", "nothing that happens there is seen; look at the source and its producers"],
+    }[away.what] ?? [`${away.what} is away`, "see the log"];
+    said.push(make("div", { class: "notice ill", role: "alert" }, make("strong", {}, what), ` since ${time(away.since)}: ${effect}. `, make("small", {}, away.reason)));
   }
   return said;
 }
@@ -189,8 +195,8 @@ function notice(beat) {
 let shownNotice = "";
 function show(beat) {
   const stage = byId("stage");
-  const away = beat.away.map((one) => one.what).join(", ");
-  const words = away ? `${away} away` : beat.stage === "watching" && beat.watermark ? `watching ${time(beat.watermark)}` : beat.stage;
+  const away = beat.away.map((one) => (one.what === "records" ? "no records" : `${one.what} away`)).join(", ");
+  const words = away ? away : beat.stage === "watching" && beat.watermark ? `watching ${time(beat.watermark)}` : beat.stage;
   if (stage.textContent !== words) stage.textContent = words;
   stage.className = `stage ${away ? "ill" : beat.ready ? "well" : ""}`;
   const now = JSON.stringify([beat.activity, beat.away, beat.stage, beat.generation === 0]);
