@@ -268,6 +268,9 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
 fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
     let reasons = rubbish::reasons(history, source)?;
     if reasons.is_empty() {
+        if rubbish::is_unread(history, source)? {
+            tracing::warn!("there was nothing to read: '{source}' holds no record");
+        }
         return Ok(());
     }
     let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();

@@ -21,6 +21,17 @@ pub fn reasons(history: &mut dyn History, source: &str) -> Result<Vec<(String, u
     Ok(rows.into_iter().map(read).collect())
 }
 
+/// Whether no record of a source was ever read.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn is_unread(history: &mut dyn History, source: &str) -> Result<bool, HistoryError> {
+    let sql =
+        "SELECT (SELECT count(*) FROM outcomes WHERE source = $1) + (SELECT count(*) FROM sources WHERE source = $1 AND horizon > $2)";
+    let rows = history.select(&Statement { sql, values: vec![source.into(), Value::time(Time::MIN)] }, &[Shape::Integer])?;
+    Ok(rows.into_iter().next().is_some_and(|mut columns| columns.integer() == 0))
+}
+
 /// Forgets how far such a log was read, so that it is read by kinds that fit once somebody has mended them; whether it is one. Its dead letters stay.
 ///
 /// # Errors

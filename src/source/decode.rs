@@ -69,7 +69,10 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     let has = |name: &str| fields.iter().any(|field| field.0 == name);
     let Some((place, kind)) = kinds.of(named, has) else {
         let seen = match named {
-            Some(name) => format!("type '{}' is not configured", shortened(name)),
+            Some(name) => {
+                let known: Vec<&str> = kinds.iter().map(|kind| &*kind.name).collect();
+                format!("type '{}' is not configured; known are {}", shortened(name), known.join(", "))
+            }
             None => {
                 let entities: Vec<&str> = kinds.iter().map(|kind| &*kind.entity).collect();
                 let nested = kinds.iter().find_map(|kind| nested(&kind.entity, &fields)).unwrap_or_default();

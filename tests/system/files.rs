@@ -152,3 +152,23 @@ fn a_pipe_that_stays_open_is_watched() {
     run.signal("INT");
     run.finish().well();
 }
+
+#[test]
+fn an_empty_log_is_said_to_be_empty_once_it_has_been_looked_at_and_not_when_it_was_read_before() {
+    let place = Place::new();
+    place.write("log.jsonl", "");
+    assert!(place.run("run --source file:log.jsonl").well().stderr.contains("there was nothing to read: 'file:"));
+    place.write("log.jsonl", "{\"server_id\":\"a\",\"timestamp\":1768780800,\"cpu\":1.5}\n");
+    for _ in 0..2 {
+        assert!(!place.run("run --source file:log.jsonl").well().stderr.contains("nothing to read"));
+    }
+}
+
+#[test]
+fn a_misspelt_kind_is_refused_with_those_that_are_known() {
+    let place = Place::new();
+    place.write("log.jsonl", "{\"type\":\"server_metrc\",\"server_id\":\"a\",\"timestamp\":1768780800,\"cpu\":1.5}\n");
+    place.run("run --source file:log.jsonl").error(&["1 unknown_kind"]);
+    let shown = place.run("dead-letters").well().stdout;
+    assert!(shown.contains("type 'server_metrc' is not configured; known are server_metric, application_metric"), "{shown}");
+}
