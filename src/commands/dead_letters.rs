@@ -78,7 +78,7 @@ fn told(stored: &StoredLetter) -> String {
 }
 
 /// A stranger's text as a terminal may be given it: what would move its cursor is written out.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let escape = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() };
     text.chars().map(escape).collect()
 }

@@ -226,7 +226,7 @@ pub fn run_before(
     stop: &Arc<AtomicBool>,
 ) -> Result<u64> {
     let timely = workers.config()?;
-    let (statistics, over) = (Arc::new(Statistics::default()), AtomicBool::new(false));
+    let (statistics, over) = (Arc::new(Statistics::quiet()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| record_bar(what, total, &statistics, &over, shown));
         let outcome = runner::run(job, timely, history, models, &statistics, observer, stop);

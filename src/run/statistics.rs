@@ -74,6 +74,8 @@ pub struct Statistics {
     pub drifting: AtomicU64,
     /// What is away.
     pub health: Health,
+    /// Whether nothing is said of the first record that is refused for a reason: the end will say it.
+    is_quiet: bool,
     /// Records refused, by reason, as far as they were counted by their partitions.
     refused: Mutex<BTreeMap<String, u64>>,
     activity: Mutex<Option<Activity>>,
@@ -102,6 +104,7 @@ impl Default for Statistics {
             generation: AtomicU64::new(0),
             drifting: AtomicU64::new(0),
             health: Health::default(),
+            is_quiet: false,
             refused: Mutex::default(),
             activity: Mutex::default(),
             trained: Mutex::default(),
@@ -144,6 +147,11 @@ impl Tallied {
 }
 
 impl Statistics {
+    /// Those of a run whose end will say what was refused.
+    pub fn quiet() -> Self {
+        Self { is_quiet: true, ..Self::default() }
+    }
+
     /// Adds what a batch came to.
     pub fn add(&self, batch: &Tallied) {
         self.verdicts.add(batch.verdicts);
@@ -170,7 +178,7 @@ impl Statistics {
         let mut refused = self.refused.lock().expect("no holder panics");
         let is_first = !refused.contains_key(&outcome.outcome);
         *refused.entry(outcome.outcome.clone()).or_default() += more;
-        if !is_first {
+        if !is_first || self.is_quiet {
             return;
         }
         let (partition, reason) = (&outcome.partition, outcome.outcome.as_str());

@@ -102,3 +102,17 @@ fn a_backtest_takes_a_table_series_by_series() {
     assert_eq!(series, time);
     assert!(series.iter().filter(|line| line.contains(",normal,")).count() > 500, "{series:?}");
 }
+
+/// Failed once: each pass warned, and sent its reader to dead letters that a backtest does not keep.
+#[test]
+fn a_backtest_says_once_what_it_refused_and_shows_one_of_it() {
+    let place = Place::new();
+    let row = |minute: usize| format!("2026-01-{:02}T{:02}:{:02}:00Z,a,cpu,1.5\n", 1 + minute / 1440, minute / 60 % 24, minute % 60);
+    let rows: String = (0..3 * 1440).step_by(5).map(row).collect();
+    place.write("in.csv", format!("timestamp,entity,metric,value\n{rows}yesterday,a,cpu,2\u{1b}[2J\n"));
+    let said = place.run("backtest in.csv --train-until 2026-01-03T00:00:00Z --out out.csv").well().stderr;
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("refused")).collect();
+    assert!(told.len() == 1 && !said.contains("dead-letters"), "{said}");
+    assert!(told[0].contains("1 records were refused as bad_time; one of them: 'timestamp' is not a time like"), "{said}");
+    assert!(told[0].contains("yesterday") && !told[0].contains('\u{1b}'), "{said}");
+}

@@ -5,6 +5,7 @@
 
 mod input;
 mod output;
+mod refusals;
 
 use super::destination::Destination;
 use super::measure::{measure, write_report};
@@ -12,7 +13,7 @@ use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
 use super::sheet::Column;
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
-use crate::history::{self, EVENT, History};
+use crate::history::{self, History};
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{self, Models, Trained};
@@ -24,6 +25,7 @@ use clap::Args;
 use dataflows::Time;
 use input::Input;
 use output::Output;
+use refusals::warn_of_refusals;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -128,7 +130,7 @@ fn train_and_score(
     drop(before);
     uninterrupted(NOWHERE, stop)?;
     let mut scored = pass(kept, Some(Box::new(Memory::new((trained.clone(), Vec::new())))), "scoring")?;
-    warn_of_refusals(arguments, &mut *scored)?;
+    warn_of_refusals(&arguments.input, &mut *scored)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
     scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
@@ -199,7 +201,7 @@ fn score(arguments: &BacktestArgs, input: &Input, output: Output, kinds: Kinds, 
     let rows = written.finish(until).with_context(|| output.rows.failed())?;
     complete(&output.rows, stop)?;
     ended(arguments, ran?, (NOWHERE, stop))?;
-    warn_of_refusals(arguments, &mut *history)?;
+    warn_of_refusals(&arguments.input, &mut *history)?;
     keep(output.rows, rows, arguments)
 }
 
@@ -286,24 +288,4 @@ fn fit(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History) -
         }
     }
     Ok(models.load()?.0)
-}
-
-/// Says what was refused. Of an input that is mostly refused, verdicts would mislead.
-fn warn_of_refusals(arguments: &BacktestArgs, history: &mut dyn History) -> Result<()> {
-    let mut refused = history.outcomes()?;
-    let events = refused.remove(EVENT).unwrap_or_default();
-    for (reason, count) in &refused {
-        tracing::warn!("{count} records were refused as {reason}");
-    }
-    if refused.values().sum::<u64>() > events {
-        let most = refused.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason);
-        let hint = match most {
-            "too_late" => "events must come in the order of time, within --lateness",
-            "invalid_json" => "it must be JSON lines or CSV as it is, not packed",
-            "unknown_kind" | "no_entity" | "no_time" => "other JSON needs a [kinds.NAME] table in --config",
-            _ => "`tidewatch run` into a --history keeps what was refused, for `tidewatch dead-letters`",
-        };
-        bail!("most of '{}' was refused, see above; {hint}", arguments.input);
-    }
-    Ok(())
 }
