@@ -257,6 +257,10 @@ impl Track {
             _ => Cow::Owned(Self {
                 model,
                 seen: primed.seen.max(track.map_or(Time::MIN, |track| track.seen)),
+                // What was seen later, and not learnt from, a counter has grown by all the same.
+                counted: track
+                    .filter(|track| track.seen > primed.last_seen() && is_alike(track))
+                    .map_or(primed.counted, |track| track.counted),
                 watch: primed.watch.following(track.map(|track| &track.watch)),
                 ..primed.clone()
             }),

@@ -164,3 +164,25 @@ fn what_is_settled_stays_as_it_was_said_whatever_is_learned_or_silenced_later() 
     scorer.learn(bucket(0).series(), model(5 * MINUTE, 90.0), &mut nothing);
     scorer.finish(Some(21 * MINUTE), &mut nothing, &mut |_, _| (), &mut |_, _| ());
 }
+
+/// Failed once: what a counter had counted under a silence was taken back by a model that was trained before it and came after it.
+#[test]
+fn a_counter_goes_on_from_what_it_counted_under_a_silence_whatever_model_comes() {
+    let width = 5 * MINUTE;
+    let primed = Track { counted: Some(1_000.0), ..Track::fresh(10 * width, width, 0.0, 0.0) };
+    let tracker = crate::Tracker {
+        slow_scale: 1.0,
+        fast_scale: 1.0,
+        drift_scale: 1.0,
+        stuck_after: None,
+        rare_spike: 2.75,
+        metrics: 1,
+        primed: Track { model: 12 * width, ..primed.clone() },
+    };
+    let silenced = primed.skip(11 * width, 9_000.0);
+    let follow = |metric_type| Track::follow(Some(&silenced), 12 * width, &tracker, metric_type, |_| 0.0).into_owned();
+    let counter = follow(MetricType::Counter);
+    assert_eq!((counter.last_seen(), counter.counted), (11 * width, Some(9_000.0)));
+    // What a gauge showed is no count.
+    assert_eq!(follow(MetricType::Gauge).counted, Some(1_000.0));
+}

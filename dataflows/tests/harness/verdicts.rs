@@ -123,6 +123,9 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
         _ => {
             let mut fresh = primed;
             fresh[46] = primed[46].max(state.map_or(f64::NEG_INFINITY, |state| state[46]));
+            if let Some(state) = state.filter(|state| state[46] > primed[46].max(primed[6]) && state[45].is_nan() == fresh[45].is_nan()) {
+                fresh[45] = state[45];
+            }
             fresh
         }
     }
