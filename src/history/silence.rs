@@ -5,7 +5,7 @@ use super::{History, HistoryError, outbox};
 use crate::instant;
 use dataflows::silence::fits;
 use dataflows::{MetricId, Silence, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A silence as an operator sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,10 +68,15 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     ];
     // In one transaction: a run that hears of the silence finds everything in history as it is to be.
     let mut statements = vec![Statement { sql, values }];
-    for (key, starts) in deviant(history, silence)? {
-        statements.extend(starts.into_iter().map(|start| Statement { sql: SILENCE_BUCKET, values: vec![key.into(), Value::time(start)] }));
-        statements.extend(withdraw_settled(&key.into(), silence, &now));
+    let covered = deviant(history, silence)?;
+    for (key, starts) in &covered {
+        let silenced = |start: &Time| Statement { sql: SILENCE_BUCKET, values: vec![(*key).into(), Value::time(*start)] };
+        statements.extend(starts.iter().map(silenced));
+        statements.push(withdraw_anomalies(*key, silence, &now));
     }
+    let withdrawn = |(key, opened): (i64, Time)| vec![key.into(), Value::time(opened), now.clone()];
+    let unfounded = without_evidence(history, silence, &covered)?;
+    statements.extend(unfounded.into_iter().map(|episode| Statement { sql: WITHDRAW_EPISODE, values: withdrawn(episode) }));
     let reason = format!("a silence covers it: {}", silence.reason);
     statements.push(Statement { sql: WITHDRAW_INCIDENTS, values: vec![reason.as_str().into(), now.clone()] });
     statements.push(outbox::tell_withdrawn(&now));
@@ -112,25 +117,41 @@ const WITHDRAW_INCIDENTS: &str =
 const SILENCE_BUCKET: &str = "UPDATE buckets SET state = 'silenced'
     WHERE series_id = $1 AND bucket_start = $2 AND state IN ('anomalous', 'accompanying', 'missing')";
 
-/// What a silence takes back of one series, where nothing else can change it any more, once its buckets are silenced: episodes without evidence.
-fn withdraw_settled(series: &Value, silence: &SilenceRow, now: &Value) -> [Statement; 2] {
-    let span = || [series.clone(), Value::time(silence.from), Value::time(silence.until)];
-    let with = |more: &[Value]| span().into_iter().chain(more.iter().cloned()).collect();
-    let reason = Value::from(format!("a silence covers the bucket: {}", silence.reason).as_str());
-    [
-        Statement {
-            sql: "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = $4, revision = revision + 1, revised_at = $5
-                WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3 AND status = 'open'",
-            values: with(&[reason, now.clone()]),
-        },
-        Statement {
-            sql: "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $4
-                WHERE series_id = $1 AND last >= $2 AND opened < $3 AND settled AND status <> 'withdrawn'
-                  AND NOT EXISTS (SELECT 1 FROM buckets WHERE buckets.series_id = episodes.series_id AND bucket_start >= episodes.opened
-                                  AND bucket_start <= episodes.last AND state IN ('anomalous', 'accompanying', 'missing'))",
-            values: with(std::slice::from_ref(now)),
-        },
-    ]
+const WITHDRAW_EPISODE: &str = "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $3
+    WHERE series_id = $1 AND opened = $2 AND settled AND status <> 'withdrawn'";
+
+/// Takes back the anomalies of one series that a silence covers, where nothing else can change them any more.
+fn withdraw_anomalies(series: i64, silence: &SilenceRow, now: &Value) -> Statement {
+    let reason = format!("a silence covers the bucket: {}", silence.reason);
+    Statement {
+        sql: "UPDATE anomalies SET status = 'withdrawn', withdrawn_reason = $4, revision = revision + 1, revised_at = $5
+            WHERE series_id = $1 AND timestamp >= $2 AND timestamp < $3 AND status = 'open'",
+        values: vec![series.into(), Value::time(silence.from), Value::time(silence.until), reason.as_str().into(), now.clone()],
+    }
+}
+
+/// The settled episodes that have no evidence but what is `covered`, by series and beginning. Evidence is looked for once, in the order of time, in which
+/// SQLite keeps buckets: to ask for each series would read those of all others each time.
+fn without_evidence(
+    history: &mut dyn History,
+    silence: &SilenceRow,
+    covered: &BTreeMap<i64, Vec<Time>>,
+) -> Result<Vec<(i64, Time)>, HistoryError> {
+    let sql = "SELECT series_id, opened, last FROM episodes WHERE last >= $1 AND opened < $2 AND settled AND status <> 'withdrawn'";
+    let values = vec![Value::time(silence.from), Value::time(silence.until)];
+    let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Time, Shape::Time])?;
+    let read = |mut columns: Columns| (columns.integer(), columns.time().unwrap_or(Time::MIN), columns.time().unwrap_or(Time::MIN));
+    let mut episodes: Vec<(i64, Time, Time)> = rows.into_iter().map(read).filter(|episode| covered.contains_key(&episode.0)).collect();
+    let Some(first) = episodes.iter().map(|episode| episode.1).min() else { return Ok(Vec::new()) };
+    let last = episodes.iter().map(|episode| episode.2).max().unwrap_or(first);
+    let sql = "SELECT series_id, bucket_start FROM buckets
+        WHERE bucket_start >= $1 AND bucket_start <= $2 AND state IN ('anomalous', 'accompanying', 'missing')";
+    let rows = history.select(&Statement { sql, values: vec![Value::time(first), Value::time(last)] }, &[Shape::Integer, Shape::Time])?;
+    let evidence = rows.into_iter().map(|mut columns| (columns.integer(), columns.time().unwrap_or(Time::MIN)));
+    let rest: BTreeSet<(i64, Time)> =
+        evidence.filter(|(key, start)| covered.get(key).is_some_and(|starts| !starts.contains(start))).collect();
+    episodes.retain(|(key, opened, last)| rest.range((*key, *opened)..=(*key, *last)).next().is_none());
+    Ok(episodes.into_iter().map(|(key, opened, _)| (key, opened)).collect())
 }
 
 /// Ends a silence's being obeyed; `false` where there is none of this number. What was settled under it stays withdrawn.
