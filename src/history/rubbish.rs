@@ -32,7 +32,8 @@ pub fn is_unread(history: &mut dyn History, source: &str) -> Result<bool, Histor
     Ok(rows.into_iter().next().is_some_and(|mut columns| columns.integer() == 0))
 }
 
-/// Forgets how far such a log was read, so that it is read by kinds that fit once somebody has mended them; whether it is one. Its dead letters stay.
+/// Forgets how far such a log was read, so that it is read by kinds that fit once somebody has mended them; whether it is one. What was refused is
+/// refused anew, maybe for another reason.
 ///
 /// # Errors
 /// A history that cannot be read or written.
@@ -41,8 +42,12 @@ pub fn forget(history: &mut dyn History, source: &str) -> Result<bool, HistoryEr
         return Ok(false);
     }
     let delete = |sql| Statement { sql, values: vec![source.into()] };
-    let statements =
-        ["DELETE FROM progress WHERE source = $1", "DELETE FROM outcomes WHERE source = $1", "DELETE FROM refusals WHERE source = $1"];
+    let statements = [
+        "DELETE FROM progress WHERE source = $1",
+        "DELETE FROM outcomes WHERE source = $1",
+        "DELETE FROM refusals WHERE source = $1",
+        "DELETE FROM dead_letters WHERE source = $1",
+    ];
     history.execute(&statements.map(delete))?;
     Ok(true)
 }

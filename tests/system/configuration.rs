@@ -59,6 +59,11 @@ fn a_log_of_which_nothing_was_understood_is_read_from_its_beginning_by_kinds_tha
     let wanted = run(&once, "pump").well().digest();
     assert!(!wanted.contains(" 0 episodes"), "{wanted}");
     run(&twice, "pmup").error(&["not one record is an event", "unknown_kind", "from its beginning"]);
+    // Failed once: what was refused anew kept the reason of the time before.
+    twice.write("tidewatch.toml", "[kinds.pump]\nentity = \"station\"\n");
+    twice.run("run --source file:pumps.jsonl --config tidewatch.toml").error(&["3000 no_time"]);
+    let letters = twice.run("dead-letters --reason no_time --limit 1").well().stdout;
+    assert!(letters.contains("no_time  ") && !letters.contains("not configured"), "{letters}");
     assert_eq!(run(&twice, "pump").well().digest(), wanted);
     assert_eq!(twice.count("SELECT sum(records) FROM outcomes WHERE outcome = 'event'"), 3000);
 }
