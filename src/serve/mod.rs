@@ -35,7 +35,7 @@ const TOKEN: &str = "TIDEWATCH_TOKEN";
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is not one, or not to be had.
-    #[error("cannot listen at '{address}', which --listen says: {cause}; write HOST:PORT, such as 0.0.0.0:8080, that no other program has")]
+    #[error("cannot listen at '{address}', which --listen says; write HOST:PORT, such as 127.0.0.1:8081, that no other program has")]
     Address {
         /// What was asked for.
         address: String,
