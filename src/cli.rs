@@ -123,9 +123,9 @@ pub struct RunArgs {
     /// A file with the token that changes by the page need where it is served to other machines [default: TIDEWATCH_TOKEN itself]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Says so, and tells whom --alert names, when the watermark has stood still for this long; 0s: never
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
-    pub stalled_after: Duration,
+    /// Says so, and tells whom --alert names, when the watermark has stood still for this long; 0s: never [default: 15m, or three buckets if that is more]
+    #[arg(long, value_name = "DURATION", value_parser = stalled_after)]
+    pub stalled_after: Option<Duration>,
     /// Trains in the background this often [default: 60m for a simulated source in real time, else never]
     #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     pub train_every: Option<Duration>,
@@ -224,6 +224,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with it, and an example.
 pub fn some_duration(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|width| if width.as_millis() == 0 { Err("must be at least 1ms".into()) } else { Ok(width) })
+}
+
+/// A command line's time for which the watermark may stand still.
+///
+/// # Errors
+/// What is wrong with it, and an example.
+fn stalled_after(text: &str) -> Result<Duration, String> {
+    let after = duration(text)?;
+    let is_some = after.is_zero() || after >= Duration::from_secs(1);
+    if is_some { Ok(after) } else { Err("must be longer than the longest pause between records, at least 1s; or 0s, for never".into()) }
 }
 
 /// A command line's width of a bucket.

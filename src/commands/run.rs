@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use timely::{CommunicationConfig, WorkerConfig};
 
+/// For so long the watermark may stand still, or for three buckets.
+const STALLED_AFTER: Duration = Duration::from_secs(15 * 60);
+
 /// How often a run that trains looks whether there are series that drift, which are trained early.
 const DRIFTING: Duration = Duration::from_secs(10);
 
@@ -144,7 +147,8 @@ fn alerts(arguments: &RunArgs, present: Present) -> Result<Alerts> {
         age_max: milliseconds(arguments.alerts.age_max()),
         present,
         page_url: arguments.alerts.page_url.clone(),
-        stalled_after: Some(arguments.stalled_after).filter(|after| !after.is_zero()),
+        stalled_after: Some(arguments.stalled_after.unwrap_or(STALLED_AFTER.max(3 * arguments.detection.bucket)))
+            .filter(|after| !after.is_zero()),
         source: redacted(arguments.source.split('?').next().unwrap_or_default()),
         open_history: Some(Arc::new(move || history::open(&url))),
     })

@@ -18,7 +18,7 @@ mod row;
 pub mod rubbish;
 pub mod silence;
 pub mod span;
-pub mod stalled;
+pub mod stall;
 pub mod statement;
 pub mod track;
 pub mod unsettled;

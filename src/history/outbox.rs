@@ -308,13 +308,15 @@ pub fn postpone(history: &mut dyn History, id: i64, until: Time, problem: &str) 
     history.execute(&[Statement { sql, values: vec![id.into(), Value::time(until), problem.into()] }]).map(|_| ())
 }
 
-/// Removes what is old. Of an incident that is open all is kept: it would be told of once more.
+/// Removes what is old. Of an incident that is open all is kept: it would be told of once more. So is that a source brings nothing, until it does.
 ///
 /// # Errors
 /// A history that cannot be written.
 pub fn sweep(history: &mut dyn History) -> Result<(), HistoryError> {
     let sql = "DELETE FROM outbox WHERE created_at < $1
-        AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')";
+        AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')
+        AND (scope <> 'source' OR status <> 'open' OR EXISTS (SELECT 1 FROM outbox AS over
+            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open'))";
     history.execute(&[Statement { sql, values: vec![Value::time(instant::now() - KEPT)] }]).map(|_| ())
 }
 

@@ -28,3 +28,15 @@ pub fn metrics(history: &mut dyn History, from: Time, until: Time) -> Result<Has
     }
     Ok(metrics)
 }
+
+/// Whether an entity had no samples after a moment: it was not missed any more because it was forgotten.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn is_silent_since(history: &mut dyn History, (entity_type, entity_id): (&str, &str), after: Time) -> Result<bool, HistoryError> {
+    let sql = "SELECT count(*) FROM buckets JOIN series ON series.series_id = buckets.series_id
+        WHERE bucket_start > $1 AND entity_id = $2 AND entity_type = $3 AND count > 0";
+    let values = vec![Value::time(after), entity_id.into(), entity_type.into()];
+    let rows = history.select(&Statement { sql, values }, &[Shape::Integer])?;
+    Ok(rows.into_iter().next().is_some_and(|mut columns| columns.integer() == 0))
+}

@@ -1,7 +1,7 @@
 //! What the outbox says of a source whose watermark stands still. It is no incident: it follows from the clock, and no digest knows of it.
 
 use super::outbox::Subscription;
-use super::statement::{Shape, Statement, Value};
+use super::statement::{Statement, Value};
 use super::{History, HistoryError};
 use crate::instant;
 use dataflows::{SeriesId, Time};
@@ -19,7 +19,7 @@ const OPENED: &str =
 const CLOSED: &str =
     "INSERT INTO outbox (source, receiver, change, incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status,
         settled, severity, entities, peers, metrics, anomalous, missing, revision, created_at, state, attempts, next_try_at)
-    SELECT source, receiver, 'closed', incident_id, scope, entity_type, entity_id, zone, rack, opened, last, 'closed',
+    SELECT source, receiver, 'closed', incident_id, scope, entity_type, entity_id, zone, rack, opened, $3, 'closed',
         settled, severity, entities, peers, metrics, anomalous, missing, 2, $2, 'pending', 0, $2
     FROM outbox AS told WHERE source = $1 AND scope = 'source' AND status = 'open'
     ON CONFLICT DO NOTHING";
@@ -44,22 +44,11 @@ pub fn tell(
     if opened.is_empty() { Ok(()) } else { history.execute(&opened).map(|_| ()) }
 }
 
-/// Tells whoever heard that the watermark of a source stood still that it moves.
+/// Tells whoever heard that the watermark of a source stood still that it moves, and has come to `watermark`.
 ///
 /// # Errors
 /// A history that cannot be written.
-pub fn tell_end(history: &mut dyn History, source: &str) -> Result<(), HistoryError> {
-    history.execute(&[Statement { sql: CLOSED, values: vec![source.into(), Value::time(instant::now())] }]).map(|_| ())
-}
-
-/// Whether an entity had no samples after a moment: it was not missed any more because it was forgotten.
-///
-/// # Errors
-/// A history that cannot be read.
-pub fn is_silent_since(history: &mut dyn History, (entity_type, entity_id): (&str, &str), after: Time) -> Result<bool, HistoryError> {
-    let sql = "SELECT count(*) FROM buckets JOIN series ON series.series_id = buckets.series_id
-        WHERE bucket_start > $1 AND entity_id = $2 AND entity_type = $3 AND count > 0";
-    let values = vec![Value::time(after), entity_id.into(), entity_type.into()];
-    let rows = history.select(&Statement { sql, values }, &[Shape::Integer])?;
-    Ok(rows.into_iter().next().is_some_and(|mut columns| columns.integer() == 0))
+pub fn tell_end(history: &mut dyn History, source: &str, watermark: Time) -> Result<(), HistoryError> {
+    let values = vec![source.into(), Value::time(instant::now()), Value::time(watermark)];
+    history.execute(&[Statement { sql: CLOSED, values }]).map(|_| ())
 }

@@ -121,7 +121,7 @@ pub struct Alert {
     pub created_at: Time,
     /// Incidents that this receiver was not told of since the last message, for it had enough.
     pub held_back: u64,
-    /// Why nothing arrives from the source, where that is known.
+    /// What is known of why nothing newer arrives from the source.
     pub problem: Option<String>,
     /// Whether it is over for the only reason that the entity was silent for so long.
     pub forgotten: bool,

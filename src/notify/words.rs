@@ -9,6 +9,9 @@ use std::fmt::Write as _;
 /// Whom a silence from the command line would cover for so long from the last evidence on.
 const SILENCE: Time = 4 * 3_600_000;
 
+/// The scope of what is no incident: the watermark of a source.
+const SOURCE: &str = "source";
+
 /// The names of so many metrics are written out.
 const METRICS: usize = 4;
 
@@ -33,7 +36,7 @@ pub fn headline(alert: &Alert) -> String {
 pub fn reach(alert: &Alert) -> String {
     let Alert { entity_type: kind, entity_id, entities, peers, rack, zone, .. } = alert;
     let told = match alert.scope.as_str() {
-        "source" => entity_id.clone(),
+        SOURCE => entity_id.clone(),
         "rack" => format!("{entities} of {peers} {kind}s of rack {rack}"),
         "zone" => format!("{entities} of {peers} {kind}s of zone {zone}"),
         "kind" => format!("{entities} of all {peers} {kind}s"),
@@ -44,13 +47,8 @@ pub fn reach(alert: &Alert) -> String {
 
 /// How far from what was expected, in the metric's own words; of a silence, that it is one.
 pub fn deviation(alert: &Alert) -> String {
-    if alert.scope == "source" {
-        let since = minute(alert.opened);
-        return if alert.change.ends() {
-            format!("records come again, after those of {since}")
-        } else {
-            format!("nothing newer than {since} arrives")
-        };
+    if alert.scope == SOURCE {
+        return watermark(alert);
     }
     let Some(peak) = &alert.peak else { return "no samples, though its peers have some".into() };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
@@ -59,24 +57,7 @@ pub fn deviation(alert: &Alert) -> String {
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
-    let mut facts = match alert.scope.as_str() {
-        "source" => vec![("Where", place(alert)), ("Since", minute(alert.opened))],
-        _ => vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))],
-    };
-    if alert.scope == "source" && !alert.change.ends() {
-        let blind = "nobody is told of anything that happens there until records come again";
-        facts.push(("Means", blind.into()));
-        facts.push((
-            "Why",
-            alert.problem.as_deref().map_or_else(|| "the source answers, and has nothing new: look at the producers".into(), plain),
-        ));
-    }
-    if alert.forgotten {
-        facts.push((
-            "Means",
-            "it sent nothing for so long that nothing is expected of it any more; when it sends again it is watched again".into(),
-        ));
-    }
+    let mut facts = if alert.scope == SOURCE { facts_of_source(alert) } else { facts_of_incident(alert) };
     if let Some(reason) = &alert.withdrawn_reason {
         facts.push(("Why", plain(reason)));
     }
@@ -84,6 +65,34 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
         facts.push(("Held back", words));
     }
     facts
+}
+
+fn facts_of_incident(alert: &Alert) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))];
+    if alert.forgotten {
+        let told = "it sent nothing for so long that nothing is expected of it any more; when it sends again it is watched again";
+        facts.push(("Means", told.into()));
+    }
+    facts
+}
+
+fn facts_of_source(alert: &Alert) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("Where", place(alert)), ("Since", minute(alert.opened))];
+    if !alert.change.ends() {
+        facts.push(("Means", "nobody is told of anything that happens there until it moves again".into()));
+        facts.extend(alert.problem.as_deref().map(|problem| ("Why", plain(problem))));
+    }
+    facts
+}
+
+/// What has become of the watermark of a source. One that never brought anything stands since that was noticed.
+fn watermark(alert: &Alert) -> String {
+    let since = minute(alert.opened);
+    match (alert.change.ends(), alert.opened == alert.created_at) {
+        (false, false) => format!("nothing newer arrives, the watermark stands at {since}"),
+        (false, true) => "nothing has arrived yet".into(),
+        (true, _) => format!("the watermark moves again, it stood at {since}"),
+    }
 }
 
 /// How to say that this is expected, for a single entity that is in trouble still; a rack is silenced on its page.
@@ -211,19 +220,23 @@ mod tests {
             peak: None,
             ..alert()
         };
-        assert_eq!(headline(&source), "CRITICAL: kafka://broker:9092/metrics, nothing newer than 2026-01-19 03:05 UTC arrives");
+        let stands = "nothing newer arrives, the watermark stands at 2026-01-19 03:05 UTC";
+        assert_eq!(headline(&source), format!("CRITICAL: kafka://broker:9092/metrics, {stands}"));
         let told = |alert: &Alert| facts(alert).iter().map(|(word, what)| format!("{word}: {what}")).collect::<Vec<_>>();
         let expected = [
             "Where: kafka://broker:9092/metrics",
             "Since: 2026-01-19 03:05 UTC",
-            "Means: nobody is told of anything that happens there until records come again",
-            "Why: the source answers, and has nothing new: look at the producers",
+            "Means: nobody is told of anything that happens there until it moves again",
+            "Why: broker:9092 refused",
         ];
-        assert_eq!(told(&source), expected);
-        assert_eq!(told(&Alert { problem: Some("broker:9092 refused".into()), ..source.clone() })[3], "Why: broker:9092 refused");
-        let over = Alert { change: Change::Closed, ..source };
-        assert_eq!(headline(&over), "Over: kafka://broker:9092/metrics, CRITICAL, records come again, after those of 2026-01-19 03:05 UTC");
+        assert_eq!(told(&Alert { problem: Some("broker:9092 refused".into()), ..source.clone() }), expected);
+        assert_eq!(told(&source), expected[..3]);
+        let over = Alert { change: Change::Closed, ..source.clone() };
+        let moves = "the watermark moves again, it stood at 2026-01-19 03:05 UTC";
+        assert_eq!(headline(&over), format!("Over: kafka://broker:9092/metrics, CRITICAL, {moves}"));
         assert_eq!((facts(&over).len(), silence(&over)), (2, None));
+        let never = Alert { opened: source.created_at, ..source };
+        assert!(headline(&never).ends_with("metrics, nothing has arrived yet"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::history::incident::{self, IncidentRow};
 use crate::history::outbox::{OutboxRow, Subscription};
-use crate::history::stalled;
+use crate::history::stall;
 use crate::history::{History, HistoryError};
 use crate::instant;
 use crate::notify::{Alert, Change, Peak, Receiver};
@@ -74,7 +74,7 @@ impl Alerts {
 pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_width: Time) -> Alert {
     let incident = &row.incident;
     let incident_id = format!("{:016x}", incident.id.0);
-    let is_source = incident.scope == stalled::SOURCE;
+    let is_source = incident.scope == stall::SOURCE;
     let url = page_url.map(|page| if is_source { format!("{page}/") } else { format!("{page}/incidents/{incident_id}") });
     let IncidentRow { status, scope, entity_type, entity_id, rack, zone, metrics, .. } = incident.clone();
     let peak = incident.peak.clone().map(|(entity_id, metric, start, [mean, expected, z_score])| Peak {
@@ -103,7 +103,8 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         missing: incident.missing,
         opened: incident.opened,
         last: incident.last,
-        until: incident.last + bucket_width,
+        // What a watermark has come to is no bucket.
+        until: if is_source { incident.last } else { incident.last + bucket_width },
         peak,
         withdrawn_reason: incident.withdrawn_reason.clone(),
         joined_id: incident.joined.map(|joined| format!("{:016x}", joined.0)),

@@ -2,12 +2,11 @@
 
 use super::batch::{Batches, Told};
 use super::minute::MinuteCounter;
-use super::stall::{Stall, Turn};
+use super::stall::{Sight, Stall, Turn};
 use super::statistics::{Statistics, Tallied};
-use super::{Job, Kept, Observer, Part, Restored, SILENCES};
+use super::{Job, Kept, Observer, Part, Restored, SILENCES, Stage};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{Batch, Change, History, HistoryError, stalled, unsettled};
-use crate::instant;
+use crate::history::{Batch, Change, History, HistoryError, stall, unsettled};
 use dataflows::{Bucket, Past, SeriesId, Silence, State, Time, Verdict};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,29 +152,35 @@ impl<'a> Committer<'a> {
 
     /// Says when the watermark has stood still for too long, and when it moves again.
     pub fn watch(&mut self) {
-        let now = self.statistics.horizon().unwrap_or(self.stall.watermark());
-        let Some(turn) = self.stall.look(now, Instant::now()) else { return };
+        let (count, now) = (self.statistics, Instant::now());
+        let watermark = count.horizon().unwrap_or(self.stall.watermark());
+        let is_watching = count.health.stage() == Stage::Watching;
+        let seen = Sight { watermark, is_watching, records: count.records.get(), refused: count.dead_letters.get() };
         let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
-        let told = match turn {
-            Turn::Stands => {
-                let (since, after) = (instant::format(now), humantime::format_duration(self.stall.after()));
-                let problem =
-                    if now == Time::MIN { "there were none yet".into() } else { format!("the watermark is at {since} for {after}") };
-                self.statistics.health.note(Part::Records, 0, Some(&problem));
-                stalled::tell(self.history, (&source, &alerts.source), now, &alerts.subscriptions(now))
+        let told = match self.stall.look(seen, now) {
+            None => return,
+            Some(Turn::Stands) => {
+                count.health.note(Part::Records, 0, Some(&self.stall.problem(seen, now)));
+                stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark))
             }
-            Turn::Moves => {
-                self.statistics.health.note(Part::Records, 0, None);
-                stalled::tell_end(self.history, &source)
+            Some(Turn::Moves) => {
+                count.health.note(Part::Records, 0, None);
+                stall::tell_end(self.history, &source, watermark)
             }
         };
-        if told.is_err() {
+        if let Err(error) = told {
+            // It is tried again with the next look; that history is away is said elsewhere.
+            tracing::debug!(%error, "that the watermark stands, or moves, could not be stored");
             self.stall.again();
         }
     }
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
+        // A log that has an end has come to it, whatever it lacked.
+        if self.job.until_end && self.stall.stands() {
+            let _ = stall::tell_end(self.history, &self.job.source.identity(), self.stall.watermark().max(0));
+        }
         self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();
     }

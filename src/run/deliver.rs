@@ -6,8 +6,8 @@
 use super::alert::{Alerts, OpenHistory, Recipient, alert};
 use super::{Part, Statistics};
 use crate::history::outbox::{self, OutboxRow, State};
-use crate::history::stalled;
 use crate::history::{History, HistoryError};
+use crate::history::{span, stall};
 use crate::instant;
 use crate::notify::{Alert, Change, Failure};
 use dataflows::{Severity, Time};
@@ -166,7 +166,9 @@ impl Delivery {
             return Ok(());
         }
         self.repeated = Some(Instant::now());
-        let open: Vec<_> = self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
+        let mut open: Vec<_> =
+            self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
+        open.iter_mut().try_for_each(|told| self.complete(history, told))?;
         if !open.is_empty() {
             let outcome = self.recipient.receiver.repeat(&open);
             self.note(outcome.as_ref().err());
@@ -189,7 +191,9 @@ impl Delivery {
         if before.is_none() && (ends || self.part.is_to_be_withdrawn(history, row.incident.id)?) {
             return Ok(Decision::End(State::Overtaken, None));
         }
-        if let Some(limit) = self.recipient.per_hour.map(u64::from).filter(|_| !ends) {
+        // Whoever was flooded must still hear that nothing comes any more.
+        let is_limited = !ends && row.incident.scope != stall::SOURCE;
+        if let Some(limit) = self.recipient.per_hour.map(u64::from).filter(|_| is_limited) {
             // A flood of lesser ones must not hide what is worst.
             let is_worst = row.incident.severity == Severity::Critical.as_str();
             let limit = if is_worst { 2 * limit } else { limit };
@@ -236,11 +240,12 @@ impl Delivery {
 
     /// Adds what is known only now: why nothing arrives, and whether what is over is merely not waited for any more.
     fn complete(&self, history: &mut dyn History, told: &mut Alert) -> Result<(), HistoryError> {
-        if told.scope == stalled::SOURCE {
+        if told.scope == stall::SOURCE {
             let away = self.statistics.health.away();
-            told.problem = away.into_iter().find(|absence| absence.what == Part::Source).map(|absence| absence.reason);
+            let reason = |part: Part| away.iter().find(|absence| absence.what == part).map(|absence| absence.reason.clone());
+            told.problem = reason(Part::Source).or_else(|| reason(Part::Records)).filter(|_| !told.change.ends());
         } else if told.change == Change::Closed && told.missing > 0 && told.scope == "entity" {
-            told.forgotten = stalled::is_silent_since(history, (&told.entity_type, &told.entity_id), told.last)?;
+            told.forgotten = span::is_silent_since(history, (&told.entity_type, &told.entity_id), told.last)?;
         }
         Ok(())
     }

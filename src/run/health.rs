@@ -46,7 +46,7 @@ impl Part {
             Self::History => "history is away; nothing is lost, detection waits",
             Self::Models => "the models are away; detection goes on with the last ones",
             Self::Alerts => "a receiver of alerts is away; nothing is lost, its alerts wait in the outbox",
-            Self::Records => "no records come, and the watermark stands still; look at the source and at its producers",
+            Self::Records => "nothing newer arrives, and the watermark stands still; look at the source and at its producers",
         }
     }
 
@@ -56,7 +56,7 @@ impl Part {
             Self::History => "history is back",
             Self::Models => "the models are back",
             Self::Alerts => "the receiver of alerts is back",
-            Self::Records => "records come again",
+            Self::Records => "the watermark moves again",
         }
     }
 }
@@ -163,11 +163,12 @@ impl Health {
         }
     }
 
-    /// What is away, each part once: since the first thread missed it, with the reason that this one heard last.
+    /// What is away, each part once: since the first thread missed it, with the reason that this one heard last. Of receivers of alerts each is told.
     pub fn away(&self) -> Vec<Absence> {
-        let mut found: BTreeMap<Part, Absence> = BTreeMap::new();
-        for absence in self.known().away.values() {
-            let first = found.entry(absence.what).or_insert_with(|| absence.clone());
+        let mut found: BTreeMap<(Part, usize), Absence> = BTreeMap::new();
+        for ((part, teller), absence) in &self.known().away {
+            let which = if *part == Part::Alerts { *teller } else { 0 };
+            let first = found.entry((*part, which)).or_insert_with(|| absence.clone());
             if absence.since < first.since {
                 first.clone_from(absence);
             }
@@ -195,6 +196,10 @@ mod tests {
         assert_eq!(health.away()[0].reason, "refused", "the last error counts");
         health.note(Part::Models, 0, None);
         assert_eq!(health.away(), []);
+        // Failed once: of two receivers that were away one was named.
+        health.note(Part::Alerts, 0, Some("ops refused"));
+        health.note(Part::Alerts, 1, Some("pager timed out"));
+        assert_eq!(health.away().len(), 2);
     }
 
     #[test]

@@ -177,6 +177,12 @@ pub fn run(
     // Not before all are there: this process may have waited for long, and somebody else have committed meanwhile.
     let Some(joined) = meeting::join(&timely.communication, job.purpose(&timely), stop)? else { return Ok(()) };
     let position = restored::position(&mut job, history)?;
+    if commits(&timely) {
+        position.horizon.into_iter().for_each(|horizon| statistics.set_horizon(horizon));
+    } else {
+        // Where the watermark is, the process that commits knows.
+        job.alerts.stalled_after = None;
+    }
     let deliveries = start_deliveries(&mut job, &timely, history, statistics)?;
     let job = Arc::new(job);
     let (trained_sender, trained) = crossbeam_channel::bounded(1);

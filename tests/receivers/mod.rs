@@ -104,6 +104,18 @@ impl Server {
         }
         self.messages()
     }
+
+    /// Waits for a message in JSON that is `wanted`.
+    pub fn hears(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let since = Instant::now();
+        loop {
+            if let Some(found) = self.messages().iter().map(Message::json).find(|told| wanted(told)) {
+                return found;
+            }
+            assert!(since.elapsed() < LIMIT, "it never arrives, but {:#?}", self.messages());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// Keeps a message, and says how it is to be answered.

@@ -172,3 +172,17 @@ fn processes_that_would_each_simulate_a_log_of_their_own_are_refused() {
     Place::new().run("-n 2 -p 0").error(&["2 processes", "--start TIME"]);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+/// Failed once: a process that does not commit knows of no watermark, and told everybody that it stood still.
+#[test]
+fn only_the_process_that_commits_says_that_the_watermark_stands() {
+    let place = Place::new();
+    let [first, second] = two_that_watch(&place, &format!("{LOG} --speed 60 --stalled-after 2s --alert ops=webhook:http://127.0.0.1:9/"));
+    std::thread::sleep(Duration::from_secs(4));
+    for run in [&first, &second] {
+        run.signal("INT");
+    }
+    first.finish();
+    let outcome = second.finish();
+    assert!(!outcome.stderr.contains("nothing newer arrives"), "{}", outcome.stderr);
+}

@@ -185,7 +185,7 @@ function notice(beat) {
       history: ["History is away", "nothing is lost; detection waits"],
       models: ["The model store is away", "detection goes on with the last models"],
       alerts: ["A receiver of alerts is away", "nothing is lost; its alerts wait"],
-      records: ["No records come", "nothing that happens there is seen; look at the source and its producers"],
+      records: ["Nothing newer arrives", "what happens there is not seen; look at the source and its producers"],
     }[away.what] ?? [`${away.what} is away`, "see the log"];
     said.push(make("div", { class: "notice ill", role: "alert" }, make("strong", {}, what), ` since ${time(away.since)}: ${effect}. `, make("small", {}, away.reason)));
   }
@@ -195,7 +195,7 @@ function notice(beat) {
 let shownNotice = "";
 function show(beat) {
   const stage = byId("stage");
-  const away = beat.away.map((one) => (one.what === "records" ? "no records" : `${one.what} away`)).join(", ");
+  const away = beat.away.map((one) => (one.what === "records" ? "nothing arrives" : `${one.what} away`)).join(", ");
   const words = away ? away : beat.stage === "watching" && beat.watermark ? `watching ${time(beat.watermark)}` : beat.stage;
   if (stage.textContent !== words) stage.textContent = words;
   stage.className = `stage ${away ? "ill" : beat.ready ? "well" : ""}`;
