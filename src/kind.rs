@@ -1,5 +1,6 @@
 //! Kinds: which field of somebody's JSON is the entity, which the time, which are labels, which are metrics.
 
+use dataflows::silence::fits;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ pub struct Kind {
     pub name: String,
     /// What the entity is called in series names: `server`.
     pub entity_type: String,
-    /// The field that names the entity: `server_id`.
+    /// The field that names the entity: `server_id`. One inside of an object is named by the way there, here and in what follows: `tags.host`.
     pub entity: String,
     /// The field that holds the event time: RFC 3339 text, or a number of seconds or milliseconds since 1970.
     pub time: String,
@@ -20,7 +21,7 @@ pub struct Kind {
     pub rack: Option<String>,
     /// Which of the labels is the zone; `None`: entities have none.
     pub zone: Option<String>,
-    /// Fields that are metrics; `None`: every number that is nothing else.
+    /// Fields that are metrics, with `*` and `?` as in a shell; `None`: every number of the record itself that is nothing else.
     pub metrics: Option<Vec<String>>,
 }
 
@@ -43,9 +44,27 @@ pub struct KindTable {
 const RACKS: [&str; 2] = ["rack_id", "rack"];
 const ZONES: [&str; 4] = ["zone_id", "zone", "availability_zone", "az"];
 
-/// The label that a table names, or the first that goes by a usual name.
+/// The label that a table names, or the first that goes by a usual name, wherever it stands.
 fn label_named(named: Option<String>, usual: &[&str], labels: &[String]) -> Option<String> {
-    named.or_else(|| usual.iter().find(|usual| labels.iter().any(|label| label == *usual)).map(ToString::to_string))
+    let is = |label: &String, usual: &str| label.rsplit('.').next() == Some(usual);
+    named.or_else(|| usual.iter().find_map(|usual| labels.iter().find(|label| is(label, usual)).cloned()))
+}
+
+impl Kind {
+    /// Whether a number of this name is a metric. One inside of an object is only where the kind names it by the way there.
+    pub fn is_metric(&self, name: &str, is_inside: bool) -> bool {
+        let is_wanted = |wanted: &String| wanted == name || wanted.contains(['*', '?']) && fits(wanted, name);
+        match &self.metrics {
+            None => !is_inside,
+            Some(metrics) => metrics.iter().any(|wanted| (!is_inside || wanted.contains('.')) && is_wanted(wanted)),
+        }
+    }
+
+    /// Whether it names what stands inside of an object.
+    fn reads_inside(&self) -> bool {
+        let named = [&self.entity, &self.time].into_iter().chain(&self.labels).chain(self.metrics.iter().flatten());
+        named.into_iter().any(|name| name.contains('.'))
+    }
 }
 
 fn default_time() -> String {
@@ -54,7 +73,11 @@ fn default_time() -> String {
 
 /// All kinds that are watched. The order decides where a record says nothing of its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kinds(Vec<Kind>);
+pub struct Kinds {
+    kinds: Vec<Kind>,
+    /// Whether any names what stands inside of an object.
+    reads_inside: bool,
+}
 
 impl Default for Kinds {
     /// The two built-in kinds.
@@ -72,10 +95,11 @@ impl Default for Kinds {
                 metrics: None,
             }
         };
-        Self(vec![
+        let kinds = vec![
             kind("server_metric", "server", "server_id", &["rack_id", "zone_id"]),
             kind("application_metric", "application", "service_name", &["zone_id"]),
-        ])
+        ];
+        Self { kinds, reads_inside: false }
     }
 }
 
@@ -93,7 +117,7 @@ impl Kinds {
             if table.entity == table.time {
                 return Err(format!("kind '{name}': '{}' cannot be the entity and the time", table.entity));
             }
-            kinds.0.retain(|kind| kind.name != name);
+            kinds.kinds.retain(|kind| kind.name != name);
             let entity_type = table.entity_type.unwrap_or_else(|| name.clone());
             let mut labels = table.labels;
             // What is named as rack or zone is a label, whether or not the list of labels says so.
@@ -103,19 +127,34 @@ impl Kinds {
                 }
             }
             let (rack, zone) = (label_named(table.rack, &RACKS, &labels), label_named(table.zone, &ZONES, &labels));
-            kinds.0.push(Kind { name, entity_type, entity: table.entity, time: table.time, labels, rack, zone, metrics: table.metrics });
+            kinds.kinds.push(Kind {
+                name,
+                entity_type,
+                entity: table.entity,
+                time: table.time,
+                labels,
+                rack,
+                zone,
+                metrics: table.metrics,
+            });
         }
+        kinds.reads_inside = kinds.kinds.iter().any(Kind::reads_inside);
         Ok(kinds)
+    }
+
+    /// Whether any kind names what stands inside of an object.
+    pub fn reads_inside(&self) -> bool {
+        self.reads_inside
     }
 
     /// All kinds.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
-        self.0.iter()
+        self.kinds.iter()
     }
 
     /// The kind of a record: the one that its `type` names, or, where it has none, the first whose entity field is there.
     pub fn of<'a>(&'a self, named: Option<&str>, has: impl Fn(&str) -> bool) -> Option<(usize, &'a Kind)> {
-        self.0.iter().enumerate().find(|(_, kind)| match named {
+        self.kinds.iter().enumerate().find(|(_, kind)| match named {
             Some(name) => kind.name == name,
             None => has(&kind.entity),
         })

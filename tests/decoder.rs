@@ -59,12 +59,13 @@ fn value() -> impl Strategy<Value = String> {
         1 => any::<i64>().prop_map(|number| number.to_string()),
         1 => (0..50_usize).prop_map(|depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth))),
         1 => piece().prop_map(str::to_owned),
+        2 => ("[a-c]", -1e3..1e3_f64, "[a-c]").prop_map(|(one, number, other)| format!(r#"{{"{one}":{number},"{other}":{{"d":"e","f":1}}}}"#)),
     ]
 }
 
 /// A record that begins well.
 fn record() -> impl Strategy<Value = String> {
-    let key = prop_oneof![20 => "[a-z]{1,4}", 3 => Just("rack_id".to_owned()), 1 => Just("type".to_owned()), 1 => "[ -~]{0,20}"];
+    let key = prop_oneof![20 => "[a-z]{1,4}", 3 => Just("rack_id".to_owned()), 2 => Just("tags".to_owned()), 1 => Just("type".to_owned()), 1 => "[ -~]{0,20}"];
     prop::collection::vec((key, value()), 0..12).prop_map(|fields| {
         let rest: String = fields.iter().map(|(key, value)| format!(",{}:{value}", serde_json::Value::from(key.as_str()))).collect();
         format!(r#"{{"server_id":"a","timestamp":"2026-01-24T12:34:56Z"{rest}}}"#)
@@ -80,7 +81,7 @@ fn shape() -> impl Strategy<Value = String> {
         4 => "\"[a-z0-9-]{0,20}\"",
         2 => "\"20[0-9][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,6})?(Z|z|[+]01:00)\"",
         2 => "\"([a-zé\u{7f}]|\\\\[nu\"]|\\\\u00[0-9a-f]{2}|[\x00-\x20]){0,6}\"",
-        1 => prop::sample::select(&["null", "true", "NaN", "1e999", "-0", "-0.0", "{}", "[1]", "{\"a\":[]}", "\"server_metric\"", ""][..]).prop_map(str::to_owned),
+        1 => prop::sample::select(&["null", "true", "NaN", "1e999", "-0", "-0.0", "{}", "[1]", "{\"a\":[]}", "{\"a\":1.5}", "{\"a\":\"b\"}", "\"server_metric\"", ""][..]).prop_map(str::to_owned),
     ]
 }
 
@@ -126,7 +127,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
         1 => place().prop_map(Mutation::Remove),
         1 => place().prop_map(Mutation::Double),
         1 => (place(), place()).prop_map(|(one, other)| Mutation::Swap(one, other)),
-        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
+        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp|tags|tags.a", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
         1 => (0..200_usize, 0..3_usize).prop_map(|(place, space)| Mutation::Space(place, space)),
         1 => (0..300_usize).prop_map(Mutation::Cut),
         2 => (0..300_usize, any::<u8>()).prop_map(|(place, byte)| Mutation::Byte(place, byte)),

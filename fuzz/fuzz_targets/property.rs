@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::source::decode::{Decoded, decode};
 use crate::source::decoder::Decoder;
 use dataflows::accumulator::VALUE_LIMIT;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
 /// Small enough that inputs of a fuzzer reach every limit.
 const SMALL: Limits = Limits {
@@ -31,13 +31,20 @@ const PRODUCERS: [&str; 4] = [
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56Z","cpu":null,"a":1}"#,
 ];
 
+/// The built-in kinds, and the same where one of them takes what is inside of objects as well.
+fn all_kinds() -> [Kinds; 2] {
+    let inside =
+        json!({"server_metric": {"entity": "server_id", "labels": ["rack_id", "zone_id", "tags.a"], "metrics": ["*", "tags.*", "x.*"]}});
+    let tables = serde_json::from_value(inside).expect("a table of kinds");
+    [Kinds::default(), Kinds::with(tables).expect("kinds that can be meant")]
+}
+
 /// A decoder that has learned how others write says of `bytes`, and says again once it has learned from them, what one that has learned nothing says.
 ///
 /// # Panics
 /// Where that does not hold: a fault of the templates.
 pub fn agrees(learned: &[&[u8]], bytes: &[u8]) {
-    let kinds = Kinds::default();
-    for limits in [Limits::default(), SMALL] {
+    for (kinds, limits) in all_kinds().into_iter().flat_map(|kinds| [(kinds.clone(), Limits::default()), (kinds, SMALL)]) {
         let mut decoder = Decoder::new(kinds.clone(), limits);
         for record in PRODUCERS.iter().map(|text| text.as_bytes()).chain(learned.iter().copied()) {
             let _ = decoder.decode(record);
@@ -63,8 +70,7 @@ fn bits(decoded: &Decoded<'_>) -> String {
 /// # Panics
 /// Where that does not hold: a fault of the decoder.
 pub fn holds(bytes: &[u8]) {
-    let kinds = Kinds::default();
-    for limits in [Limits::default(), SMALL] {
+    for (kinds, limits) in all_kinds().into_iter().flat_map(|kinds| [(kinds.clone(), Limits::default()), (kinds, SMALL)]) {
         match decode(bytes, &kinds, &limits) {
             Ok(decoded) => check(bytes, &decoded, &kinds, &limits),
             Err(refusal) => {

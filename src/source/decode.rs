@@ -5,7 +5,7 @@
 use crate::instant;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
-use crate::source::fields::{Fields, Value, parse};
+use crate::source::fields::{Field, Fields, Value, parse};
 use dataflows::Time;
 use dataflows::accumulator::VALUE_LIMIT;
 use std::borrow::Cow;
@@ -59,14 +59,14 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     if bytes.len() > limits.record_bytes_max {
         return Err(Refusal::new("too_large", format!("more than {} bytes", limits.record_bytes_max)));
     }
-    let fields = parse(bytes, limits).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
+    let fields = parse(bytes, limits, kinds.reads_inside()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
     check_fields(&fields, limits)?;
-    let named = match fields.iter().find(|field| field.0 == "type") {
-        Some((_, Value::Text(name))) => Some(&**name),
-        Some((_, Value::Number(number))) => return Err(Refusal::new("unknown_kind", format!("type {number:e} is not configured"))),
+    let named = match fields.iter().find(|field| field.name == "type").map(|field| &field.value) {
+        Some(Value::Text(name)) => Some(&**name),
+        Some(Value::Number(number)) => return Err(Refusal::new("unknown_kind", format!("type {number:e} is not configured"))),
         _ => None,
     };
-    let has = |name: &str| fields.iter().any(|field| field.0 == name);
+    let has = |name: &str| fields.iter().any(|field| field.name == name);
     let Some((place, kind)) = kinds.of(named, has) else {
         let seen = match named {
             Some(name) => {
@@ -75,8 +75,7 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
             }
             None => {
                 let entities: Vec<&str> = kinds.iter().map(|kind| &*kind.entity).collect();
-                let nested = kinds.iter().find_map(|kind| nested(&kind.entity, &fields)).unwrap_or_default();
-                format!("the record has no type, and no field that names an entity ({}){nested}", entities.join(", "))
+                format!("the record has no type, and no field that names an entity ({})", entities.join(", "))
             }
         };
         return Err(Refusal::new("unknown_kind", seen));
@@ -89,29 +88,22 @@ fn check_fields(fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
         return Err(Refusal::new("too_many_fields", format!("more than {} fields", limits.fields_max)));
     }
     for (place, field) in fields.iter().enumerate() {
-        if field.1 == Value::Deep {
-            let problem = format!("'{}' is nested deeper than {} levels", shortened(&field.0), limits.depth_max);
+        if field.value == Value::Deep {
+            let problem = format!("'{}' is nested deeper than {} levels", shortened(&field.name), limits.depth_max);
             return Err(Refusal::new("too_deep", problem));
         }
-        if fields[..place].iter().any(|earlier| earlier.0 == field.0) {
-            return Err(Refusal::new("duplicate_key", format!("'{}' is there twice", shortened(&field.0))));
+        if fields[..place].iter().any(|earlier| earlier.name == field.name) {
+            return Err(Refusal::new("duplicate_key", format!("'{}' is there twice", shortened(&field.name))));
         }
     }
     Ok(())
 }
 
-/// What is to be said of a field that would lie inside of another.
-fn nested(field: &str, fields: &Fields<'_>) -> Option<String> {
-    let outer = field.split_once('.')?.0;
-    let is_nested = fields.iter().any(|(name, value)| *name == *outer && *value == Value::Other);
-    is_nested.then(|| format!("; what is inside of '{outer}' is not read: write it into the record itself"))
-}
-
 /// Sorts the fields into entity, time, labels and metrics.
 fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
-    let [entity_hint, time_hint] = [&kind.entity, &kind.time].map(|field| nested(field, &fields));
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
-    for (name, value) in fields {
+    let has_others = fields.iter().any(|field| field.value == Value::Other);
+    for Field { name, value, is_inside } in fields {
         if *name == *kind.entity {
             entity_id = Some(entity_of(value, kind, limits)?);
         } else if *name == *kind.time {
@@ -119,17 +111,18 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
         } else if kind.labels.iter().any(|label| *label == *name) {
             labels.extend(label_of(&name, value, limits)?.map(|text| (name, text)));
         } else if let Value::Number(number) = value
-            && kind.metrics.as_ref().is_none_or(|wanted| wanted.iter().any(|metric| *metric == *name))
+            && kind.is_metric(&name, is_inside)
         {
             check_metric(&name, number, limits)?;
             metrics.push((name, number));
         }
     }
-    let missing = |field: &str, hint: Option<String>| format!("'{field}' is missing{}", hint.unwrap_or_default());
-    let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", missing(&kind.entity, entity_hint)))?;
-    let time = time.ok_or_else(|| Refusal::new("no_time", missing(&kind.time, time_hint)))?;
+    let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", format!("'{}' is missing", kind.entity)))?;
+    let time = time.ok_or_else(|| Refusal::new("no_time", format!("'{}' is missing", kind.time)))?;
     if metrics.is_empty() {
-        return Err(Refusal::new("no_metrics", "no field is a number to be watched"));
+        let hint =
+            if has_others { "; one inside of an object is only where the kind names it, as in metrics = [\"fields.*\"]" } else { "" };
+        return Err(Refusal::new("no_metrics", format!("no field is a number to be watched{hint}")));
     }
     if labels.len() > limits.labels_max {
         return Err(Refusal::new("too_many_labels", format!("more than {} labels", limits.labels_max)));
@@ -245,6 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_inside_of_objects_is_read_where_a_kind_names_it() {
+        let text = r#"{"name":"cpu","fields":{"usage_idle":98.2,"cores":{"busy":3},"a:b":1},"tags":{"host":"web-1","rack":7},"timestamp":1769258096,"up":1}"#;
+        let table = "[telegraf]\nentity = 'tags.host'\nlabels = ['tags.rack']\nmetrics = ['fields.usage_*', 'fields.cores.busy']";
+        let kinds = |table: &str| Kinds::with(toml::from_str(table).unwrap()).unwrap();
+        let known = kinds(table);
+        let decoded = decode(text.as_bytes(), &known, &Limits::default()).unwrap();
+        assert_eq!(&*decoded.entity_id, "web-1");
+        assert_eq!(decoded.labels, vec![("tags.rack".into(), "7".into())]);
+        assert_eq!(decoded.metrics, vec![("fields.usage_idle".into(), 98.2), ("fields.cores.busy".into(), 3.0)]);
+        assert_eq!(known.iter().last().unwrap().rack.as_deref(), Some("tags.rack"));
+        // By default only what is outside, as if nothing were inside.
+        let outside = kinds("[telegraf]\nentity = 'tags.host'");
+        assert_eq!(decode(text.as_bytes(), &outside, &Limits::default()).unwrap().metrics, vec![("up".into(), 1.0)]);
+        let refused = |text: &str| decode(text.as_bytes(), &known, &Limits::default()).unwrap_err();
+        assert_eq!(refused(&text.replace("usage_idle", "idle").replace("busy", "b")).reason, "no_metrics");
+        assert_eq!(refused(&text.replace("\"rack\":7", "\"host\":7")).reason, "duplicate_key");
+        assert_eq!(
+            refused(&text.replace("\"rack\":7", &format!("\"x\":{}{}", "{\"a\":".repeat(40), "}".repeat(40)))).reason,
+            "invalid_json"
+        );
+        let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));
+        assert_eq!(refused(&text.replace("\"rack\":7", &format!("\"x\":{deep}"))).reason, "too_deep");
+        let many: String = (0..300).map(|i| format!("\"m{i}\":{i},")).collect();
+        assert_eq!(refused(&text.replace("\"rack\":7", &format!("{many}\"rack\":7"))).reason, "too_many_fields");
+    }
+
+    #[test]
     fn what_is_no_event_is_refused_with_its_reason() {
         let server = |rest: &str| reason(&format!(r#"{{"server_id":"a","timestamp":"2026-01-24T12:34:56Z"{rest}}}"#));
         assert_eq!(server(r#","cpu":1"#), "accepted");
@@ -262,10 +282,6 @@ mod tests {
         assert_eq!(reason(r#"{"server_id":"a","timestamp":"noon","cpu":1}"#), "bad_time");
         assert_eq!(reason(r#"{"server_id":"a","cpu":1}"#), "no_time");
         assert_eq!(reason(r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","cpu":1}"#), "no_entity");
-        let nested = r#"{"timestamp":"2026-01-24T12:34:56Z","tags":{"host":"a"},"cpu":1}"#;
-        let kinds = Kinds::with(toml::from_str("[host]\nentity = 'tags.host'").unwrap()).unwrap();
-        let refusal = decode(nested.as_bytes(), &kinds, &Limits::default()).unwrap_err();
-        assert!(refusal.reason == "unknown_kind" && refusal.detail.contains("inside of 'tags'"), "{refusal:?}");
         assert_eq!(reason(r#"{"type":"weather","cpu":1}"#), "unknown_kind");
         assert_eq!(reason("{}"), "unknown_kind");
         assert_eq!(reason(""), "empty");

@@ -1,20 +1,33 @@
-//! One JSON object as a flat list of fields: what is nested is looked through and left out, however deep it is.
+//! One JSON object as a flat list of fields. Where it is asked for, what stands in an object inside of it is named by the way there, `tags.host`; all else
+//! that is nested is looked through and left out, however deep it is.
 
 use crate::limits::Limits;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The fields of an object in their order, duplicates included; one more than is allowed at most.
-pub type Fields<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
+/// One of them.
+#[derive(Debug, PartialEq)]
+pub struct Field<'a> {
+    /// What it is called.
+    pub name: Cow<'a, str>,
+    /// What it says.
+    pub value: Value<'a>,
+    /// Whether it stands inside of an object of the record.
+    pub is_inside: bool,
+}
 
-/// Reads a JSON object.
+/// The fields of an object in their order, duplicates included; one more than is allowed at most. An object is a field itself, before those inside of it.
+pub type Fields<'a> = Vec<Field<'a>>;
+
+/// Reads a JSON object; what is inside of its objects only where that `is_wanted`.
 ///
 /// # Errors
 /// The parser's word on what is no JSON object.
-pub fn parse<'a>(bytes: &'a [u8], limits: &Limits) -> serde_json::Result<Fields<'a>> {
+pub fn parse<'a>(bytes: &'a [u8], limits: &Limits, is_wanted: bool) -> serde_json::Result<Fields<'a>> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let fields = Object(limits).deserialize(&mut deserializer)?;
+    let mut fields = Vec::with_capacity(16);
+    Record { fields: &mut fields, limits, is_wanted }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(fields)
 }
@@ -33,50 +46,78 @@ pub enum Value<'a> {
 }
 
 /// Reads an object as its fields in their order, duplicates included.
-struct Object<'l>(&'l Limits);
+struct Record<'f, 'de> {
+    fields: &'f mut Fields<'de>,
+    limits: &'f Limits,
+    is_wanted: bool,
+}
 
-impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = Fields<'de>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
+impl<'de> DeserializeSeed<'de> for Record<'_, 'de> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = Fields<'de>;
+impl<'de> Visitor<'de> for Record<'_, 'de> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Vec::with_capacity(16);
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         // The object itself is the first level.
-        let below = Any { room: self.0.depth_max.saturating_sub(1) };
-        // One more than is allowed is enough to know; the rest of a flood is skipped.
-        while let Some(name) = map.next_key_seed(below)? {
-            if fields.len() > self.0.fields_max {
-                map.next_value::<IgnoredAny>()?;
-            } else if let Value::Text(name) = name {
-                fields.push((name, map.next_value_seed(below)?));
-            }
-        }
-        Ok(fields)
+        let room = self.limits.depth_max.saturating_sub(1);
+        let Self { fields, limits, is_wanted } = self;
+        collect(map, Inside { way: "", fields, fields_max: limits.fields_max }, is_wanted, room).map(|_| ())
     }
+}
+
+/// Adds the fields of an object, with the way to it before their names, and those inside of them where that `is_wanted`; whether anything in it is nested
+/// deeper than there is `room`. One field more than is allowed is enough to know; the rest of a flood is skipped.
+fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, is_wanted: bool, room: usize) -> Result<bool, A::Error> {
+    let Inside { way, fields, fields_max } = inside;
+    let (mut deep, is_inside) = (false, !way.is_empty());
+    while let Some(name) = map.next_key_seed(Any { room, inside: None })? {
+        let Value::Text(name) = name else { continue };
+        if fields.len() > fields_max {
+            map.next_value::<IgnoredAny>()?;
+            continue;
+        }
+        let name = if is_inside { Cow::Owned(format!("{way}.{name}")) } else { name };
+        if is_wanted {
+            // Those inside of it stand behind it.
+            let place = fields.len();
+            fields.push(Field { name: name.clone(), value: Value::Other, is_inside });
+            fields[place].value = map.next_value_seed(Any { room, inside: Some(Inside { way: &name, fields, fields_max }) })?;
+            deep |= fields[place].value == Value::Deep;
+        } else {
+            let value = map.next_value_seed(Any { room, inside: None })?;
+            deep |= value == Value::Deep;
+            fields.push(Field { name, value, is_inside });
+        }
+    }
+    Ok(deep)
+}
+
+/// Where the fields of an object go.
+struct Inside<'f, 'de> {
+    way: &'f str,
+    fields: &'f mut Fields<'de>,
+    fields_max: usize,
 }
 
 /// Reads any value, with room for so many levels below.
-#[derive(Clone, Copy)]
-struct Any {
+struct Any<'f, 'de> {
     room: usize,
+    inside: Option<Inside<'f, 'de>>,
 }
 
-impl Any {
-    /// What a nested value comes to, given what those in it came to.
-    fn nested(deep: bool) -> Value<'static> {
-        if deep { Value::Deep } else { Value::Other }
-    }
+/// What a nested value comes to, given what those in it came to.
+fn nested(deep: bool) -> Value<'static> {
+    if deep { Value::Deep } else { Value::Other }
 }
 
-impl<'de> DeserializeSeed<'de> for Any {
+impl<'de> DeserializeSeed<'de> for Any<'_, 'de> {
     type Value = Value<'de>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
         deserializer.deserialize_any(self)
@@ -84,7 +125,7 @@ impl<'de> DeserializeSeed<'de> for Any {
 }
 
 #[allow(clippy::cast_precision_loss)] // a metric is a double
-impl<'de> Visitor<'de> for Any {
+impl<'de> Visitor<'de> for Any<'_, 'de> {
     type Value = Value<'de>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
@@ -117,20 +158,23 @@ impl<'de> Visitor<'de> for Any {
             return Ok(Value::Deep);
         };
         let mut deep = false;
-        while let Some(value) = items.next_element_seed(Self { room })? {
+        while let Some(value) = items.next_element_seed(Any { room, inside: None })? {
             deep |= value == Value::Deep;
         }
-        Ok(Self::nested(deep))
+        Ok(nested(deep))
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         let Some(room) = self.room.checked_sub(1) else {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(Value::Deep);
         };
+        if let Some(inside) = self.inside {
+            return collect(map, inside, true, room).map(nested);
+        }
         let mut deep = false;
         while map.next_key::<IgnoredAny>()?.is_some() {
-            deep |= map.next_value_seed(Self { room })? == Value::Deep;
+            deep |= map.next_value_seed(Any { room, inside: None })? == Value::Deep;
         }
-        Ok(Self::nested(deep))
+        Ok(nested(deep))
     }
 }

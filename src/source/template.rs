@@ -189,7 +189,7 @@ impl Template {
             b'"' => Role::Text,
             b'-' | b'0'..=b'9' if name == kind.time && name != kind.entity => Role::TimeNumber,
             b'-' | b'0'..=b'9' if has_role => return None,
-            b'-' | b'0'..=b'9' if kind.metrics.as_ref().is_none_or(|wanted| wanted.iter().any(|metric| metric == name)) => {
+            b'-' | b'0'..=b'9' if kind.is_metric(name, false) => {
                 self.metrics.push((name.to_owned().into(), 0.0));
                 Role::Metric(self.metrics.len() - 1)
             }

@@ -68,6 +68,26 @@ fn a_log_of_which_nothing_was_understood_is_read_from_its_beginning_by_kinds_tha
     assert_eq!(twice.count("SELECT sum(records) FROM outcomes WHERE outcome = 'event'"), 3000);
 }
 
+/// As docs/services.md says it.
+#[test]
+fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
+    let place = Place::new();
+    let documented = include_str!("../../docs/services.md");
+    let block = |language: &str, holding: &str| {
+        let fence = format!("```{language}\n");
+        let mut blocks = documented.split(&fence).skip(1).filter_map(|rest| rest.split("```").next());
+        blocks.find(|block| block.contains(holding)).unwrap().to_owned()
+    };
+    place.write("tidewatch.toml", block("toml", "[kinds.telegraf]"));
+    let record = block("json", "usage_idle");
+    let log: String = (0..10).map(|minute| record.replace("1769000000", &(1_769_000_000 + 60 * minute).to_string())).collect();
+    place.write("log.jsonl", log);
+    place.run("run --source file:log.jsonl --config tidewatch.toml").well();
+    let series = "SELECT count(*) FROM series WHERE entity_type = 'telegraf' AND entity_id = 'web-1' AND metric IN ('fields.usage_idle', 'fields.usage_user')";
+    assert_eq!((place.count(series), place.count("SELECT count(*) FROM series")), (2, 2));
+    assert_eq!(place.count("SELECT count(*) FROM placements WHERE rack = 'r7'"), 1);
+}
+
 #[test]
 fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     let cases: [(&str, &[&str]); 12] = [
