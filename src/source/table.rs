@@ -50,6 +50,9 @@ impl Table {
     /// Where the four columns are.
     fn columns(&self, reader: &mut csv::Reader<BufReader<File>>) -> Result<[usize; 4], SourceError> {
         let header = reader.headers().map_err(|error| self.fail(error))?.clone();
+        if header.is_empty() {
+            return Err(self.fail(format!("is empty: its first line must name {}", COLUMNS.join(","))));
+        }
         let mut places = [0; 4];
         for (place, wanted) in places.iter_mut().zip(COLUMNS) {
             let found = header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == wanted);

@@ -18,7 +18,8 @@ pub(super) fn warn_of_refusals(input: &str, history: &mut dyn History) -> Result
             let record: String = String::from_utf8_lossy(&stored.letter.bytes).chars().take(SHOWN).collect();
             format!("; one of them: {}: {}", printable(&stored.letter.detail), printable(&record))
         });
-        tracing::warn!("{count} records were refused as {reason}{example}");
+        let records = if *count == 1 { "1 record was".into() } else { format!("{count} records were") };
+        tracing::warn!("{records} refused as {reason}{example}");
     }
     if refused.values().sum::<u64>() > events {
         let most = refused.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason);
