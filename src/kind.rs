@@ -44,27 +44,52 @@ pub struct KindTable {
 const RACKS: [&str; 2] = ["rack_id", "rack"];
 const ZONES: [&str; 4] = ["zone_id", "zone", "availability_zone", "az"];
 
-/// The label that a table names, or the first that goes by a usual name, wherever it stands.
+/// The label that a table names, or the first that goes by a usual name; where none does, one that does inside of an object.
 fn label_named(named: Option<String>, usual: &[&str], labels: &[String]) -> Option<String> {
-    let is = |label: &String, usual: &str| label.rsplit('.').next() == Some(usual);
-    named.or_else(|| usual.iter().find_map(|usual| labels.iter().find(|label| is(label, usual)).cloned()))
+    let first = |is: &dyn Fn(&str, &str) -> bool| usual.iter().find_map(|usual| labels.iter().find(|label| is(label, usual)).cloned());
+    named.or_else(|| first(&|label, usual| label == usual)).or_else(|| first(&|label, usual| label.rsplit('.').next() == Some(usual)))
 }
 
 impl Kind {
     /// Whether a number of this name is a metric. One inside of an object is only where the kind names it by the way there.
     pub fn is_metric(&self, name: &str, is_inside: bool) -> bool {
-        let is_wanted = |wanted: &String| wanted == name || wanted.contains(['*', '?']) && fits(wanted, name);
         match &self.metrics {
             None => !is_inside,
-            Some(metrics) => metrics.iter().any(|wanted| (!is_inside || wanted.contains('.')) && is_wanted(wanted)),
+            Some(metrics) => metrics.iter().any(|wanted| (!is_inside || wanted.contains('.')) && is_named(wanted, name)),
         }
     }
 
-    /// Whether it names what stands inside of an object.
-    fn reads_inside(&self) -> bool {
+    /// What it names, as far as that may stand inside of an object.
+    fn ways(&self) -> impl Iterator<Item = &String> {
         let named = [&self.entity, &self.time].into_iter().chain(&self.labels).chain(self.metrics.iter().flatten());
-        named.into_iter().any(|name| name.contains('.'))
+        named.filter(|name| name.contains('.'))
     }
+}
+
+/// What kinds name inside of objects, by the way there: `tags.host`, `fields.*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ways(Vec<String>);
+
+impl Ways {
+    /// Whether one of them leads into an object that is called so. Through a pattern, none that is longer than a name may be: it would be copied for all that
+    /// is inside, and come to nothing.
+    pub fn lead_inside(&self, object: &str, name_bytes_max: usize) -> bool {
+        self.0.iter().any(|way| {
+            let plain = way.split(['*', '?']).next().unwrap_or_default();
+            let goes_on = |whole: &str, part: &str| whole.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'));
+            goes_on(plain, object) || plain.len() < way.len() && object.len() <= name_bytes_max && format!("{object}.").starts_with(plain)
+        })
+    }
+
+    /// Whether one of them is, or fits, this name.
+    pub fn name(&self, name: &str) -> bool {
+        self.0.iter().any(|way| is_named(way, name))
+    }
+}
+
+/// Whether a name, or a pattern with `*` and `?`, means this one.
+fn is_named(wanted: &str, name: &str) -> bool {
+    wanted == name || wanted.contains(['*', '?']) && fits(wanted, name)
 }
 
 fn default_time() -> String {
@@ -75,8 +100,7 @@ fn default_time() -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinds {
     kinds: Vec<Kind>,
-    /// Whether any names what stands inside of an object.
-    reads_inside: bool,
+    ways: Ways,
 }
 
 impl Default for Kinds {
@@ -99,7 +123,7 @@ impl Default for Kinds {
             kind("server_metric", "server", "server_id", &["rack_id", "zone_id"]),
             kind("application_metric", "application", "service_name", &["zone_id"]),
         ];
-        Self { kinds, reads_inside: false }
+        Self { kinds, ways: Ways::default() }
     }
 }
 
@@ -138,13 +162,13 @@ impl Kinds {
                 metrics: table.metrics,
             });
         }
-        kinds.reads_inside = kinds.kinds.iter().any(Kind::reads_inside);
+        kinds.ways = Ways(kinds.kinds.iter().flat_map(Kind::ways).cloned().collect());
         Ok(kinds)
     }
 
-    /// Whether any kind names what stands inside of an object.
-    pub fn reads_inside(&self) -> bool {
-        self.reads_inside
+    /// What they name inside of objects.
+    pub fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     /// All kinds.

@@ -59,7 +59,7 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     if bytes.len() > limits.record_bytes_max {
         return Err(Refusal::new("too_large", format!("more than {} bytes", limits.record_bytes_max)));
     }
-    let fields = parse(bytes, limits, kinds.reads_inside()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
+    let fields = parse(bytes, limits, kinds.ways()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
     check_fields(&fields, limits)?;
     let named = match fields.iter().find(|field| field.name == "type").map(|field| &field.value) {
         Some(Value::Text(name)) => Some(&**name),
@@ -260,8 +260,18 @@ mod tests {
         );
         let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));
         assert_eq!(refused(&text.replace("\"rack\":7", &format!("\"x\":{deep}"))).reason, "too_deep");
-        let many: String = (0..300).map(|i| format!("\"m{i}\":{i},")).collect();
-        assert_eq!(refused(&text.replace("\"rack\":7", &format!("{many}\"rack\":7"))).reason, "too_many_fields");
+        // An object without a name is one all the same.
+        assert_eq!(
+            decode(text.replace("\"up\":1", "\"\":{\"up\":1}").as_bytes(), &outside, &Limits::default()).unwrap_err().reason,
+            "no_metrics"
+        );
+        // What nobody names is left out, and refuses nothing; nor does what is too far inside to be named.
+        let unnamed = format!("\"x\":{{{}}},\"x.y\":1,\"rack\":7", (0..300).map(|i| format!("\"m{i}\":{i}")).collect::<Vec<_>>().join(","));
+        assert_eq!(decode(text.replace("\"rack\":7", &unnamed).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 2);
+        let far = format!("\"{}\":{{\"usage_x\":1}},\"rack\":7", "x".repeat(300));
+        assert_eq!(decode(text.replace("\"rack\":7", &far).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 2);
+        let many: String = (0..300).map(|i| format!("\"usage_{i}\":{i},")).collect();
+        assert_eq!(refused(&text.replace("\"a:b\":1", &format!("{many}\"a:b\":1"))).reason, "too_many_fields");
     }
 
     #[test]

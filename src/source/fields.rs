@@ -1,6 +1,7 @@
-//! One JSON object as a flat list of fields. Where it is asked for, what stands in an object inside of it is named by the way there, `tags.host`; all else
-//! that is nested is looked through and left out, however deep it is.
+//! One JSON object as a flat list of fields. What stands in an object inside of it is named by the way there, `tags.host`, and is a field where a kind
+//! names it; all else that is nested is looked through and left out, however deep it is.
 
+use crate::kind::Ways;
 use crate::limits::Limits;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -17,17 +18,17 @@ pub struct Field<'a> {
     pub is_inside: bool,
 }
 
-/// The fields of an object in their order, duplicates included; one more than is allowed at most. An object is a field itself, before those inside of it.
+/// The fields of an object in their order, duplicates included; one more than is allowed at most.
 pub type Fields<'a> = Vec<Field<'a>>;
 
-/// Reads a JSON object; what is inside of its objects only where that `is_wanted`.
+/// Reads a JSON object, and what is inside of its objects where `ways` lead there.
 ///
 /// # Errors
 /// The parser's word on what is no JSON object.
-pub fn parse<'a>(bytes: &'a [u8], limits: &Limits, is_wanted: bool) -> serde_json::Result<Fields<'a>> {
+pub fn parse<'a>(bytes: &'a [u8], limits: &Limits, ways: &Ways) -> serde_json::Result<Fields<'a>> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut fields = Vec::with_capacity(16);
-    Record { fields: &mut fields, limits, is_wanted }.deserialize(&mut deserializer)?;
+    Record(Inside { way: None, fields: &mut fields, limits, ways }).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(fields)
 }
@@ -45,12 +46,17 @@ pub enum Value<'a> {
     Deep,
 }
 
-/// Reads an object as its fields in their order, duplicates included.
-struct Record<'f, 'de> {
+/// Where the fields of an object go.
+struct Inside<'f, 'de> {
+    /// How one comes to it; `None`: it is the record itself.
+    way: Option<&'f str>,
     fields: &'f mut Fields<'de>,
     limits: &'f Limits,
-    is_wanted: bool,
+    ways: &'f Ways,
 }
+
+/// Reads an object as its fields in their order, duplicates included.
+struct Record<'f, 'de>(Inside<'f, 'de>);
 
 impl<'de> DeserializeSeed<'de> for Record<'_, 'de> {
     type Value = ();
@@ -66,44 +72,34 @@ impl<'de> Visitor<'de> for Record<'_, 'de> {
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         // The object itself is the first level.
-        let room = self.limits.depth_max.saturating_sub(1);
-        let Self { fields, limits, is_wanted } = self;
-        collect(map, Inside { way: "", fields, fields_max: limits.fields_max }, is_wanted, room).map(|_| ())
+        let room = self.0.limits.depth_max.saturating_sub(1);
+        collect(map, self.0, room).map(|_| ())
     }
 }
 
-/// Adds the fields of an object, with the way to it before their names, and those inside of them where that `is_wanted`; whether anything in it is nested
-/// deeper than there is `room`. One field more than is allowed is enough to know; the rest of a flood is skipped.
-fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, is_wanted: bool, room: usize) -> Result<bool, A::Error> {
-    let Inside { way, fields, fields_max } = inside;
-    let (mut deep, is_inside) = (false, !way.is_empty());
+/// Adds the fields of an object; whether anything in it is nested deeper than there is `room`. One field more than is allowed is enough to know; the rest
+/// of a flood is skipped.
+fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, room: usize) -> Result<bool, A::Error> {
+    let Inside { way, fields, limits, ways } = inside;
+    let mut deep = false;
     while let Some(name) = map.next_key_seed(Any { room, inside: None })? {
         let Value::Text(name) = name else { continue };
-        if fields.len() > fields_max {
+        if fields.len() > limits.fields_max {
             map.next_value::<IgnoredAny>()?;
             continue;
         }
-        let name = if is_inside { Cow::Owned(format!("{way}.{name}")) } else { name };
-        if is_wanted {
-            // Those inside of it stand behind it.
-            let place = fields.len();
-            fields.push(Field { name: name.clone(), value: Value::Other, is_inside });
-            fields[place].value = map.next_value_seed(Any { room, inside: Some(Inside { way: &name, fields, fields_max }) })?;
-            deep |= fields[place].value == Value::Deep;
-        } else {
-            let value = map.next_value_seed(Any { room, inside: None })?;
-            deep |= value == Value::Deep;
-            fields.push(Field { name, value, is_inside });
+        let name = way.map_or(name.clone(), |way| Cow::Owned(format!("{way}.{name}")));
+        let place = fields.len();
+        let inside =
+            ways.lead_inside(&name, limits.name_bytes_max).then(|| Inside { way: Some(&name), fields: &mut *fields, limits, ways });
+        let value = map.next_value_seed(Any { room, inside })?;
+        deep |= value == Value::Deep;
+        if way.is_none() || ways.name(&name) {
+            // Before those inside of it.
+            fields.insert(place, Field { name, value, is_inside: way.is_some() });
         }
     }
     Ok(deep)
-}
-
-/// Where the fields of an object go.
-struct Inside<'f, 'de> {
-    way: &'f str,
-    fields: &'f mut Fields<'de>,
-    fields_max: usize,
 }
 
 /// Reads any value, with room for so many levels below.
@@ -169,7 +165,7 @@ impl<'de> Visitor<'de> for Any<'_, 'de> {
             return Ok(Value::Deep);
         };
         if let Some(inside) = self.inside {
-            return collect(map, inside, true, room).map(nested);
+            return collect(map, inside, room).map(nested);
         }
         let mut deep = false;
         while map.next_key::<IgnoredAny>()?.is_some() {

@@ -224,6 +224,6 @@ mod tests {
     fn a_table_without_its_columns_is_refused_by_name() {
         let message = |text| table(text).1.err().unwrap().to_string() + &table(text).1.err().map(|e| format!("{e:?}")).unwrap();
         assert!(message("timestamp,entity,value\n").contains("no column 'metric'"));
-        assert!(message("").contains("no column 'timestamp'"));
+        assert!(message("").contains("is empty: its first line must name timestamp"));
     }
 }
