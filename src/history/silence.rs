@@ -74,7 +74,7 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
         statements.extend(starts.iter().map(silenced));
         statements.push(withdraw_anomalies(*key, silence, &now));
     }
-    let withdrawn = |(key, opened): (i64, Time)| vec![key.into(), Value::time(opened), now.clone()];
+    let withdrawn = |(key, opened, last): (i64, Time, Time)| vec![key.into(), Value::time(opened), now.clone(), Value::time(last)];
     let unfounded = without_evidence(history, silence, &covered)?;
     statements.extend(unfounded.into_iter().map(|episode| Statement { sql: WITHDRAW_EPISODE, values: withdrawn(episode) }));
     let reason = format!("a silence covers it: {}", silence.reason);
@@ -91,13 +91,13 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
 }
 
 /// The buckets that a silence covers, by series, as far as there is something to be taken back.
-fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<BTreeMap<i64, Vec<Time>>, HistoryError> {
+fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<BTreeMap<i64, BTreeSet<Time>>, HistoryError> {
     let sql = "SELECT series.series_id, series.entity_id, series.metric, bucket_start FROM buckets CROSS JOIN series
         WHERE series.series_id = buckets.series_id AND bucket_start >= $1 AND bucket_start < $2
           AND state IN ('anomalous', 'accompanying', 'missing')";
     let values = vec![Value::time(silence.from), Value::time(silence.until)];
     let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text, Shape::Time])?;
-    let mut covered: BTreeMap<i64, Vec<Time>> = BTreeMap::new();
+    let mut covered: BTreeMap<i64, BTreeSet<Time>> = BTreeMap::new();
     for mut columns in rows {
         let (key, entity, metric, start) = (columns.integer(), columns.text(), columns.text(), columns.time());
         let is_covered = entity.is_some_and(|entity| fits(&silence.entity, &entity))
@@ -118,7 +118,7 @@ const SILENCE_BUCKET: &str = "UPDATE buckets SET state = 'silenced'
     WHERE series_id = $1 AND bucket_start = $2 AND state IN ('anomalous', 'accompanying', 'missing')";
 
 const WITHDRAW_EPISODE: &str = "UPDATE episodes SET status = 'withdrawn', revision = revision + 1, revised_at = $3
-    WHERE series_id = $1 AND opened = $2 AND settled AND status <> 'withdrawn'";
+    WHERE series_id = $1 AND opened = $2 AND last = $4 AND settled AND status <> 'withdrawn'";
 
 /// Takes back the anomalies of one series that a silence covers, where nothing else can change them any more.
 fn withdraw_anomalies(series: i64, silence: &SilenceRow, now: &Value) -> Statement {
@@ -130,14 +130,14 @@ fn withdraw_anomalies(series: i64, silence: &SilenceRow, now: &Value) -> Stateme
     }
 }
 
-/// The settled episodes that have no evidence but what is `covered`, by series and beginning. Evidence is looked for once, in the order of time, in which
+/// The episodes that have no evidence but what is `covered`: series, beginning, last evidence. (One that settles meanwhile is settled when it is written to.) Evidence is looked for once, in the order of time, in which
 /// SQLite keeps buckets: to ask for each series would read those of all others each time.
 fn without_evidence(
     history: &mut dyn History,
     silence: &SilenceRow,
-    covered: &BTreeMap<i64, Vec<Time>>,
-) -> Result<Vec<(i64, Time)>, HistoryError> {
-    let sql = "SELECT series_id, opened, last FROM episodes WHERE last >= $1 AND opened < $2 AND settled AND status <> 'withdrawn'";
+    covered: &BTreeMap<i64, BTreeSet<Time>>,
+) -> Result<Vec<(i64, Time, Time)>, HistoryError> {
+    let sql = "SELECT series_id, opened, last FROM episodes WHERE last >= $1 AND opened < $2 AND status <> 'withdrawn'";
     let values = vec![Value::time(silence.from), Value::time(silence.until)];
     let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Time, Shape::Time])?;
     let read = |mut columns: Columns| (columns.integer(), columns.time().unwrap_or(Time::MIN), columns.time().unwrap_or(Time::MIN));
@@ -151,7 +151,7 @@ fn without_evidence(
     let rest: BTreeSet<(i64, Time)> =
         evidence.filter(|(key, start)| covered.get(key).is_some_and(|starts| !starts.contains(start))).collect();
     episodes.retain(|(key, opened, last)| rest.range((*key, *opened)..=(*key, *last)).next().is_none());
-    Ok(episodes.into_iter().map(|(key, opened, _)| (key, opened)).collect())
+    Ok(episodes)
 }
 
 /// Ends a silence's being obeyed; `false` where there is none of this number. What was settled under it stays withdrawn.
