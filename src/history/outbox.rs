@@ -145,7 +145,8 @@ static LAST_DELIVERED: LazyLock<String> = LazyLock::new(|| {
 static OPEN: LazyLock<String> = LazyLock::new(|| {
     rows(
         "WHERE status = 'open'
-            AND (scope = 'source'
+            AND (scope = 'source' AND NOT EXISTS (SELECT 1 FROM outbox AS over
+                    WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open')
                 OR EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open'))
             AND outbox_id IN
                 (SELECT max(outbox_id) FROM outbox WHERE source = $1 AND receiver = $2 AND state = 'delivered' GROUP BY incident_id)
@@ -316,7 +317,7 @@ pub fn sweep(history: &mut dyn History) -> Result<(), HistoryError> {
     let sql = "DELETE FROM outbox WHERE created_at < $1
         AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')
         AND (scope <> 'source' OR status <> 'open' OR EXISTS (SELECT 1 FROM outbox AS over
-            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open'))";
+            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open' AND over.state <> 'pending'))";
     history.execute(&[Statement { sql, values: vec![Value::time(instant::now() - KEPT)] }]).map(|_| ())
 }
 

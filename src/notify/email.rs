@@ -117,7 +117,7 @@ fn plain(alert: &Alert) -> String {
     if let Some(command) = words::silence(alert) {
         let _ = write!(text, "\nIf this is expected:\n  {command}\n");
     }
-    let _ = write!(text, "\nIncident {}, revision {}\n", alert.incident_id, alert.revision);
+    let _ = write!(text, "\n{} {}, revision {}\n", words::numbered(alert), alert.incident_id, alert.revision);
     text
 }
 
@@ -134,7 +134,8 @@ fn html(alert: &Alert) -> String {
     if let Some(command) = words::silence(alert) {
         let _ = writeln!(text, "<p>If this is expected:<br><code>{}</code></p>", escaped(&command));
     }
-    let _ = write!(text, "<p><small>Incident {}, revision {}</small></p>\n</body></html>\n", alert.incident_id, alert.revision);
+    let number = format!("{} {}, revision {}", words::numbered(alert), alert.incident_id, alert.revision);
+    let _ = write!(text, "<p><small>{number}</small></p>\n</body></html>\n");
     text
 }
 

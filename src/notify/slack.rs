@@ -36,7 +36,7 @@ fn message(alert: &Alert) -> Value {
         let text = json!({"type": "plain_text", "text": "Look at it"});
         blocks.push(json!({"type": "actions", "elements": [{"type": "button", "text": text, "url": url}]}));
     }
-    let mut small = format!("incident {} · revision {}", alert.incident_id, alert.revision);
+    let mut small = format!("{} {} · revision {}", words::numbered(alert).to_lowercase(), alert.incident_id, alert.revision);
     if let Some(command) = words::silence(alert) {
         let _ = write!(small, " · expected? `{}`", escaped(&command).replace('`', "'"));
     }

@@ -91,8 +91,14 @@ fn watermark(alert: &Alert) -> String {
     match (alert.change.ends(), alert.opened == alert.created_at) {
         (false, false) => format!("nothing newer arrives, the watermark stands at {since}"),
         (false, true) => "nothing has arrived yet".into(),
+        (true, _) if alert.last == alert.opened => format!("the log has come to its end, the watermark stood at {since}"),
         (true, _) => format!("the watermark moves again, it stood at {since}"),
     }
+}
+
+/// What goes by the number of an alert.
+pub fn numbered(alert: &Alert) -> &'static str {
+    if alert.scope == SOURCE { "Watermark" } else { "Incident" }
 }
 
 /// How to say that this is expected, for a single entity that is in trouble still; a rack is silenced on its page.
@@ -234,7 +240,7 @@ mod tests {
         let over = Alert { change: Change::Closed, ..source.clone() };
         let moves = "the watermark moves again, it stood at 2026-01-19 03:05 UTC";
         assert_eq!(headline(&over), format!("Over: kafka://broker:9092/metrics, CRITICAL, {moves}"));
-        assert_eq!((facts(&over).len(), silence(&over)), (2, None));
+        assert_eq!((facts(&over).len(), silence(&over), numbered(&over)), (2, None, "Watermark"));
         let never = Alert { opened: source.created_at, ..source };
         assert!(headline(&never).ends_with("metrics, nothing has arrived yet"));
     }

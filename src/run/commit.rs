@@ -154,8 +154,9 @@ impl<'a> Committer<'a> {
     pub fn watch(&mut self) {
         let (count, now) = (self.statistics, Instant::now());
         let watermark = count.horizon().unwrap_or(self.stall.watermark());
-        let is_watching = count.health.stage() == Stage::Watching;
-        let seen = Sight { watermark, is_watching, records: count.records.get(), refused: count.dead_letters.get() };
+        // Where the source is away, what is read again is not read.
+        let is_watching = count.health.stage() == Stage::Watching || count.health.away().iter().any(|absence| absence.what == Part::Source);
+        let seen = Sight { watermark, is_watching, records: self.minute.records(), refused: self.minute.refused() };
         let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
         let told = match self.stall.look(seen, now) {
             None => return,
@@ -165,7 +166,7 @@ impl<'a> Committer<'a> {
             }
             Some(Turn::Moves) => {
                 count.health.note(Part::Records, 0, None);
-                stall::tell_end(self.history, &source, watermark)
+                stall::tell_end(self.history, &source, stall::End::Moved(watermark))
             }
         };
         if let Err(error) = told {
@@ -177,9 +178,9 @@ impl<'a> Committer<'a> {
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
-        // A log that has an end has come to it, whatever it lacked.
-        if self.job.until_end && self.stall.stands() {
-            let _ = stall::tell_end(self.history, &self.job.source.identity(), self.stall.watermark().max(0));
+        // A log that has an end has come to it, whatever somebody was told that it lacked.
+        if self.job.until_end && !self.stop.load(Ordering::Relaxed) {
+            let _ = stall::tell_end(self.history, &self.job.source.identity(), stall::End::Log);
         }
         self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();

@@ -16,13 +16,16 @@ pub struct MinuteCounter {
     minute: Minute,
     /// Records by partition and outcome, as far as they were counted: the ledger says sums.
     counted: HashMap<(String, String), u64>,
+    /// Records of this run, of all processes, and those of them that were refused.
+    records: u64,
+    refused: u64,
 }
 
 impl MinuteCounter {
     /// Goes on from the sums of an earlier run.
     pub fn new(source: String, outcomes: &[Outcome]) -> Self {
         let counted = outcomes.iter().map(|one| ((one.partition.clone(), one.outcome.clone()), one.records)).collect();
-        Self { minute: Minute { source, minute_at: now(), ..Minute::default() }, counted }
+        Self { minute: Minute { source, minute_at: now(), ..Minute::default() }, counted, records: 0, refused: 0 }
     }
 
     /// Adds a commit that is durable.
@@ -36,14 +39,27 @@ impl MinuteCounter {
             let before = self.counted.entry((outcome.partition.clone(), outcome.outcome.clone())).or_default();
             let more = outcome.records.saturating_sub(*before);
             *before += more;
+            let refused = if outcome.outcome == EVENT { 0 } else { more };
             minute.records += more;
-            minute.dead_letters += if outcome.outcome == EVENT { 0 } else { more };
+            minute.dead_letters += refused;
+            self.records += more;
+            self.refused += refused;
         }
         for change in &batch.changes {
             minute.verdicts += u64::from(change.new.is_some());
             minute.revisions += u64::from(change.old.is_some());
             minute.anomalies += u64::from(change.new.is_some_and(|verdict| verdict.state == State::Anomalous));
         }
+    }
+
+    /// The records of this run so far, of all processes.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Those of them that were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Stores the minute if it is over. One that could not be stored goes on: what it holds is stored with the next.

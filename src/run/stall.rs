@@ -21,9 +21,9 @@ pub enum Turn {
 pub struct Sight {
     /// Where the watermark is.
     pub watermark: Time,
-    /// Time counts only while the run watches: what it reads again moves nothing.
+    /// Time counts only while the run watches, or cannot: what it reads again moves nothing.
     pub is_watching: bool,
-    /// Records that were read so far, by this process...
+    /// Records that were read so far...
     pub records: u64,
     /// ...and those of them that were refused.
     pub refused: u64,
@@ -38,12 +38,14 @@ pub struct Stall {
     since: Instant,
     looked_at: Instant,
     said: Option<Turn>,
+    /// Whether nobody could be told of that.
+    is_untold: bool,
 }
 
 impl Stall {
     /// A watermark that an earlier run left there, or `Time::MIN`. Without `after` it may stand still for as long as it likes.
     pub fn new(after: Option<Duration>, watermark: Time, now: Instant) -> Self {
-        Self { after, moved: Sight { watermark, ..Sight::default() }, since: now, looked_at: now, said: None }
+        Self { after, moved: Sight { watermark, ..Sight::default() }, since: now, looked_at: now, said: None, is_untold: false }
     }
 
     /// Takes note of what there is to see; a turn where that is one.
@@ -60,14 +62,16 @@ impl Stall {
         } else if self.after.is_some_and(|after| now.saturating_duration_since(self.since) >= after) {
             Turn::Stands
         } else {
-            return None;
+            self.said.filter(|_| self.is_untold)?
         };
-        (self.said != Some(turn)).then(|| *self.said.insert(turn))
+        let is_news = std::mem::take(&mut self.is_untold) || self.said != Some(turn);
+        self.said = Some(turn);
+        is_news.then_some(turn)
     }
 
-    /// Has the last turn come again: nobody could be told of it.
+    /// Has the last turn come again with the next look: nobody could be told of it.
     pub fn again(&mut self) {
-        self.said = None;
+        self.is_untold = true;
     }
 
     /// Where the watermark is.
@@ -89,11 +93,6 @@ impl Stall {
             (read, refused) => format!("{read} records were read meanwhile, and {refused} refused: see `tidewatch dead-letters`"),
         };
         format!("{stands}; {came}")
-    }
-
-    /// Whether it was said that it stands.
-    pub fn stands(&self) -> bool {
-        self.said == Some(Turn::Stands)
     }
 }
 
@@ -137,6 +136,8 @@ mod tests {
         watched.stall.again();
         assert_eq!(watched.turns(1, 1_002, true), [Turn::Stands], "nobody could be told");
         assert_eq!(watched.turns(1, 1_003, true), [Turn::Moves]);
+        watched.stall.again();
+        assert_eq!(watched.turns(1, 1_003, true), [Turn::Moves], "also where it does not move on");
         assert_eq!(watched.turns(1, 1_004, true), []);
     }
 

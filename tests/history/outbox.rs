@@ -7,6 +7,7 @@ use dataflows::{Incident, IncidentId, Scope, Severity, Stage, Time};
 use tidewatch::history::incident::{NamedIncident, Withdrawn};
 use tidewatch::history::outbox::{self, OutboxRow, Part, State, Subscription};
 use tidewatch::history::silence::{self, SilenceRow};
+use tidewatch::history::stall;
 use tidewatch::history::{Batch, History};
 
 fn to(receiver: &str, minimum: Severity) -> Subscription {
@@ -175,5 +176,46 @@ fn old_rows_are_removed_once_their_incident_is_over() {
         store.history.commit(&batch_of(&subscriptions, |incident| incident.stage = Stage::Settled)).unwrap();
         outbox::sweep(&mut *store.history).unwrap();
         assert_eq!(changes(&mut *store.history, "ops"), ["closed"]);
+    });
+}
+
+/// Failed once or another: a kill left two places told of at a time, an end that could not be delivered had Alertmanager reminded for days, and an old row
+/// was swept while its end was on its way.
+#[test]
+fn that_a_watermark_stands_is_told_once_at_each_place_and_so_is_its_end() {
+    on_each_store(|store| {
+        let (mut again, name, told) =
+            (store.again(), (SOURCE, "kafka://broker/log"), [to("ops", Severity::Critical), to("pager", Severity::Low)]);
+        let history = &mut *again;
+        let places = [START, START + WIDTH];
+        for place in [places[0], places[0], places[1]] {
+            stall::tell(history, name, place, &told).unwrap();
+        }
+        let rows = || -> Vec<(String, Time, Time)> {
+            let rows = outbox::latest(&mut *store.again(), 100).unwrap().into_iter().filter(|row| row.receiver == "ops");
+            rows.map(|row| (row.change, row.incident.opened, row.incident.last)).collect()
+        };
+        let (opened, closed) = (|at: Time| ("opened".to_owned(), at, at), |at: Time, to: Time| ("closed".to_owned(), at, to));
+        let expected = [opened(places[0]), closed(places[0], places[1]), opened(places[1])];
+        assert_eq!(rows(), expected, "{}", store.kind);
+        stall::tell_end(history, SOURCE, stall::End::Log).unwrap();
+        stall::tell_end(history, SOURCE, stall::End::Moved(places[1] + WIDTH)).unwrap();
+        assert_eq!(rows().last(), Some(&closed(places[1], places[1])), "the log ended there, and what is over is over");
+        // The receiver takes what was opened, and cannot be told of its end.
+        let ops: Vec<OutboxRow> = outbox::latest(history, 100).unwrap().into_iter().filter(|row| row.receiver == "ops").collect();
+        for row in &ops[..3] {
+            outbox::end(history, row.id, State::Delivered, None).unwrap();
+        }
+        assert_eq!(part("ops").open(history).unwrap(), []);
+        store.execute(match store.kind {
+            "postgres" => "UPDATE outbox SET created_at = created_at - INTERVAL '15 days' WHERE status = 'open'",
+            _ => "UPDATE outbox SET created_at = created_at - 15 * 86400000 WHERE status = 'open'",
+        });
+        outbox::sweep(history).unwrap();
+        let (before, end) = (closed(places[0], places[1]), closed(places[1], places[1]));
+        assert_eq!(rows(), [before.clone(), opened(places[1]), end.clone()], "its end is still to be sent");
+        outbox::end(history, ops[3].id, State::Failed, Some("away for a day")).unwrap();
+        outbox::sweep(history).unwrap();
+        assert_eq!(rows(), [before, end]);
     });
 }

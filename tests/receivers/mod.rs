@@ -107,12 +107,18 @@ impl Server {
 
     /// Waits for a message in JSON that is `wanted`.
     pub fn hears(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        self.hears_again(1, wanted).remove(0)
+    }
+
+    /// Waits for so many of them.
+    pub fn hears_again(&self, times: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
         let since = Instant::now();
         loop {
-            if let Some(found) = self.messages().iter().map(Message::json).find(|told| wanted(told)) {
+            let found: Vec<_> = self.messages().iter().map(Message::json).filter(|told| wanted(told)).collect();
+            if found.len() >= times {
                 return found;
             }
-            assert!(since.elapsed() < LIMIT, "it never arrives, but {:#?}", self.messages());
+            assert!(since.elapsed() < LIMIT, "{times} never arrive, but {:#?}", self.messages());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -141,9 +141,10 @@ fn who_is_told_of_incidents_hears_that_nothing_arrives_and_that_records_come_aga
     );
     assert!(stands["problem"].as_str().unwrap().ends_with("nothing was read meanwhile"), "{stands:#}");
     assert!(run.says("nothing newer arrives, and the watermark stands still"), "{}", run.stderr());
-    let repeated = manager.comes_to(4);
-    assert_eq!(repeated[3].json()[0]["labels"]["scope"], "source");
-    assert!(repeated[3].json()[0]["annotations"]["description"].as_str().unwrap().contains("Why: the watermark has been at"));
+    manager.hears_again(3, |told| {
+        let why = told[0]["annotations"]["description"].as_str().unwrap().contains("Why: the watermark has been at 2026-01-19T00:54:30Z");
+        told[0]["labels"]["scope"] == "source" && why
+    });
     feed(&mut pipe, 60..120, |_, _| 0.0);
     let over = webhook.hears(is("closed", "2026-01-19T00:54:30Z"));
     assert_eq!((&over["incident_id"], &over["status"], &over["problem"]), (&stands["incident_id"], &"closed".into(), &().into()));
@@ -154,7 +155,9 @@ fn who_is_told_of_incidents_hears_that_nothing_arrives_and_that_records_come_aga
     assert_ne!(again["incident_id"], stands["incident_id"]);
     drop(pipe);
     run.finish().well();
-    webhook.hears(is("closed", "2026-01-19T01:54:30Z"));
+    let end = webhook.hears(is("closed", "2026-01-19T01:54:30Z"));
+    let said = ["the watermark moves again", "the log has come to its end"];
+    assert!(said.iter().any(|words| end["text"].as_str().unwrap().contains(words)), "{end:#}");
     assert!(outbox(&place).contains("file:- since 2026-01-19T00:54:30Z"), "{}", outbox(&place));
     assert_eq!(place.run("incidents").well().stdout, "", "it is none");
 }

@@ -195,7 +195,7 @@ function notice(beat) {
 let shownNotice = "";
 function show(beat) {
   const stage = byId("stage");
-  const away = beat.away.map((one) => (one.what === "records" ? "nothing arrives" : `${one.what} away`)).join(", ");
+  const away = [...new Set(beat.away.map((one) => (one.what === "records" ? "nothing arrives" : `${one.what} away`)))].join(", ");
   const words = away ? away : beat.stage === "watching" && beat.watermark ? `watching ${time(beat.watermark)}` : beat.stage;
   if (stage.textContent !== words) stage.textContent = words;
   stage.className = `stage ${away ? "ill" : beat.ready ? "well" : ""}`;
