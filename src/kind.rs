@@ -77,7 +77,7 @@ impl Ways {
         self.0.iter().any(|way| {
             let plain = way.split(['*', '?']).next().unwrap_or_default();
             let goes_on = |whole: &str, part: &str| whole.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'));
-            goes_on(plain, object) || plain.len() < way.len() && object.len() <= name_bytes_max && format!("{object}.").starts_with(plain)
+            goes_on(plain, object) || plain.len() < way.len() && object.len() <= name_bytes_max && object.starts_with(plain)
         })
     }
 
