@@ -161,7 +161,7 @@ impl<'a> Committer<'a> {
         let told = match self.stall.look(seen, now) {
             None => return,
             Some(Turn::Stands) => {
-                count.health.note(Part::Records, 0, Some(&self.stall.problem(seen, now)));
+                count.health.note(Part::Records, 0, Some(&self.stall.problem(seen)));
                 stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark))
             }
             Some(Turn::Moves) => {
