@@ -97,12 +97,20 @@ impl Server {
 
     /// Waits until so many have arrived.
     pub fn comes_to(&self, n: usize) -> Vec<Message> {
+        self.wait(n, || self.messages())
+    }
+
+    /// Waits until there are so many of what is `found`.
+    fn wait<T>(&self, n: usize, found: impl Fn() -> Vec<T>) -> Vec<T> {
         let since = Instant::now();
-        while self.messages().len() < n {
+        loop {
+            let all = found();
+            if all.len() >= n {
+                return all;
+            }
             assert!(since.elapsed() < LIMIT, "{n} messages never arrive, but {:#?}", self.messages());
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.messages()
     }
 
     /// Waits for a message in JSON that is `wanted`.
@@ -112,15 +120,7 @@ impl Server {
 
     /// Waits for so many of them.
     pub fn hears_again(&self, times: usize, wanted: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
-        let since = Instant::now();
-        loop {
-            let found: Vec<_> = self.messages().iter().map(Message::json).filter(|told| wanted(told)).collect();
-            if found.len() >= times {
-                return found;
-            }
-            assert!(since.elapsed() < LIMIT, "{times} never arrive, but {:#?}", self.messages());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.wait(times, || self.messages().iter().map(Message::json).filter(|told| wanted(told)).collect())
     }
 }
 

@@ -29,14 +29,12 @@ fn refused(cases: &[(&str, &[&str])]) {
 #[test]
 fn every_help_shows_an_example_that_can_be_parsed() {
     let place = Place::new();
-    let top = place.run("--help").well().stdout;
-    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
-    assert!(names.len() >= 11, "{names:?}");
-    for name in std::iter::once("").chain(names).chain(["models list", "models show", "models rollback"]).filter(|name| *name != "help") {
+    let names = place.commands();
+    for name in std::iter::once("")
+        .chain(names.iter().map(String::as_str))
+        .chain(["models list", "models show", "models rollback"])
+        .filter(|name| *name != "help")
+    {
         let help = place.run(&format!("{name} --help")).well().stdout;
         let Some(example) = help.split("Example: ").nth(1) else { panic!("'{name} --help' shows no example:\n{help}") };
         // Examples are wrapped; the first sentence of what follows belongs to none.

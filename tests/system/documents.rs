@@ -34,28 +34,17 @@ fn anchors(text: &str) -> BTreeSet<String> {
     prose(text).filter_map(heading).map(|title| title.chars().filter_map(kept).collect()).collect()
 }
 
-/// The paths that a text names below `start`.
-fn paths(text: &str, start: &str) -> BTreeSet<String> {
-    let path = |(place, _): (usize, &str)| {
-        let is_begun = text[..place].ends_with(|before: char| before.is_ascii_alphanumeric() || "-/_.".contains(before));
-        let rest = &text[place..];
-        let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && !"-_/.@".contains(letter)).unwrap_or(rest.len());
-        let path = rest[..end].trim_end_matches(['.', '/']);
-        // What is left open, as in `…` or `*`, names nothing.
-        let is_open = rest[end..].starts_with(['*', '…', '{', '$']);
-        (!is_begun && !is_open).then(|| path.to_owned())
-    };
-    text.match_indices(start).filter_map(path).collect()
-}
-
-/// The words of a text that begin with `start`, as long as they are made of letters, digits and hyphens.
-fn words(text: &str, start: &str) -> BTreeSet<String> {
-    let end =
-        |rest: &str| rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-' && letter != '_').unwrap_or(rest.len());
+/// The words of a text that begin with `start` and go on with letters, digits, hyphens, underscores and `others`. What is left open, as in `…` or `*`, names
+/// nothing.
+fn words(text: &str, start: &str, others: &str) -> BTreeSet<String> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter) || others.contains(letter);
     let word = |(place, _): (usize, &str)| {
         let is_begun = text[..place].ends_with(|before: char| before.is_ascii_alphanumeric() || "-/_.".contains(before));
         let rest = &text[place + start.len()..];
-        (!is_begun && rest.starts_with(|first: char| first.is_ascii_alphanumeric())).then(|| format!("{start}{}", &rest[..end(rest)]))
+        let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+        let is_word =
+            !is_begun && rest.starts_with(|first: char| first.is_ascii_alphanumeric()) && !rest[end..].starts_with(['*', '…', '{', '$']);
+        is_word.then(|| format!("{start}{}", rest[..end].trim_end_matches(['.', '/'])))
     };
     text.match_indices(start).filter_map(word).collect()
 }
@@ -86,7 +75,7 @@ fn every_file_that_is_named_is_there() {
     for (path, text) in documents() {
         for start in ["benches/", "scripts/", "src/", "tests/", "deploy/", "notebooks/", "dataflows/", "migrations/", "grafana/", "fuzz/"] {
             // The folder of what a fuzzer finds is made by whoever calls it.
-            for name in paths(&text, start).iter().filter(|name| *name != "fuzz/corpus/decode") {
+            for name in words(&text, start, "/.@").iter().filter(|name| *name != "fuzz/corpus/decode") {
                 assert!(root().join(name).exists(), "{} names {name}", path.display());
                 count += 1;
             }
@@ -98,21 +87,16 @@ fn every_file_that_is_named_is_there() {
 #[test]
 fn every_flag_is_described_and_none_that_is_not_there() {
     let place = Place::new();
-    let described = words(&fs::read_to_string(root().join("docs/commands.md")).unwrap(), "--");
-    let top = place.run("--help").well().stdout;
-    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = commands
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let described = words(&fs::read_to_string(root().join("docs/commands.md")).unwrap(), "--", "");
     let below =
         ["models list", "models show", "models rollback", "alert test", "alert list", "silence add", "silence list", "silence remove"];
     let mut flags = BTreeSet::new();
-    for command in commands.into_iter().chain(below).filter(|command| *command != "help") {
+    let commands = place.commands();
+    for command in commands.iter().map(String::as_str).chain(below).filter(|command| *command != "help") {
         // The flag of a paragraph's head: `  -w, --threads <N>`.
         let help = place.run(&format!("{command} --help")).well().stdout;
         let heads = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-        flags.extend(heads.flat_map(|line| words(line.split('<').next().unwrap_or_default(), "--")));
+        flags.extend(heads.flat_map(|line| words(line.split('<').next().unwrap_or_default(), "--", "")));
     }
     flags.remove("--help");
     flags.remove("--version");

@@ -35,6 +35,7 @@ mod restart;
 mod secrets;
 mod serve;
 mod sheets;
+mod stall;
 mod tune;
 mod young;
 

@@ -66,6 +66,7 @@ fn a_spike_of_eight_sigma_shows_within_fifteen_seconds_of_event_time() {
     drop(pipe);
     assert!(run.says(" watching "));
     let outcome = run.finish().well();
+    assert!(outcome.stdout.contains("(so far)"), "{}", outcome.stdout);
     assert_eq!(
         place.count("SELECT count(*) FROM anomalies WHERE status = 'provisional'"),
         0,

@@ -29,6 +29,16 @@ impl Place {
         name
     }
 
+    /// The names of all commands, as the help lists them.
+    pub fn commands(&self) -> Vec<String> {
+        let top = self.run("--help").well().stdout;
+        let listed = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        let heads = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let names: Vec<String> = heads.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+        assert!(names.len() >= 11, "{names:?}");
+        names
+    }
+
     /// Runs the binary with what stands in `line`, split at spaces, to its end.
     pub fn run(&self, line: &str) -> Outcome {
         self.call(line).finish()
