@@ -68,7 +68,7 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     ];
     // In one transaction: a run that hears of the silence finds everything in history as it is to be.
     let mut statements = vec![Statement { sql, values }];
-    let covered = deviant(history, silence)?;
+    let covered = evidence(history, silence, silence.from, silence.until)?;
     for (key, starts) in &covered {
         let silenced = |start: &Time| Statement { sql: SILENCE_BUCKET, values: vec![(*key).into(), Value::time(*start)] };
         statements.extend(starts.iter().map(silenced));
@@ -90,12 +90,18 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     Ok(withdrawn(history)? - before)
 }
 
-/// The buckets that a silence covers, by series, as far as there is something to be taken back.
-fn deviant(history: &mut dyn History, silence: &SilenceRow) -> Result<BTreeMap<i64, BTreeSet<Time>>, HistoryError> {
+/// The evidence in `[from, until)` of the series that a silence names, by series. It is looked for in the order of time, in which SQLite keeps buckets: to ask
+/// for each series would read those of all others each time.
+fn evidence(
+    history: &mut dyn History,
+    silence: &SilenceRow,
+    from: Time,
+    until: Time,
+) -> Result<BTreeMap<i64, BTreeSet<Time>>, HistoryError> {
     let sql = "SELECT series.series_id, series.entity_id, series.metric, bucket_start FROM buckets CROSS JOIN series
         WHERE series.series_id = buckets.series_id AND bucket_start >= $1 AND bucket_start < $2
           AND state IN ('anomalous', 'accompanying', 'missing')";
-    let values = vec![Value::time(silence.from), Value::time(silence.until)];
+    let values = vec![Value::time(from), Value::time(until)];
     let rows = history.select(&Statement { sql, values }, &[Shape::Integer, Shape::Text, Shape::Text, Shape::Time])?;
     let mut covered: BTreeMap<i64, BTreeSet<Time>> = BTreeMap::new();
     for mut columns in rows {
@@ -130,8 +136,7 @@ fn withdraw_anomalies(series: i64, silence: &SilenceRow, now: &Value) -> Stateme
     }
 }
 
-/// The episodes that have no evidence but what is `covered`: series, beginning, last evidence. (One that settles meanwhile is settled when it is written to.) Evidence is looked for once, in the order of time, in which
-/// SQLite keeps buckets: to ask for each series would read those of all others each time.
+/// The episodes that have no evidence but what is `covered`: series, beginning, last evidence. Whether one is settled is asked when it is written to.
 fn without_evidence(
     history: &mut dyn History,
     silence: &SilenceRow,
@@ -144,13 +149,11 @@ fn without_evidence(
     let mut episodes: Vec<(i64, Time, Time)> = rows.into_iter().map(read).filter(|episode| covered.contains_key(&episode.0)).collect();
     let Some(first) = episodes.iter().map(|episode| episode.1).min() else { return Ok(Vec::new()) };
     let last = episodes.iter().map(|episode| episode.2).max().unwrap_or(first);
-    let sql = "SELECT series_id, bucket_start FROM buckets
-        WHERE bucket_start >= $1 AND bucket_start <= $2 AND state IN ('anomalous', 'accompanying', 'missing')";
-    let rows = history.select(&Statement { sql, values: vec![Value::time(first), Value::time(last)] }, &[Shape::Integer, Shape::Time])?;
-    let evidence = rows.into_iter().map(|mut columns| (columns.integer(), columns.time().unwrap_or(Time::MIN)));
-    let rest: BTreeSet<(i64, Time)> =
-        evidence.filter(|(key, start)| covered.get(key).is_some_and(|starts| !starts.contains(start))).collect();
-    episodes.retain(|(key, opened, last)| rest.range((*key, *opened)..=(*key, *last)).next().is_none());
+    let all = evidence(history, silence, first, last.saturating_add(1))?;
+    episodes.retain(|(key, opened, last)| {
+        let is_covered = |start: &Time| covered.get(key).is_some_and(|starts| starts.contains(start));
+        all.get(key).is_none_or(|starts| starts.range(opened..=last).all(is_covered))
+    });
     Ok(episodes)
 }
 

@@ -5,24 +5,34 @@ use super::statement::{Statement, Value};
 use super::{History, HistoryError};
 use crate::instant;
 use dataflows::{SeriesId, Time};
+use std::sync::LazyLock;
 
 /// The scope of such a row, where an incident has `entity`, `rack`, `zone` or `kind`.
 pub const SOURCE: &str = "source";
 
-const OPENED: &str =
-    "INSERT INTO outbox (source, receiver, change, incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status,
-        settled, severity, entities, peers, metrics, anomalous, missing, revision, created_at, state, attempts, next_try_at)
-    VALUES ($1, $2, 'opened', $3, 'source', 'source', $4, '', '', $5, $5, 'open', $6, 'critical', 1, 1, '[]', 0, 0, 1, $7, 'pending', 0, $7)
-    ON CONFLICT DO NOTHING";
+const COLUMNS: &str = "source, receiver, change, incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status,
+    settled, severity, entities, peers, metrics, anomalous, missing, revision, created_at, state, attempts, next_try_at";
+
+static OPENED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO outbox ({COLUMNS})
+        VALUES ($1, $2, 'opened', $3, 'source', 'source', $4, '', '', $5, $5, 'open',
+            $6, 'critical', 1, 1, '[]', 0, 0, 1, $7, 'pending', 0, $7)
+        ON CONFLICT DO NOTHING"
+    )
+});
 
 /// Whoever was told that it stands still, or is about to be, but at one place.
-const CLOSED: &str =
-    "INSERT INTO outbox (source, receiver, change, incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status,
-        settled, severity, entities, peers, metrics, anomalous, missing, revision, created_at, state, attempts, next_try_at)
-    SELECT source, receiver, 'closed', incident_id, scope, entity_type, entity_id, zone, rack, opened,
-        CASE WHEN $5 THEN opened WHEN $3 < opened THEN $2 ELSE $3 END, 'closed', settled, severity, entities, peers, metrics, anomalous, missing, 2, $2, 'pending', 0, $2
-    FROM outbox AS told WHERE source = $1 AND scope = 'source' AND status = 'open' AND incident_id <> $4
-    ON CONFLICT DO NOTHING";
+static CLOSED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO outbox ({COLUMNS})
+        SELECT source, receiver, 'closed', incident_id, scope, entity_type, entity_id, zone, rack, opened,
+            CASE WHEN $5 THEN opened WHEN $3 < opened THEN $2 ELSE $3 END, 'closed',
+            settled, severity, entities, peers, metrics, anomalous, missing, 2, $2, 'pending', 0, $2
+        FROM outbox AS told WHERE source = $1 AND scope = 'source' AND status = 'open' AND incident_id <> $4
+        ON CONFLICT DO NOTHING"
+    )
+});
 
 /// Tells all subscribers that the watermark of a source stands at `watermark`, once for each place at which it stands. `name` is the source as people
 /// know it.
@@ -45,7 +55,7 @@ pub fn tell(
     }
     // It has moved from wherever it was before; a process that was killed may not have come to say so.
     let elsewhere = ended(source, End::Moved(watermark), id);
-    let opened = subscriptions.iter().map(|one| Statement { sql: OPENED, values: values(&one.receiver) });
+    let opened = subscriptions.iter().map(|one| Statement { sql: &OPENED, values: values(&one.receiver) });
     let statements: Vec<_> = std::iter::once(elsewhere).chain(opened).collect();
     history.execute(&statements).map(|_| ())
 }
@@ -75,5 +85,5 @@ fn ended(source: &str, end: End, but: i64) -> Statement {
         End::Log => (Time::MIN, true),
     };
     let values = vec![source.into(), Value::time(instant::now()), Value::time(watermark), but.into(), is_log.into()];
-    Statement { sql: CLOSED, values }
+    Statement { sql: &CLOSED, values }
 }

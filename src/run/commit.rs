@@ -157,14 +157,14 @@ impl<'a> Committer<'a> {
         // Where the source is away, what is read again is not read.
         let is_watching = count.health.stage() == Stage::Watching || count.health.away().iter().any(|absence| absence.what == Part::Source);
         let seen = Sight { watermark, is_watching, records: self.minute.records(), refused: self.minute.refused() };
+        let Some(turn) = self.stall.look(seen, now) else { return };
         let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
-        let told = match self.stall.look(seen, now) {
-            None => return,
-            Some(Turn::Stands) => {
+        let told = match turn {
+            Turn::Stands => {
                 count.health.note(Part::Records, 0, Some(&self.stall.problem(seen)));
                 stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark))
             }
-            Some(Turn::Moves) => {
+            Turn::Moves => {
                 count.health.note(Part::Records, 0, None);
                 stall::tell_end(self.history, &source, stall::End::Moved(watermark))
             }

@@ -88,7 +88,10 @@ fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, room: us
             map.next_value::<IgnoredAny>()?;
             continue;
         }
-        let name = way.map_or(name.clone(), |way| Cow::Owned(format!("{way}.{name}")));
+        let name = match way {
+            Some(way) => Cow::Owned(format!("{way}.{name}")),
+            None => name,
+        };
         let place = fields.len();
         let inside =
             ways.lead_inside(&name, limits.name_bytes_max).then(|| Inside { way: Some(&name), fields: &mut *fields, limits, ways });
