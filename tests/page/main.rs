@@ -1,6 +1,8 @@
 //! The page in a real browser, while a run goes on behind it. Without a Chromium these tests say so and pass; under `CI=true` they fail.
 
 mod browser;
+#[path = "../system/jump.rs"]
+mod jump;
 #[path = "../system/support.rs"]
 #[allow(dead_code)] // other tests need more of it
 mod support;
@@ -209,21 +211,20 @@ fn a_run_without_models_says_that_nothing_is_scored() {
 fn a_series_that_accompanies_another_says_which_one_speaks() {
     let Some(mut browser) = browser() else { return };
     let place = Place::new();
-    let (_run, address) = start(&place, LINE);
-    let quiet = "FROM buckets JOIN series ON series.series_id = buckets.series_id WHERE state = 'accompanying'
-        AND NOT EXISTS (SELECT 1 FROM anomalies WHERE anomalies.series_id = series.series_id)";
-    browser.open(&address);
-    browser.comes_to("document.querySelectorAll('[data-incident]').length > 0");
-    assert!(place.comes_to_hold(&format!("SELECT count(*) {quiet}")));
-    let database = rusqlite::Connection::open(place.path("tidewatch-data/tidewatch.db")).unwrap();
-    let query = format!("SELECT entity_type || ':' || entity_id || ':' || metric {quiet} LIMIT 1");
-    let series: String = database.query_row(&query, [], |row| row.get(0)).unwrap();
-    browser.open(&format!("{address}/series/{series}"));
-    browser.comes_to("/^\\d+ accompanying bucket/.test(document.getElementById('beside')?.textContent)");
-    assert_eq!(browser.evaluate("document.getElementById('anomalies').textContent.includes('everything was as expected')"), false);
+    place.write("metrics.csv", jump::table());
+    place.run(jump::BACKTEST).well();
+    let (mut run, pipe) = place
+        .call("--source file:- --history embedded:past.db --models embedded:past.db --listen 127.0.0.1:0")
+        .env("TIDEWATCH_NO_PAGE", "no")
+        .piped();
+    let address = address(&mut run);
+    browser.open(&format!("{address}/series/server:srv-1:memory?until=2026-01-19T12:00:00Z"));
+    browser.comes_to("/^1 accompanying bucket; load speaks for it$/.test(document.getElementById('beside')?.textContent)");
+    assert_eq!(browser.evaluate("document.getElementById('anomalies').textContent.includes('None of its own.')"), true);
     browser.comes_to("document.querySelector('#curve .main-svg') !== null");
     look(&mut browser, "series-accompanying");
     browser.click("#beside a");
     browser.comes_to("document.querySelectorAll('#anomalies tbody tr').length > 0");
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(pipe);
 }

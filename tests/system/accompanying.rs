@@ -1,31 +1,7 @@
 //! A host in trouble is one anomaly and one incident, however many of its metrics jump.
 
+use crate::jump::{BACKTEST, METRICS, WRONG, table};
 use crate::support::Place;
-use std::fmt::Write as _;
-
-/// 2026-01-19T00:00:00Z, in seconds since 1970: three days before it train.
-const START: i64 = 1_768_780_800;
-const DAY: i64 = 86_400;
-const METRICS: [&str; 3] = ["cpu", "load", "memory"];
-
-/// When the first server goes wrong: the load jumps furthest for its noise.
-const WRONG: std::ops::Range<i64> = START + 7200..START + 8100;
-
-/// Every five minutes of five days, of two servers; noise of half a unit that never repeats.
-fn table() -> String {
-    let mut text = String::from("timestamp,entity,metric,value\n");
-    for time in (START - 3 * DAY..START + DAY / 2).step_by(300) {
-        for (server, name) in ["srv-1", "srv-2"].into_iter().enumerate() {
-            for (place, metric) in METRICS.into_iter().enumerate() {
-                let seed = (time / 300) as f64 * 12.9898 + (3 * server + place) as f64 * 78.233;
-                let jump = if server == 0 && WRONG.contains(&time) { [12.0, 30.0, 18.0][place] } else { 0.0 };
-                let value = 50.0 + (seed.sin() * 43_758.545).fract() / 2.0 + jump;
-                let _ = writeln!(text, "{},{name},{metric},{value:.4}", tidewatch::instant::format(time * 1000));
-            }
-        }
-    }
-    text
-}
 
 /// The rows of a backtest at the moment at which it goes wrong: metric, z_score, is_anomaly, state and own_z_score.
 fn rows(place: &Place) -> Vec<(String, f64, bool, String, f64)> {
@@ -46,9 +22,7 @@ fn rows(place: &Place) -> Vec<(String, f64, bool, String, f64)> {
 fn of_three_metrics_that_jump_together_the_worst_speaks_and_the_incident_names_all() {
     let place = Place::new();
     place.write("metrics.csv", table());
-    let backtest =
-        "backtest metrics.csv --train-until 2026-01-19T00:00:00Z --out out.csv --history embedded:past.db --models embedded:past.db";
-    place.run(backtest).well();
+    place.run(BACKTEST).well();
     let told = rows(&place);
     let flagged: Vec<&str> = told.iter().filter(|row| row.2).map(|row| row.0.as_str()).collect();
     assert_eq!(flagged, ["load"], "{told:?}");
@@ -71,7 +45,7 @@ fn of_three_metrics_that_jump_together_the_worst_speaks_and_the_incident_names_a
 
     let place = Place::new();
     place.write("metrics.csv", table());
-    place.run(&format!("{backtest} --anomalies-per series")).well();
+    place.run(&format!("{BACKTEST} --anomalies-per series")).well();
     let told = rows(&place);
     assert!(told.len() == 3 && told.iter().all(|row| row.2 && row.3 == "anomalous" && row.1 == row.4), "{told:?}");
 }

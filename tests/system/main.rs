@@ -19,6 +19,7 @@ mod grafana;
 mod hostile;
 mod identity;
 mod incidents;
+mod jump;
 mod labels;
 mod limits;
 mod mail;
