@@ -227,11 +227,15 @@ fn future(time: Time, now: Time) -> String {
 }
 
 fn dead_letter(partition: &Partition, record: &Record<'_>, refusal: Refusal) -> DeadLetter {
+    let (detail, bytes) = match record.origin {
+        Some(origin) => (format!("line {}: {}", origin.line, refusal.detail), origin.text),
+        None => (refusal.detail, record.bytes),
+    };
     DeadLetter {
         partition: partition.name.clone(),
         offset: record.offset,
         reason: refusal.reason.into(),
-        detail: refusal.detail,
-        bytes: record.bytes[..record.bytes.len().min(DEAD_LETTER_BYTES)].to_vec(),
+        detail,
+        bytes: bytes[..bytes.len().min(DEAD_LETTER_BYTES)].to_vec(),
     }
 }

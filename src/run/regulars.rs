@@ -115,7 +115,7 @@ mod tests {
         let mut stretch = Stretch::new(Partition { id: 0, name: "p".into() }, &Position::default(), &job);
         let (mut decoder, mut metrics) = (Decoder::new(job.kinds.clone(), job.limits), Metrics::default());
         for (offset, text) in (0..).zip(log) {
-            let record = Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None };
+            let record = Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None, origin: None };
             let (restored_horizon, horizon, now) = (Time::MIN, Time::MIN, Time::MAX);
             let mut intake = Intake { job: &job, metrics: &mut metrics, statistics: &statistics, restored_horizon, horizon, now };
             let tell = |what: String| told.borrow_mut().push(format!("{offset}: {what}"));

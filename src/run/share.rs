@@ -225,7 +225,7 @@ mod tests {
             let until = RECORDS.min(self.next + most as i64);
             for offset in self.next..until {
                 let text = format!(r#"{{"server_id":"a","timestamp":{},"cpu":1}}"#, 1_769_000_000 + offset);
-                take(Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None });
+                take(Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None, origin: None });
             }
             let read = until - std::mem::replace(&mut self.next, until);
             Ok(if read > 0 { Poll::Read(read as usize) } else { Poll::Ended })

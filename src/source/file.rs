@@ -140,7 +140,7 @@ fn poll_pipe(lines: &Receiver<Result<Line, SourceError>>, most: usize, take: &mu
             Ok(line) => {
                 let Line { offset, next_offset, bytes } = line?;
                 if !bytes.is_empty() {
-                    take(Record { offset, next_offset, bytes: &bytes, arrived_at: None });
+                    take(Record { offset, next_offset, bytes: &bytes, arrived_at: None, origin: None });
                     count += 1;
                 }
             }
@@ -177,7 +177,7 @@ impl Reader for Lines {
             let next_offset = file.offset + length;
             let bytes = file.line.trim_ascii();
             if !bytes.is_empty() {
-                take(Record { offset: file.offset, next_offset, bytes, arrived_at: None });
+                take(Record { offset: file.offset, next_offset, bytes, arrived_at: None, origin: None });
                 count += 1;
             }
             file.offset = next_offset;
@@ -219,7 +219,7 @@ impl OpenFile {
             #[allow(clippy::cast_possible_wrap)] // a buffer's length
             let (offset, next_offset) = (self.offset, self.offset + end as i64 + 1);
             if !bytes.is_empty() {
-                take(Record { offset, next_offset, bytes, arrived_at: None });
+                take(Record { offset, next_offset, bytes, arrived_at: None, origin: None });
                 count += 1;
             }
             used += end + 1;

@@ -37,6 +37,17 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// When the log took the record, in milliseconds since the epoch, where the log itself says so.
     pub arrived_at: Option<Time>,
+    /// Where it was made of something else, that.
+    pub origin: Option<&'a Origin<'a>>,
+}
+
+/// What a record was made of, and where that stands, for whoever has to mend it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The line of a file, from 1.
+    pub line: u64,
+    /// What stands there; of a row its fields, a comma between them.
+    pub text: &'a [u8],
 }
 
 /// What a poll of a partition came to.

@@ -1,11 +1,11 @@
 //! `file:` a CSV of samples, `timestamp,entity,metric,value`; every row becomes one event of a server, so that it goes the way of all records.
 
-use super::{Partition, Poll, Reader, Record, Source, SourceError};
+use super::{Origin, Partition, Poll, Reader, Record, Source, SourceError};
 use crate::instant;
 use csv::{ByteRecord, Position};
 use dataflows::Time;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 
 /// The columns that must be there; others are left alone.
 pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
@@ -45,6 +45,22 @@ impl Table {
         let file = File::open(&self.path).map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
         // A row that is too short or too long is refused as a record, not as a file.
         Ok(csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::with_capacity(1 << 20, file)))
+    }
+
+    /// The line, from 1, that begins at an offset.
+    fn line_at(&self, offset: u64) -> Result<u64, SourceError> {
+        let fail = |cause| SourceError::File { path: self.path.clone(), cause };
+        let mut before = BufReader::with_capacity(1 << 16, File::open(&self.path).map_err(fail)?.take(offset));
+        let mut line = 1;
+        loop {
+            let bytes = before.fill_buf().map_err(fail)?;
+            if bytes.is_empty() {
+                return Ok(line);
+            }
+            let length = bytes.len();
+            line += memchr::memchr_iter(b'\n', bytes).count() as u64;
+            before.consume(length);
+        }
     }
 
     /// Where the four columns are.
@@ -91,7 +107,7 @@ impl Source for Table {
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
         let table = Self { path: self.path.clone(), sorted: self.sorted };
-        let mut rows = Rows { table, open: None, sorted: None, row: ByteRecord::new(), json: Vec::new() };
+        let mut rows = Rows { table, open: None, sorted: None, row: ByteRecord::new(), json: Vec::new(), text: Vec::new() };
         for (partition, offset) in partitions {
             rows.add(partition, *offset)?;
         }
@@ -103,40 +119,30 @@ impl Source for Table {
     }
 }
 
-/// The time of a row, its place among all, and its event.
-type SortedRow = (Option<Time>, i64, Vec<u8>);
-
 /// The rows of a table, on the worker that owns its only partition.
 struct Rows {
     table: Table,
     open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
-    /// All rows that are still to come, by time.
-    sorted: Option<std::vec::IntoIter<SortedRow>>,
+    /// All rows that are still to come, by time, each with its place among all.
+    sorted: Option<(std::vec::IntoIter<ByteRecord>, i64)>,
     row: ByteRecord,
     json: Vec<u8>,
+    text: Vec<u8>,
 }
 
 impl Reader for Rows {
     fn poll(&mut self, _: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
-        if let Some(sorted) = &mut self.sorted {
-            let mut count = 0;
-            for (_, offset, bytes) in sorted.take(most) {
-                take(Record { offset, next_offset: offset + 1, bytes: &bytes, arrived_at: None });
-                count += 1;
-            }
-            return Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended });
-        }
-        let Self { table, open: Some((reader, columns)), row, json, .. } = self else { return Ok(Poll::Ended) };
         let mut count = 0;
-        while count < most {
-            if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
-                break;
-            }
-            #[allow(clippy::cast_possible_wrap)] // positions in a file
-            let (offset, next_offset) = (row.position().map_or(0, Position::byte) as i64, reader.position().byte() as i64);
+        while count < most
+            && let Some((offset, next_offset)) = self.next()?
+        {
+            let Self { open: Some((_, columns)), row, json, text, .. } = self else { break };
             json.clear();
             render(row, *columns, json);
-            take(Record { offset, next_offset, bytes: json, arrived_at: None });
+            text.clear();
+            row.iter().for_each(|field| text.extend(field.iter().chain(b",")));
+            let origin = Origin { line: row.position().map_or(0, Position::line), text: text.strip_suffix(b",").unwrap_or(text) };
+            take(Record { offset, next_offset, bytes: json, arrived_at: None, origin: Some(&origin) });
             count += 1;
         }
         Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended })
@@ -146,12 +152,10 @@ impl Reader for Rows {
         let mut reader = self.table.reader()?;
         let columns = self.table.columns(&mut reader)?;
         if self.table.sorted {
-            self.sorted = Some(self.by_time(reader, columns)?.into_iter());
-            return Ok(());
-        }
-        if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
+            self.sorted = Some((self.by_time(&mut reader, columns)?.into_iter(), 0));
+        } else if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
             let mut position = Position::new();
-            position.set_byte(offset);
+            position.set_byte(offset).set_line(self.table.line_at(offset)?);
             reader.seek(position).map_err(|error| self.table.fail(error))?;
         }
         self.open = Some((reader, columns));
@@ -160,17 +164,30 @@ impl Reader for Rows {
 }
 
 impl Rows {
-    /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
-    fn by_time(&mut self, mut reader: csv::Reader<BufReader<File>>, columns: [usize; 4]) -> Result<Vec<SortedRow>, SourceError> {
-        let mut rows = Vec::new();
-        while reader.read_byte_record(&mut self.row).map_err(|error| self.table.fail(error))? {
-            let mut json = Vec::new();
-            render(&self.row, columns, &mut json);
-            let time = self.row.get(columns[0]).and_then(|text| std::str::from_utf8(text).ok());
-            rows.push((time.and_then(|text| instant::parse(text.trim())), 0, json));
+    /// Reads the next row into `row`; its offset and the next one, or `None` at the end.
+    fn next(&mut self) -> Result<Option<(i64, i64)>, SourceError> {
+        let Self { table, open, sorted, row, .. } = self;
+        if let Some((rows, place)) = sorted {
+            let Some(next) = rows.next() else { return Ok(None) };
+            *row = next;
+            *place += 1;
+            return Ok(Some((*place - 1, *place)));
         }
-        rows.sort_by_key(|row| row.0);
-        (0..).zip(&mut rows).for_each(|(place, row)| row.1 = place);
+        let Some((reader, _)) = open else { return Ok(None) };
+        if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
+            return Ok(None);
+        }
+        #[allow(clippy::cast_possible_wrap)] // positions in a file
+        Ok(Some((row.position().map_or(0, Position::byte) as i64, reader.position().byte() as i64)))
+    }
+
+    /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
+    fn by_time(&self, reader: &mut csv::Reader<BufReader<File>>, columns: [usize; 4]) -> Result<Vec<ByteRecord>, SourceError> {
+        let mut rows = reader.byte_records().collect::<Result<Vec<_>, _>>().map_err(|error| self.table.fail(error))?;
+        rows.sort_by_cached_key(|row| {
+            let time = row.get(columns[0]).and_then(|text| std::str::from_utf8(text).ok());
+            time.and_then(|text| instant::parse(text.trim()))
+        });
         Ok(rows)
     }
 }
@@ -210,12 +227,18 @@ mod tests {
         let table = table.unwrap();
         let partition = table.partitions().unwrap().remove(0);
         let mut lines = Vec::new();
-        let mut collect = |record: Record<'_>| lines.push((record.offset, String::from_utf8(record.bytes.to_vec()).unwrap()));
+        let read = |record: Record<'_>| {
+            let origin = record.origin.unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (record.offset, text(record.bytes), origin.line, text(origin.text))
+        };
+        let mut collect = |record: Record<'_>| lines.push(read(record));
         table.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut collect).unwrap();
         assert_eq!(lines[0].1, r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"a \"b\"","cpu":0.1}"#);
         assert_eq!(lines[1].1, r#"{"type":"server_metric","timestamp":"x","server_id":"c","cpu":"nan"}"#);
+        assert_eq!((lines[1].2, lines[1].3.as_str()), (3, "c,x,cpu,nan,0"));
         let mut rest = Vec::new();
-        let mut collect = |record: Record<'_>| rest.push((record.offset, String::from_utf8(record.bytes.to_vec()).unwrap()));
+        let mut collect = |record: Record<'_>| rest.push(read(record));
         Source::open(&table, &[(partition, Some(lines[1].0))]).unwrap().poll(0, 9, &mut collect).unwrap();
         assert_eq!(rest, lines[1..]);
     }

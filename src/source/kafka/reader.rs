@@ -72,7 +72,7 @@ impl Place {
             self.next = self.end;
             return 0;
         }
-        take(Record { offset, next_offset: offset + 1, bytes, arrived_at });
+        take(Record { offset, next_offset: offset + 1, bytes, arrived_at, origin: None });
         (self.next, self.at_end) = (Some(offset + 1), false);
         1
     }

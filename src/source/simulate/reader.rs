@@ -75,7 +75,7 @@ impl SimulatedReader {
             let time = self.time_text.of(self.world.timeline.time(place.tick));
             member.template.render(time, &values, &mut self.buffer);
             (place.tick, place.next) = following(place);
-            take(Record { offset, next_offset: offset + 1, bytes: &self.buffer, arrived_at: None });
+            take(Record { offset, next_offset: offset + 1, bytes: &self.buffer, arrived_at: None, origin: None });
         }
         Ok(Poll::Read(taken))
     }
