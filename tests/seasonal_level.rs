@@ -112,6 +112,18 @@ fn a_return_that_overshoots_by_a_hair_is_no_alarm_and_one_by_much_is() {
     assert!(after(20.0));
 }
 
+/// Failed once: hours after a loud alarm it took several times as much to be heard, and a second outage of half the size was none.
+#[test]
+fn an_outage_that_comes_back_after_hours_is_seen_again() {
+    let usual = |i: i64| Some(50.0 + chance(i) + chance(i + 90_000));
+    let (first, second) = (14 * 288 + 200, 14 * 288 + 248);
+    let found = flagged(usual, |i| {
+        let height = if (first..first + 3).contains(&i) { 18.0 } else { 9.0 };
+        ((first..first + 3).contains(&i) || (second..second + 3).contains(&i)).then(|| usual(i).unwrap() + height)
+    });
+    assert!(found.contains(&200) && found.contains(&248), "{found:?}");
+}
+
 /// Failed once: three of four returns that ended below what was expected by less than the usual noise were flagged.
 #[test]
 fn a_return_that_ends_within_the_usual_noise_is_no_alarm() {

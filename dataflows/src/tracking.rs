@@ -53,8 +53,12 @@ const PEAKS_HALF_DAYS: f64 = 14.0;
 const HABITUATION_FROM: f64 = 2.5;
 /// ...as if it had been no louder than this, or one enormous alarm would silence a series for days, ...
 const HABITUATION_MAX: f64 = 20.0;
-/// ...which halves in a quarter of a day, but in no fewer buckets than these.
+/// ...which halves in a quarter of a day, but in no fewer buckets than these, while the series is off...
 const HABITUATION_MIN: f64 = 72.0;
+/// ...and so many times as fast while it is not: an outage that comes back hours after the first must be heard as it was.
+const HABITUATION_QUIET: i32 = 3;
+/// A series is not off within so many usual deviations.
+const QUIET: f64 = 2.0;
 /// A quarter of a day.
 const QUARTER: f64 = 0.25;
 /// Each time the metrics of an entity are twice as many, it takes this share of the threshold more: each of them is a chance to be wrong. To keep the
@@ -189,8 +193,9 @@ impl Rhythm {
     }
 
     /// What is left of the loudest of late after another bucket.
-    fn habituation_decay(self) -> f64 {
-        0.5_f64.powf(1.0 / (QUARTER * self.day).max(HABITUATION_MIN))
+    fn habituation_decay(self, is_quiet: bool) -> f64 {
+        let decay = 0.5_f64.powf(1.0 / (QUARTER * self.day).max(HABITUATION_MIN));
+        if is_quiet { decay.powi(HABITUATION_QUIET) } else { decay }
     }
 }
 
@@ -297,7 +302,7 @@ impl Track {
         Resumed {
             jump_scale: (fast_scale * buckets.sqrt()).min(STRAYS * slow_scale.max(fast_scale)),
             drift: drift * (1.0 - DRIFT_STEP).powf(gap),
-            habituation: habituation * Rhythm::of(width).habituation_decay().powf(gap),
+            habituation: habituation * Rhythm::of(width).habituation_decay(true).powf(gap),
         }
     }
 
@@ -357,7 +362,8 @@ impl Track {
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (reading.remembered * rhythm.habituation_decay()).max(reading.loudness().min(HABITUATION_MAX)),
+            habituation: (reading.remembered * rhythm.habituation_decay(reading.deviation().abs() < QUIET))
+                .max(reading.loudness().min(HABITUATION_MAX)),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),

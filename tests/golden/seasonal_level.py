@@ -28,14 +28,15 @@ PAR = dict(
     k_spike=0.93, k_drift=0.62, k_stuck=1.35,   # so that 3 is the threshold
     stuck_mult=2.0, stuck_min=24.0, stuck_maxrun=72.0, stuck_share=0.5, stuck_days=3.0, stuck_cap=6.0,
     h_ref=2.5, h_half=0.25, h_min=72.0,   # habituation: reference, half-life in days, but at least so many buckets
+    h_fast=3.0, h_quiet=2.0,     # ... so many times as fast within so many scales
     season=1.0, same=1.0,   # switches for the ablation
     threshold=3.0)
 NB = 16; LO = np.log(0.5); HI = np.log(300.0); LR = (HI - LO) / (NB - 1)
 KEYS = list(PAR)
 IX = {k: i for i, k in enumerate(KEYS)}
 def pvec(**kw): return np.array([float({**PAR, **kw}[k]) for k in KEYS])
-(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, SAME) = [IX[k] for k in
-    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref same'.split()]
+(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, SAME) = [IX[k] for k in
+    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet same'.split()]
 
 # ---------------------------------------------------------------- training
 def mad(x):
@@ -161,7 +162,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     gap = at - st[5] - 1 if np.isfinite(st[5]) else 0.0; st[5] = at; s_jump = s_fast
     if gap > 0:
         s_jump = min(s_fast * np.sqrt(gap + 1), 4.0 * max(s_slow, s_fast))
-        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** gap
+        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** (p[H_FAST] * gap)
     es = y - st[0]; ef = y - st[1]
     # views
     zs = min(min(abs(ef), 16.0 * abs(es)) / s_jump, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
@@ -180,7 +181,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
         dd = max(1.0, max(hist_q(st[12 + NB:], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:], st[11], p[Q_RARE]) / p[RD_RARE]))
     z = max(p[K_SPIKE] * zs / ds, max(p[K_DRIFT] * zd / dd, p[K_STUCK] * zk))
     # habituation
-    z = z / max(1.0, st[6] / p[H_REF]); st[6] = max(st[6] * hdec, min(z, 20.0))
+    z = z / max(1.0, st[6] / p[H_REF]); st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0))
     # learn
     st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
     st[1] += p[A_FAST] * ef

@@ -69,12 +69,13 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let (above, expected) = (mean - seasonal, seasonal + s[0]);
     let buckets = ((start - s[6].max(s[46]) as Time) / WIDTH).max(1) as f64;
     let fade = 0.5_f64.powf(1.0 / (day / 4.0).max(72.0));
+    let fade_quiet = fade.powi(3);
     let mut step = tracker.fast_scale;
     if buckets > 1.0 {
         let gap = buckets - 1.0;
         step = (tracker.fast_scale * buckets.sqrt()).min(4.0 * tracker.slow_scale.max(tracker.fast_scale));
         s[2] *= (1.0 - 2.0 / 13.0_f64).powf(gap);
-        s[7] *= fade.powf(gap);
+        s[7] *= fade_quiet.powf(gap);
     }
     let (slow, fast) = (above - s[0], above - s[1]);
     let mut spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / step).min(300.0) } else { 0.0 };
@@ -89,7 +90,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
     let z = spoken.max(0.62 * drift / divisor(&s[28..45], 3.0)).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
-    s[7] = (s[7] * fade).max(z.min(20.0));
+    let is_quiet = ((mean - expected) / tracker.slow_scale).abs() < 2.0;
+    s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0));
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
     (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift));
