@@ -8,7 +8,7 @@ use crate::run::{Activity, Observer, Statistics};
 use crate::series::SeriesName;
 use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -25,6 +25,9 @@ const RATE_OVER: Duration = Duration::from_secs(6);
 
 /// What was anomalous so many buckets before goes on: it is told of again when its bucket is over, and not sooner.
 const GOES_ON: u32 = 3;
+
+/// Metrics that fall silent, by the start of the bucket, entity type and entity.
+type Silences = BTreeMap<(Time, String, String), Vec<String>>;
 
 /// Prints verdicts as they become durable, and a status line under them.
 pub struct Console {
@@ -115,8 +118,8 @@ impl Console {
         self.bar.finish_and_clear();
     }
 
-    /// Says what there is to say of a verdict.
-    fn verdict(&self, change: &Change, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {
+    /// Says what there is to say of a verdict; of a silence that begins, once it is known whose all are.
+    fn verdict(&self, change: &Change, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy, silences: &mut Silences) {
         let Some(verdict) = change.new else { return };
         let was_anomalous = change.old.as_ref().is_some_and(|verdict| verdict.state == State::Anomalous);
         let (series, start) = (verdict.bucket.series(), verdict.bucket.start);
@@ -133,7 +136,10 @@ impl Console {
             }
             _ if was_early => &|name| calmed_line(name, start, &whole(&verdict)),
             State::Missing if self.falls_silent(series, start) => {
-                &|name| format!("{}  missing   {name}  no samples, though its peers have some", instant::format(start))
+                name(&verdict.bucket).into_iter().for_each(|name| {
+                    silences.entry((start, name.entity_type, name.entity_id)).or_default().push(name.metric);
+                });
+                return;
             }
             _ => return,
         };
@@ -143,7 +149,9 @@ impl Console {
 
 impl Observer for Console {
     fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {
-        changes.for_each(|change| self.verdict(change, name, policy));
+        let mut silences = Silences::new();
+        changes.for_each(|change| self.verdict(change, name, policy, &mut silences));
+        silences.iter().for_each(|(whose, metrics)| self.print(&silence_line(whose, metrics)));
     }
 
     fn provisional(&self, series: &SeriesName, provisional: &Provisional, threshold: f64) {
@@ -194,6 +202,15 @@ fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f
 /// An open bucket that was told of as anomalous, and is so no longer.
 fn calmed_line(series: &SeriesName, start: Time, reason: &str) -> String {
     format!("{}  withdrawn {series}  {reason}", instant::format(start))
+}
+
+/// One that has begun. A host that is down is one line, however many metrics it has.
+fn silence_line((start, entity_type, entity_id): &(Time, String, String), metrics: &[String]) -> String {
+    let (start, peers) = (instant::format(*start), "though its peers have some");
+    match metrics {
+        [metric] => format!("{start}  missing   {entity_type}:{entity_id}:{metric}  no samples, {peers}"),
+        _ => format!("{start}  missing   {entity_type}:{entity_id}  no samples of {} metrics, {peers}", metrics.len()),
+    }
 }
 
 /// An incident, in words that need no manual.
