@@ -146,7 +146,7 @@ static OPEN: LazyLock<String> = LazyLock::new(|| {
     rows(
         "WHERE status = 'open'
             AND (scope = 'source' AND NOT EXISTS (SELECT 1 FROM outbox AS over
-                    WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open')
+                    WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.outbox_id > outbox.outbox_id)
                 OR EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open'))
             AND outbox_id IN
                 (SELECT max(outbox_id) FROM outbox WHERE source = $1 AND receiver = $2 AND state = 'delivered' GROUP BY incident_id)
@@ -250,6 +250,12 @@ impl Part {
         Ok(self.count(history, sql, [incident.0.cast_signed().into()])? > 0)
     }
 
+    /// Whether nothing was written of an incident after a row of it.
+    pub fn is_latest(&self, history: &mut dyn History, row: &OutboxRow) -> Result<bool, HistoryError> {
+        let sql = "SELECT count(*) FROM outbox WHERE source = $1 AND receiver = $2 AND incident_id = $3 AND outbox_id > $4";
+        Ok(self.count(history, sql, [row.incident.id.0.cast_signed().into(), row.id.into()])? == 0)
+    }
+
     /// How many messages the receiver has had since a time, ends of incidents left out.
     pub fn delivered_since(&self, history: &mut dyn History, since: Time) -> Result<u64, HistoryError> {
         let sql = "SELECT count(*) FROM outbox WHERE source = $1 AND receiver = $2 AND ended_at > $3 AND state = 'delivered'
@@ -317,7 +323,7 @@ pub fn sweep(history: &mut dyn History) -> Result<(), HistoryError> {
     let sql = "DELETE FROM outbox WHERE created_at < $1
         AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')
         AND (scope <> 'source' OR status <> 'open' OR EXISTS (SELECT 1 FROM outbox AS over
-            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.status <> 'open' AND over.state <> 'pending'))";
+            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.outbox_id > outbox.outbox_id AND over.state <> 'pending'))";
     history.execute(&[Statement { sql, values: vec![Value::time(instant::now() - KEPT)] }]).map(|_| ())
 }
 

@@ -13,11 +13,15 @@ pub const SOURCE: &str = "source";
 const COLUMNS: &str = "source, receiver, change, incident_id, scope, entity_type, entity_id, zone, rack, opened, last, status,
     settled, severity, entities, peers, metrics, anomalous, missing, revision, created_at, state, attempts, next_try_at";
 
+/// The revision of what is told: odd ones say that it stands, even ones that this is over. It is the last one, and so nothing new, where that is odd.
+const NEXT: &str = "(SELECT coalesce(max(revision), 0) + (coalesce(max(revision), 0) + 1) % 2 FROM outbox
+    WHERE source = $1 AND receiver = $2 AND incident_id = $3)";
+
 static OPENED: LazyLock<String> = LazyLock::new(|| {
     format!(
         "INSERT INTO outbox ({COLUMNS})
         VALUES ($1, $2, 'opened', $3, 'source', 'source', $4, '', '', $5, $5, 'open',
-            $6, 'critical', 1, 1, '[]', 0, 0, 1, $7, 'pending', 0, $7)
+            $6, 'critical', 1, 1, '[]', 0, 0, {NEXT}, $7, 'pending', 0, $7)
         ON CONFLICT DO NOTHING"
     )
 });
@@ -28,14 +32,13 @@ static CLOSED: LazyLock<String> = LazyLock::new(|| {
         "INSERT INTO outbox ({COLUMNS})
         SELECT source, receiver, 'closed', incident_id, scope, entity_type, entity_id, zone, rack, opened,
             CASE WHEN $5 THEN opened WHEN $3 < opened THEN $2 ELSE $3 END, 'closed',
-            settled, severity, entities, peers, metrics, anomalous, missing, 2, $2, 'pending', 0, $2
+            settled, severity, entities, peers, metrics, anomalous, missing, revision + 1, $2, 'pending', 0, $2
         FROM outbox AS told WHERE source = $1 AND scope = 'source' AND status = 'open' AND incident_id <> $4
         ON CONFLICT DO NOTHING"
     )
 });
 
-/// Tells all subscribers that the watermark of a source stands at `watermark`, once for each place at which it stands. `name` is the source as people
-/// know it.
+/// Tells all subscribers that the watermark of a source stands at `watermark`, unless they believe so already. `name` is the source as people know it.
 ///
 /// # Errors
 /// A history that cannot be written.

@@ -110,6 +110,7 @@ impl<'a> Batches<'a> {
         batch.changes = self.net.changes(self.room.pop().unwrap_or_default());
         self.note(&mut batch);
         // The end of a file is not the end of time: more may be appended to it.
+        let is_over = batch.horizon == Some(Time::MAX);
         if let Some(horizon) = batch.horizon.as_mut() {
             self.latest_end = if *horizon == Time::MAX { self.latest_end } else { self.latest_end.max(*horizon) };
             *horizon = self.latest_end;
@@ -126,7 +127,7 @@ impl<'a> Batches<'a> {
         batch.provisionals_withdrawn = gone.collect();
         let open = batch.provisionals.iter().filter_map(|open| self.directory.unstored(open.entity, open.metric));
         batch.series.extend(open);
-        let told = Told { end: self.latest_end, ..self.tell(&mut batch, episodes, incidents) };
+        let told = Told { end: self.latest_end, is_over, ..self.tell(&mut batch, episodes, incidents) };
         batch.subscriptions = self.job.alerts.subscriptions(self.latest_end);
         self.learn_partitions(&raw);
         batch.raw = raw.into_iter().map(|samples| self.directory.raw(*samples, &self.partitions)).collect();
@@ -220,6 +221,8 @@ pub struct Told {
     pub retired: Vec<EpisodeId>,
     /// The end of the last bucket so far.
     pub end: Time,
+    /// Whether the log has come to its end with this batch.
+    pub is_over: bool,
 }
 
 impl Told {

@@ -32,6 +32,8 @@ pub struct Committer<'a> {
     /// Series that drift, as far as it is stored.
     drifting: HashSet<SeriesId>,
     stall: Stall,
+    /// Whether the log has come to its end.
+    is_over: bool,
     statistics: &'a Statistics,
     observer: &'a dyn Observer,
     stop: &'a AtomicBool,
@@ -70,6 +72,7 @@ impl<'a> Committer<'a> {
             minute: MinuteCounter::new(job.source.identity(), &position.outcomes),
             drifting,
             stall: Stall::new(job.alerts.stalled_after, restored_horizon, Instant::now()),
+            is_over: false,
             statistics,
             observer,
             stop,
@@ -112,6 +115,11 @@ impl<'a> Committer<'a> {
         told.tell(self.observer);
         batch.settled.iter().for_each(|before| self.observer.settled(*before));
         self.batches().done(batch.changes, told.end);
+        if told.is_over {
+            self.is_over = true;
+            // Whatever somebody was told that it lacked. That history is away is said elsewhere.
+            let _ = stall::tell_end(self.history, &self.job.source.identity(), stall::End::Log);
+        }
         Ok(())
     }
 
@@ -157,14 +165,17 @@ impl<'a> Committer<'a> {
         // Where the source is away, what is read again is not read.
         let is_watching = count.health.stage() == Stage::Watching || count.health.away().iter().any(|absence| absence.what == Part::Source);
         let seen = Sight { watermark, is_watching, records: self.minute.records(), refused: self.minute.refused() };
-        let Some(turn) = self.stall.look(seen, now) else { return };
+        let turn = self.stall.look(seen, now);
+        if self.stall.stands() {
+            // What comes meanwhile is part of it.
+            count.health.note(Part::Records, 0, Some(&self.stall.problem(seen)));
+        }
         let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
         let told = match turn {
-            Turn::Stands => {
-                count.health.note(Part::Records, 0, Some(&self.stall.problem(seen)));
-                stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark))
-            }
-            Turn::Moves => {
+            None => return,
+            Some(_) if self.is_over => return,
+            Some(Turn::Stands) => stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark)),
+            Some(Turn::Moves) => {
                 count.health.note(Part::Records, 0, None);
                 stall::tell_end(self.history, &source, stall::End::Moved(watermark))
             }
@@ -178,10 +189,6 @@ impl<'a> Committer<'a> {
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
-        // A log that has an end has come to it, whatever somebody was told that it lacked.
-        if self.job.until_end && !self.stop.load(Ordering::Relaxed) {
-            let _ = stall::tell_end(self.history, &self.job.source.identity(), stall::End::Log);
-        }
         self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();
     }

@@ -178,7 +178,9 @@ impl Delivery {
 
     fn decide(&self, history: &mut dyn History, row: &OutboxRow) -> Result<Decision, HistoryError> {
         let now = instant::now();
-        if now - row.incident.known_at > GIVE_UP {
+        // That nothing arrives has no later change that would be told instead.
+        let is_current = row.incident.scope == stall::SOURCE && self.part.is_latest(history, row)?;
+        if now - row.incident.known_at > GIVE_UP && !is_current {
             return Ok(Decision::End(State::Failed, row.problem.is_none().then_some("it waited for a day")));
         }
         let before = self.part.last_delivered(history, row.incident.id)?;

@@ -74,6 +74,11 @@ impl Stall {
         self.is_untold = true;
     }
 
+    /// Whether it was last said that the watermark stands.
+    pub fn stands(&self) -> bool {
+        self.said == Some(Turn::Stands)
+    }
+
     /// Where the watermark is.
     pub fn watermark(&self) -> Time {
         self.moved.watermark

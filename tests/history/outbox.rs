@@ -216,6 +216,18 @@ fn that_a_watermark_stands_is_told_once_at_each_place_and_so_is_its_end() {
         assert_eq!(rows(), [before.clone(), opened(places[1]), end.clone()], "its end is still to be sent");
         outbox::end(history, ops[3].id, State::Failed, Some("away for a day")).unwrap();
         outbox::sweep(history).unwrap();
-        assert_eq!(rows(), [before, end]);
+        assert_eq!(rows(), [before.clone(), end.clone()]);
+        // A log that had come to its end is read again, and stands where it stood.
+        for _ in 0..2 {
+            stall::tell(history, name, places[1], &told).unwrap();
+            assert_eq!(rows(), [before.clone(), end.clone(), opened(places[1])]);
+        }
+        let again = outbox::latest(history, 100).unwrap().into_iter().rfind(|row| row.receiver == "ops").unwrap();
+        assert!(part("ops").is_latest(history, &again).unwrap() && !part("ops").is_latest(history, &ops[3]).unwrap());
+        outbox::end(history, again.id, State::Delivered, None).unwrap();
+        assert_eq!(part("ops").open(history).unwrap().len(), 1);
+        stall::tell_end(history, SOURCE, stall::End::Moved(places[1] + WIDTH)).unwrap();
+        assert_eq!(rows().last(), Some(&closed(places[1], places[1] + WIDTH)));
+        assert_eq!(part("ops").open(history).unwrap(), []);
     });
 }

@@ -30,7 +30,7 @@ pub fn feed(pipe: &mut ChildStdin, minutes: std::ops::Range<i64>, shift: impl Fn
 }
 
 /// A port at which nobody listens.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

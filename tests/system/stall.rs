@@ -1,6 +1,6 @@
 //! A source that brings nothing new: whoever is told of incidents is told of that as well.
 
-use crate::alerts::{feed, outbox, start};
+use crate::alerts::{feed, free_port, outbox, start};
 use crate::incidents::trained;
 use crate::receivers::Server;
 use std::io::Write;
@@ -24,7 +24,9 @@ fn who_is_told_of_incidents_hears_that_nothing_arrives_and_that_records_come_aga
         stands["text"].as_str().unwrap().ends_with("nothing newer arrives, the watermark stands at 2026-01-19 00:54 UTC"),
         "{stands:#}"
     );
-    assert!(stands["problem"].as_str().unwrap().ends_with("nothing was read since"), "{stands:#}");
+    // Of a minute's records some may have come after the first of them.
+    let problem = stands["problem"].as_str().unwrap();
+    assert!(problem.ends_with("nothing was read since") || problem.ends_with(" records were read since, and none moved it"), "{stands:#}");
     assert!(run.says("nothing newer arrives, and the watermark stands still"), "{}", run.stderr());
     manager.hears_again(3, |told| {
         let why = told[0]["annotations"]["description"].as_str().unwrap().contains("Why: the watermark stands at 2026-01-19T00:54:30Z");
@@ -41,8 +43,7 @@ fn who_is_told_of_incidents_hears_that_nothing_arrives_and_that_records_come_aga
     drop(pipe);
     run.finish().well();
     let end = webhook.hears(is("closed", "2026-01-19T01:54:30Z"));
-    let said = ["the watermark moves again", "the log has come to its end"];
-    assert!(said.iter().any(|words| end["text"].as_str().unwrap().contains(words)), "{end:#}");
+    assert!(end["text"].as_str().unwrap().ends_with("the log has come to its end"), "{end:#}");
     assert!(outbox(&place).contains("file:- since 2026-01-19T00:54:30Z"), "{}", outbox(&place));
     assert_eq!(place.run("incidents").well().stdout, "", "it is none");
 }
@@ -67,4 +68,25 @@ fn who_hears_that_nothing_newer_arrives_hears_what_is_refused_as_well() {
     run.finish().well();
     let problem = stands["problem"].as_str().unwrap();
     assert!(problem.contains("records were read since, and") && problem.ends_with("refused: see `tidewatch dead-letters`"), "{stands:#}");
+}
+
+/// Failed once: what waits for a day is given up, since an incident is told of again when it changes; a feed that stands still never does.
+#[test]
+fn a_receiver_that_was_away_for_days_hears_of_what_stands_still_and_not_of_what_is_over() {
+    let place = trained();
+    let port = free_port();
+    let line = format!("--alert webhook:http://127.0.0.1:{port}/ --stalled-after 1500ms --alert-severity critical");
+    let pending = "SELECT count(*) FROM outbox WHERE scope = 'source' AND state = 'pending'";
+    let (_run, mut pipe) = start(&place, &line);
+    feed(&mut pipe, 0..60, |_, _| 0.0);
+    let stands = |since: &str| format!("{pending} AND status = 'open' AND opened = CAST(strftime('%s', '{since}') AS INTEGER) * 1000");
+    assert!(place.comes_to_hold(&stands("2026-01-19T00:54:30Z")));
+    feed(&mut pipe, 60..120, |_, _| 0.0);
+    assert!(place.comes_to_hold(&stands("2026-01-19T01:54:30Z")));
+    let days = "UPDATE outbox SET created_at = created_at - 2 * 86400000, next_try_at = 0";
+    assert!(place.database().execute(days, []).unwrap() >= 3);
+    let back = Server::http_at(port);
+    let told = back.hears(|told| told["opened"] == "2026-01-19T01:54:30Z");
+    assert_eq!(told["change"], "opened");
+    assert!(back.messages().iter().all(|message| message.json()["opened"] != "2026-01-19T00:54:30Z"), "{:#?}", back.messages());
 }
