@@ -23,6 +23,8 @@ pub struct Kind {
     pub zone: Option<String>,
     /// Fields that are metrics, with `*` and `?` as in a shell; `None`: every number of the record itself that is nothing else.
     pub metrics: Option<Vec<String>>,
+    /// Fields whose texts stand before the names of all metrics, with a point behind each: what one record measures another does not.
+    pub prefix: Vec<String>,
 }
 
 /// A `[kinds.NAME]` table of the configuration file.
@@ -38,6 +40,8 @@ pub struct KindTable {
     rack: Option<String>,
     zone: Option<String>,
     metrics: Option<Vec<String>>,
+    #[serde(default)]
+    prefix: Vec<String>,
 }
 
 /// What a rack and a zone are usually called.
@@ -59,9 +63,14 @@ impl Kind {
         }
     }
 
+    /// Whether it names what goes by this name inside of an object.
+    pub fn names_inside(&self, name: &str) -> bool {
+        self.ways().any(|way| is_named(way, name))
+    }
+
     /// What it names, as far as that may stand inside of an object.
     fn ways(&self) -> impl Iterator<Item = &String> {
-        let named = [&self.entity, &self.time].into_iter().chain(&self.labels).chain(self.metrics.iter().flatten());
+        let named = [&self.entity, &self.time].into_iter().chain(&self.labels).chain(&self.prefix).chain(self.metrics.iter().flatten());
         named.filter(|name| name.contains('.'))
     }
 }
@@ -117,6 +126,7 @@ impl Default for Kinds {
                 zone: label_named(None, &ZONES, &labels),
                 labels,
                 metrics: None,
+                prefix: Vec::new(),
             }
         };
         let kinds = vec![
@@ -141,6 +151,9 @@ impl Kinds {
             if table.entity == table.time {
                 return Err(format!("kind '{name}': '{}' cannot be the entity and the time", table.entity));
             }
+            if let Some(field) = table.prefix.iter().find(|field| [&table.entity, &table.time].contains(field)) {
+                return Err(format!("kind '{name}': '{field}' is the entity or the time, and cannot stand before the names of metrics"));
+            }
             kinds.kinds.retain(|kind| kind.name != name);
             let entity_type = table.entity_type.unwrap_or_else(|| name.clone());
             let mut labels = table.labels;
@@ -160,6 +173,7 @@ impl Kinds {
                 rack,
                 zone,
                 metrics: table.metrics,
+                prefix: table.prefix,
             });
         }
         kinds.ways = Ways(kinds.kinds.iter().flat_map(Kind::ways).cloned().collect());

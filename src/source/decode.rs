@@ -59,8 +59,9 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     if bytes.len() > limits.record_bytes_max {
         return Err(Refusal::new("too_large", format!("more than {} bytes", limits.record_bytes_max)));
     }
-    let fields = parse(bytes, limits, kinds.ways()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
-    check_fields(&fields, limits)?;
+    let mut fields = parse(bytes, limits, kinds.ways()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
+    let is_outside = |field: &&Field<'_>| !field.is_inside;
+    check_fields(fields.iter().filter(is_outside), limits)?;
     let named = match fields.iter().find(|field| field.name == "type").map(|field| &field.value) {
         Some(Value::Text(name)) => Some(&**name),
         Some(Value::Number(number)) => return Err(Refusal::new("unknown_kind", format!("type {number:e} is not configured"))),
@@ -68,6 +69,8 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     };
     let has = |name: &str| fields.iter().any(|field| field.name == name);
     let Some((place, kind)) = kinds.of(named, has) else {
+        // The one that names its entity may be behind a flood of others.
+        check_fields(fields.iter().filter(|field| field.is_inside), limits)?;
         let seen = match named {
             Some(name) => {
                 let known: Vec<&str> = kinds.iter().map(|kind| &*kind.name).collect();
@@ -80,19 +83,25 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
         };
         return Err(Refusal::new("unknown_kind", seen));
     };
+    // What another kind names inside is nothing to this one.
+    fields.retain(|field| !field.is_inside || kind.names_inside(&field.name));
+    if fields.iter().any(|field| field.is_inside) {
+        check_fields(fields.iter(), limits)?;
+    }
     assemble(fields, place, kind, limits)
 }
 
-fn check_fields(fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
-    if fields.len() > limits.fields_max {
+/// Whether there are too many of some fields, one of them is too deep, or there twice.
+fn check_fields<'f, 'a: 'f>(fields: impl Iterator<Item = &'f Field<'a>> + Clone, limits: &Limits) -> Result<(), Refusal> {
+    if fields.clone().count() > limits.fields_max {
         return Err(Refusal::new("too_many_fields", format!("more than {} fields", limits.fields_max)));
     }
-    for (place, field) in fields.iter().enumerate() {
+    for (place, field) in fields.clone().enumerate() {
         if field.value == Value::Deep {
             let problem = format!("'{}' is nested deeper than {} levels", shortened(&field.name), limits.depth_max);
             return Err(Refusal::new("too_deep", problem));
         }
-        if fields[..place].iter().any(|earlier| earlier.name == field.name) {
+        if fields.clone().take(place).any(|earlier| earlier.name == field.name) {
             return Err(Refusal::new("duplicate_key", format!("'{}' is there twice", shortened(&field.name))));
         }
     }
@@ -102,6 +111,7 @@ fn check_fields(fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
 /// Sorts the fields into entity, time, labels and metrics.
 fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
+    let prefix = prefix_of(&fields, kind);
     let has_others = fields.iter().any(|field| field.value == Value::Other);
     for Field { name, value, is_inside } in fields {
         if *name == *kind.entity {
@@ -110,9 +120,12 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
             time = Some(time_of(&value, kind)?);
         } else if kind.labels.iter().any(|label| *label == *name) {
             labels.extend(label_of(&name, value, limits)?.map(|text| (name, text)));
+        } else if kind.prefix.iter().any(|field| *field == *name) {
+            // It is part of names.
         } else if let Value::Number(number) = value
             && kind.is_metric(&name, is_inside)
         {
+            let name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
             check_metric(&name, number, limits)?;
             metrics.push((name, number));
         }
@@ -128,6 +141,22 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
         return Err(Refusal::new("too_many_labels", format!("more than {} labels", limits.labels_max)));
     }
     Ok(Decoded { kind: place, entity_id, time, labels: labels.into(), metrics: metrics.into(), form: None })
+}
+
+/// What stands before the names of metrics; a colon, which parts the names of series, becomes a line.
+fn prefix_of(fields: &Fields<'_>, kind: &Kind) -> String {
+    let mut prefix = String::new();
+    for wanted in &kind.prefix {
+        match fields.iter().find(|field| *field.name == **wanted).map(|field| &field.value) {
+            Some(Value::Text(text)) if !text.is_empty() => {
+                prefix.extend(text.chars().map(|letter| if letter == ':' { '_' } else { letter }))
+            }
+            Some(Value::Number(number)) => prefix += &number.to_string(),
+            _ => continue,
+        }
+        prefix.push('.');
+    }
+    prefix
 }
 
 fn entity_of<'a>(value: Value<'a>, kind: &Kind, limits: &Limits) -> Result<Cow<'a, str>, Refusal> {
@@ -270,8 +299,37 @@ mod tests {
         assert_eq!(decode(text.replace("\"rack\":7", &unnamed).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 2);
         let far = format!("\"{}\":{{\"usage_x\":1}},\"rack\":7", "x".repeat(300));
         assert_eq!(decode(text.replace("\"rack\":7", &far).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 2);
+        // Nor does what another kind names.
+        let server = |more: &str| format!(r#"{{"server_id":"a","timestamp":1769258096,"cpu":1,{more}}}"#);
+        let more: String = (0..300).map(|i| format!(",\"usage_{i}\":{i}")).collect();
+        for more in [format!("\"fields\":{{\"usage\":1{more}}}"), r#""tags":{"host":1,"host":2}"#.into()] {
+            assert_eq!(decode(server(&more).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 1);
+        }
         let many: String = (0..300).map(|i| format!("\"usage_{i}\":{i},")).collect();
         assert_eq!(refused(&text.replace("\"a:b\":1", &format!("{many}\"a:b\":1"))).reason, "too_many_fields");
+    }
+
+    #[test]
+    fn what_a_record_measures_stands_before_the_names_of_its_metrics() {
+        let table = "[telegraf]\nentity = 'tags.host'\nmetrics = ['fields.*']\nprefix = ['name', 'tags.cpu', 'tags.drive', 'tags.n']";
+        let kinds = Kinds::with(toml::from_str(table).unwrap()).unwrap();
+        let names = |name: &str, tags: &str| {
+            let text = format!(r#"{{"name":"{name}","tags":{{"host":"web-1"{tags}}},"fields":{{"used":1}},"timestamp":1769258096,"n":9}}"#);
+            let mut decoder = crate::source::decoder::Decoder::new(kinds.clone(), Limits::default());
+            let mut name = || decoder.decode(text.as_bytes()).unwrap().metrics[0].0.to_string();
+            (name(), name()).0
+        };
+        assert_eq!(names("mem", ""), "mem.fields.used");
+        assert_eq!(names("cpu", r#","cpu":"cpu0","n":2"#), "cpu.cpu0.2.fields.used");
+        assert_eq!(names("disk", r#","drive":"C:","cpu":null"#), "disk.C_.fields.used");
+        let flat = "[m]\nentity = 'host'\nprefix = ['what']";
+        let kinds = Kinds::with(toml::from_str(flat).unwrap()).unwrap();
+        let mut decoder = crate::source::decoder::Decoder::new(kinds, Limits::default());
+        for what in ["a", "b", "b", "c"] {
+            let text = format!(r#"{{"host":"x","what":"{what}","timestamp":1769258096,"used":1}}"#);
+            assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![(format!("{what}.used").into(), 1.0)]);
+        }
+        assert!(Kinds::with(toml::from_str("[m]\nentity = 'host'\nprefix = ['host']").unwrap()).unwrap_err().contains("before the names"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Field<'a> {
     pub is_inside: bool,
 }
 
-/// The fields of an object in their order, duplicates included; one more than is allowed at most.
+/// The fields of an object in their order, duplicates included; of those outside and of those inside each one more than is allowed at most.
 pub type Fields<'a> = Vec<Field<'a>>;
 
 /// Reads a JSON object, and what is inside of its objects where `ways` lead there.
@@ -82,9 +82,12 @@ impl<'de> Visitor<'de> for Record<'_, 'de> {
 fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, room: usize) -> Result<bool, A::Error> {
     let Inside { way, fields, limits, ways } = inside;
     let mut deep = false;
+    // Those of the same sort: what is inside may mean nothing to the kind of the record, which is not known yet.
+    let is_inside = way.is_some();
+    let mut count = fields.iter().filter(|field| field.is_inside == is_inside).count();
     while let Some(name) = map.next_key_seed(Any { room, inside: None })? {
         let Value::Text(name) = name else { continue };
-        if fields.len() > limits.fields_max {
+        if count > limits.fields_max {
             map.next_value::<IgnoredAny>()?;
             continue;
         }
@@ -97,9 +100,10 @@ fn collect<'de, A: MapAccess<'de>>(mut map: A, inside: Inside<'_, 'de>, room: us
             ways.lead_inside(&name, limits.name_bytes_max).then(|| Inside { way: Some(&name), fields: &mut *fields, limits, ways });
         let value = map.next_value_seed(Any { room, inside })?;
         deep |= value == Value::Deep;
-        if way.is_none() || ways.name(&name) {
+        if !is_inside || ways.name(&name) {
             // Before those inside of it.
-            fields.insert(place, Field { name, value, is_inside: way.is_some() });
+            fields.insert(place, Field { name, value, is_inside });
+            count += 1;
         }
     }
     Ok(deep)

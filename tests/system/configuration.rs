@@ -80,11 +80,16 @@ fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
     };
     place.write("tidewatch.toml", block("toml", "[kinds.telegraf]"));
     let record = block("json", "usage_idle");
-    let log: String = (0..10).map(|minute| record.replace("1769000000", &(1_769_000_000 + 60 * minute).to_string())).collect();
-    place.write("log.jsonl", log);
+    // Failed once: what one host measures of two things by one name were samples of one series.
+    let of = |from: &str, to: &str| record.replace(from, to);
+    let records = [record.clone(), of("\"cpu0\"", "\"cpu1\""), of("\"cpu\",", "\"load\",").replace("\"cpu\":\"cpu0\",", "")];
+    let at =
+        |minute: i64| records.each_ref().map(|record| record.replace("1769000000", &(1_769_000_000 + 60 * minute).to_string())).concat();
+    place.write("log.jsonl", (0..10).map(at).collect::<String>());
     place.run("run --source file:log.jsonl --config tidewatch.toml").well();
-    let series = "SELECT count(*) FROM series WHERE entity_type = 'telegraf' AND entity_id = 'web-1' AND metric IN ('fields.usage_idle', 'fields.usage_user')";
-    assert_eq!((place.count(series), place.count("SELECT count(*) FROM series")), (2, 2));
+    let series = "SELECT count(*) FROM series WHERE entity_type = 'telegraf' AND entity_id = 'web-1' AND metric IN
+        ('cpu.cpu0.fields.usage_idle', 'cpu.cpu1.fields.usage_user', 'load.fields.usage_idle')";
+    assert_eq!((place.count(series), place.count("SELECT count(*) FROM series")), (3, 6));
     assert_eq!(place.count("SELECT count(*) FROM placements WHERE rack = 'r7'"), 1);
 }
 
