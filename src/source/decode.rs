@@ -60,8 +60,7 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
         return Err(Refusal::new("too_large", format!("more than {} bytes", limits.record_bytes_max)));
     }
     let mut fields = parse(bytes, limits, kinds.ways()).map_err(|error| Refusal::new("invalid_json", told(&error)))?;
-    let is_outside = |field: &&Field<'_>| !field.is_inside;
-    check_fields(fields.iter().filter(is_outside), limits)?;
+    check_fields(&fields, |field| !field.is_inside, limits)?;
     let named = match fields.iter().find(|field| field.name == "type").map(|field| &field.value) {
         Some(Value::Text(name)) => Some(&**name),
         Some(Value::Number(number)) => return Err(Refusal::new("unknown_kind", format!("type {number:e} is not configured"))),
@@ -70,7 +69,7 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     let has = |name: &str| fields.iter().any(|field| field.name == name);
     let Some((place, kind)) = kinds.of(named, has) else {
         // The one that names its entity may be behind a flood of others.
-        check_fields(fields.iter().filter(|field| field.is_inside), limits)?;
+        check_fields(&fields, |field| field.is_inside, limits)?;
         let seen = match named {
             Some(name) => {
                 let known: Vec<&str> = kinds.iter().map(|kind| &*kind.name).collect();
@@ -86,22 +85,22 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
     // What another kind names inside is nothing to this one.
     fields.retain(|field| !field.is_inside || kind.names_inside(&field.name));
     if fields.iter().any(|field| field.is_inside) {
-        check_fields(fields.iter(), limits)?;
+        check_fields(&fields, |_| true, limits)?;
     }
     assemble(fields, place, kind, limits)
 }
 
 /// Whether there are too many of some fields, one of them is too deep, or there twice.
-fn check_fields<'f, 'a: 'f>(fields: impl Iterator<Item = &'f Field<'a>> + Clone, limits: &Limits) -> Result<(), Refusal> {
-    if fields.clone().count() > limits.fields_max {
+fn check_fields(fields: &Fields<'_>, counts: impl Fn(&Field<'_>) -> bool, limits: &Limits) -> Result<(), Refusal> {
+    if fields.iter().filter(|field| counts(field)).count() > limits.fields_max {
         return Err(Refusal::new("too_many_fields", format!("more than {} fields", limits.fields_max)));
     }
-    for (place, field) in fields.clone().enumerate() {
+    for (place, field) in fields.iter().enumerate().filter(|(_, field)| counts(field)) {
         if field.value == Value::Deep {
             let problem = format!("'{}' is nested deeper than {} levels", shortened(&field.name), limits.depth_max);
             return Err(Refusal::new("too_deep", problem));
         }
-        if fields.clone().take(place).any(|earlier| earlier.name == field.name) {
+        if fields[..place].iter().any(|earlier| counts(earlier) && earlier.name == field.name) {
             return Err(Refusal::new("duplicate_key", format!("'{}' is there twice", shortened(&field.name))));
         }
     }
@@ -149,7 +148,7 @@ fn prefix_of(fields: &Fields<'_>, kind: &Kind) -> String {
     for wanted in &kind.prefix {
         match fields.iter().find(|field| *field.name == **wanted).map(|field| &field.value) {
             Some(Value::Text(text)) if !text.is_empty() => {
-                prefix.extend(text.chars().map(|letter| if letter == ':' { '_' } else { letter }))
+                prefix.extend(text.chars().map(|letter| if letter == ':' { '_' } else { letter }));
             }
             Some(Value::Number(number)) => prefix += &number.to_string(),
             _ => continue,
