@@ -41,6 +41,10 @@ const FAR: f64 = 3.0;
 const SPIKE_MAX: f64 = 300.0;
 /// What the typical peak of a quarter of a day is scaled down to, in both views.
 const TYPICAL_PEAK: f64 = 1.5;
+/// One of fewer peaks than this is more than one in twenty: how rare it is nobody can know yet...
+const FEW_PEAKS: f64 = 20.0;
+/// ...and it counts as at most so many times what a rare one has been so far, or a young series would be deaf for days after its first outage.
+const FEW_PEAKS_MAX: f64 = 3.0;
 /// What the rare peak (one quarter of a day in twenty) of the drift view is scaled down to.
 const RARE_DRIFT: f64 = 3.0;
 /// A standstill speaks from its usual length on, and is no louder at twice that.
@@ -372,7 +376,8 @@ impl Track {
         };
         if after.block >= rhythm.block {
             let (mut spike, mut drift, decay) = (self.calibration.spike, self.calibration.drift, rhythm.peaks_decay());
-            spike.add(after.spike_peak, decay);
+            let most = FEW_PEAKS_MAX * tracker.rare_spike * self.calibration.spike_divisor.0;
+            spike.add(if spike.mass < FEW_PEAKS { after.spike_peak.min(most) } else { after.spike_peak }, decay);
             drift.add(after.drift_peak, decay);
             let spike_divisor = spike.divisor(TYPICAL_PEAK, tracker.rare_spike);
             let drift_divisor = drift.divisor(TYPICAL_PEAK, RARE_DRIFT);

@@ -29,14 +29,15 @@ PAR = dict(
     stuck_mult=2.0, stuck_min=24.0, stuck_maxrun=72.0, stuck_share=0.5, stuck_days=3.0, stuck_cap=6.0,
     h_ref=2.5, h_half=0.25, h_min=72.0,   # habituation: reference, half-life in days, but at least so many buckets
     h_fast=3.0, h_quiet=2.0,     # ... so many times as fast within so many scales
+    few=20.0, few_max=3.0,       # of fewer peaks one counts as at most so many times the rare one so far
     season=1.0, same=1.0,   # switches for the ablation
     threshold=3.0)
 NB = 16; LO = np.log(0.5); HI = np.log(300.0); LR = (HI - LO) / (NB - 1)
 KEYS = list(PAR)
 IX = {k: i for i, k in enumerate(KEYS)}
 def pvec(**kw): return np.array([float({**PAR, **kw}[k]) for k in KEYS])
-(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, SAME) = [IX[k] for k in
-    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet same'.split()]
+(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, FEW, FEW_MAX, SAME) = [IX[k] for k in
+    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet few few_max same'.split()]
 
 # ---------------------------------------------------------------- training
 def mad(x):
@@ -187,6 +188,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     st[1] += p[A_FAST] * ef
     st[8] = max(st[8], zp); st[9] = max(st[9], zd); st[7] += 1
     if st[7] >= B:
+        if st[10] < p[FEW]: st[8] = min(st[8], p[FEW_MAX] * r_rare * ds)  # how rare it is is not known yet
         st[10] = st[10] * dec + 1; st[11] = st[11] * dec + 1
         hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0
     st[4] = x

@@ -98,6 +98,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let block = (day / 4.0).floor().max(12.0);
     if s[8] >= block {
         let (spike, drift, decay) = (s[9], s[10], 0.5_f64.powf(block / (14.0 * day)));
+        let most = 3.0 * tracker.rare_spike * divisor(&s[11..28], tracker.rare_spike);
+        let spike = if s[11] < 20.0 { spike.min(most) } else { spike };
         add(&mut s[11..28], spike, decay);
         add(&mut s[28..45], drift, decay);
         (s[8], s[9], s[10]) = (0.0, 0.0, 0.0);
