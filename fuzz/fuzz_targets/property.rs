@@ -24,19 +24,24 @@ const SMALL: Limits = Limits {
 };
 
 /// Records of producers who write alike: what a decoder has learned before it meets an odd one.
-const PRODUCERS: [&str; 4] = [
+const PRODUCERS: [&str; 5] = [
     r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"srv-001","rack_id":"rack-A","cpu":85.2,"rx":-0.5}"#,
     r#"{"timestamp": 1769258096, "service_name": "cart", "zone_id": "z", "note": "plain", "up": true, "p50": 12, "p99": 0.125}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56.250Z","cpu":1}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56Z","cpu":null,"a":1}"#,
+    r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56Z","note":"","a":1}"#,
 ];
 
-/// The built-in kinds, and the same where one of them takes what is inside of objects as well.
-fn all_kinds() -> [Kinds; 2] {
+/// The built-in kinds, and the same where one of them takes what is inside of objects as well, or lets something stand before the names of metrics.
+fn all_kinds() -> [Kinds; 3] {
     let inside =
         json!({"server_metric": {"entity": "server_id", "labels": ["rack_id", "zone_id", "tags.a"], "metrics": ["*", "tags.*", "x.*"]}});
-    let tables = serde_json::from_value(inside).expect("a table of kinds");
-    [Kinds::default(), Kinds::with(tables).expect("kinds that can be meant")]
+    let prefixed = json!({"server_metric": {"entity": "server_id", "labels": ["rack_id"], "prefix": ["note", "tags.a"]}});
+    let [inside, prefixed] = [inside, prefixed].map(|table| {
+        let tables = serde_json::from_value(table).expect("a table of kinds");
+        Kinds::with(tables).expect("kinds that can be meant")
+    });
+    [Kinds::default(), inside, prefixed]
 }
 
 /// A decoder that has learned how others write says of `bytes`, and says again once it has learned from them, what one that has learned nothing says.

@@ -324,9 +324,10 @@ mod tests {
         let flat = "[m]\nentity = 'host'\nprefix = ['what']";
         let kinds = Kinds::with(toml::from_str(flat).unwrap()).unwrap();
         let mut decoder = crate::source::decoder::Decoder::new(kinds, Limits::default());
-        for what in ["a", "b", "b", "c"] {
+        // Failed once: what was learned from a record without anything to stand there was said of those with it.
+        for (what, name) in [("", "used"), ("a", "a.used"), ("b", "b.used"), ("b", "b.used"), ("", "used"), ("c", "c.used")] {
             let text = format!(r#"{{"host":"x","what":"{what}","timestamp":1769258096,"used":1}}"#);
-            assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![(format!("{what}.used").into(), 1.0)]);
+            assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![(name.into(), 1.0)]);
         }
         assert!(Kinds::with(toml::from_str("[m]\nentity = 'host'\nprefix = ['host']").unwrap()).unwrap_err().contains("before the names"));
     }

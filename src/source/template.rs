@@ -144,6 +144,10 @@ impl Template {
             minute: Minute::default(),
             time: 0,
         };
+        // What stands before the names of metrics differs from record to record.
+        if !kind.prefix.is_empty() {
+            return None;
+        }
         let (mut at, mut literal) = (behind(bytes, 0, b'{')?, 0);
         loop {
             let name = behind(bytes, at, b'"')?;
