@@ -151,6 +151,12 @@ impl Kinds {
             if table.entity == table.time {
                 return Err(format!("kind '{name}': '{}' cannot be the entity and the time", table.entity));
             }
+            if let Some(field) = table.prefix.iter().find(|field| field.is_empty() || field.contains(['*', '?'])) {
+                return Err(format!("kind '{name}': '{field}' in prefix is no name of a field"));
+            }
+            if let Some(named) = [Some(&name), table.entity_type.as_ref()].into_iter().flatten().find(|named| named.contains([':', '\0'])) {
+                return Err(format!("kind '{name}': '{named}' stands before the colon in the names of series, and can hold none"));
+            }
             if let Some(field) = table.prefix.iter().find(|field| [&table.entity, &table.time].contains(field)) {
                 return Err(format!("kind '{name}': '{field}' is the entity or the time, and cannot stand before the names of metrics"));
             }

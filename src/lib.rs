@@ -11,6 +11,7 @@ pub mod instant;
 pub mod kind;
 pub mod layers;
 pub mod limits;
+pub mod line;
 pub mod models;
 pub mod notify;
 pub mod number;

@@ -2,6 +2,7 @@
 
 use super::counts::Stretch;
 use crate::instant;
+use crate::line::Lines;
 use crate::series::SeriesName;
 use csv::StringRecord;
 use dataflows::Time;
@@ -125,6 +126,8 @@ impl Labels {
     fn of_csv(path: &Path) -> Result<Vec<Label>, LabelsError> {
         let place = path.display().to_string();
         let fail = |problem: csv::Error| LabelsError::File { path: place.clone(), problem: problem.to_string() };
+        let unread = |error: std::io::Error| LabelsError::File { path: place.clone(), problem: error.to_string() };
+        let mut lines = Lines::of(std::fs::File::open(path).map_err(unread)?);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(fail)?;
         let header = reader.headers().map_err(fail)?.clone();
         let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
@@ -139,7 +142,7 @@ impl Labels {
         let mut labels = Vec::new();
         for record in reader.records() {
             let record = record.map_err(fail)?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = lines.at(record.position().map_or(0, csv::Position::byte)).map_err(unread)?;
             labels.push(label(&record, columns, metric, kind).map_err(|problem| LabelsError::Line {
                 path: place.clone(),
                 line,

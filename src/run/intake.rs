@@ -228,8 +228,8 @@ fn future(time: Time, now: Time) -> String {
 
 fn dead_letter(partition: &Partition, record: &Record<'_>, refusal: Refusal) -> DeadLetter {
     let (detail, bytes) = match record.origin {
-        Some(origin) => (format!("line {}: {}", origin.line, refusal.detail), origin.text),
-        None => (refusal.detail, record.bytes),
+        Some(origin) => (origin.problem(refusal.reason, &refusal.detail), Cow::Owned(origin.text())),
+        None => (refusal.detail, Cow::Borrowed(record.bytes)),
     };
     DeadLetter {
         partition: partition.name.clone(),

@@ -38,16 +38,16 @@ pub struct Record<'a> {
     /// When the log took the record, in milliseconds since the epoch, where the log itself says so.
     pub arrived_at: Option<Time>,
     /// Where it was made of something else, that.
-    pub origin: Option<&'a Origin<'a>>,
+    pub origin: Option<&'a dyn Origin>,
 }
 
-/// What a record was made of, and where that stands, for whoever has to mend it.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// The line of a file, from 1.
-    pub line: u64,
-    /// What stands there; of a row its fields, a comma between them.
-    pub text: &'a [u8],
+/// What a record was made of, for whoever has to mend it; asked where it is refused.
+pub trait Origin: std::fmt::Debug {
+    /// What stands there.
+    fn text(&self) -> Vec<u8>;
+
+    /// Where it stands and, in its own words, what is wrong with it that was refused for this `reason`; `detail` says it in the words of the record.
+    fn problem(&self, reason: &str, detail: &str) -> String;
 }
 
 /// What a poll of a partition came to.

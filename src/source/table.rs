@@ -2,10 +2,12 @@
 
 use super::{Origin, Partition, Poll, Reader, Record, Source, SourceError};
 use crate::instant;
+use crate::line::Lines;
 use csv::{ByteRecord, Position};
 use dataflows::Time;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Write};
 
 /// The columns that must be there; others are left alone.
 pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
@@ -47,22 +49,6 @@ impl Table {
         Ok(csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::with_capacity(1 << 20, file)))
     }
 
-    /// The line, from 1, that begins at an offset.
-    fn line_at(&self, offset: u64) -> Result<u64, SourceError> {
-        let fail = |cause| SourceError::File { path: self.path.clone(), cause };
-        let mut before = BufReader::with_capacity(1 << 16, File::open(&self.path).map_err(fail)?.take(offset));
-        let mut line = 1;
-        loop {
-            let bytes = before.fill_buf().map_err(fail)?;
-            if bytes.is_empty() {
-                return Ok(line);
-            }
-            let length = bytes.len();
-            line += memchr::memchr_iter(b'\n', bytes).count() as u64;
-            before.consume(length);
-        }
-    }
-
     /// Where the four columns are.
     fn columns(&self, reader: &mut csv::Reader<BufReader<File>>) -> Result<[usize; 4], SourceError> {
         let header = reader.headers().map_err(|error| self.fail(error))?.clone();
@@ -89,8 +75,8 @@ impl Table {
         let columns = self.columns(&mut reader)?;
         let mut row = ByteRecord::new();
         while reader.read_byte_record(&mut row).map_err(|error| self.fail(error))? {
-            let texts = columns.map(|column| row.get(column).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or(""));
-            take(texts).map_err(|cause| SourceError::File { path: "output".into(), cause })?;
+            let texts = columns.map(|column| text(&row, column));
+            take(texts.each_ref().map(|text| &**text)).map_err(|cause| SourceError::File { path: "output".into(), cause })?;
         }
         Ok(())
     }
@@ -107,7 +93,7 @@ impl Source for Table {
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
         let table = Self { path: self.path.clone(), sorted: self.sorted };
-        let mut rows = Rows { table, open: None, sorted: None, row: ByteRecord::new(), json: Vec::new(), text: Vec::new() };
+        let mut rows = Rows { table, open: None, lines: None, sorted: None, row: (ByteRecord::new(), 0), json: Vec::new() };
         for (partition, offset) in partitions {
             rows.add(partition, *offset)?;
         }
@@ -119,15 +105,18 @@ impl Source for Table {
     }
 }
 
+/// A row, and the line in which it begins.
+type Row = (ByteRecord, u64);
+
 /// The rows of a table, on the worker that owns its only partition.
 struct Rows {
     table: Table,
     open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
+    lines: Option<Lines<File>>,
     /// All rows that are still to come, by time, each with its place among all.
-    sorted: Option<(std::vec::IntoIter<ByteRecord>, i64)>,
-    row: ByteRecord,
+    sorted: Option<(std::vec::IntoIter<Row>, i64)>,
+    row: Row,
     json: Vec<u8>,
-    text: Vec<u8>,
 }
 
 impl Reader for Rows {
@@ -136,12 +125,10 @@ impl Reader for Rows {
         while count < most
             && let Some((offset, next_offset)) = self.next()?
         {
-            let Self { open: Some((_, columns)), row, json, text, .. } = self else { break };
+            let Self { open: Some((_, columns)), row: (row, line), json, .. } = self else { break };
             json.clear();
             render(row, *columns, json);
-            text.clear();
-            row.iter().for_each(|field| text.extend(field.iter().chain(b",")));
-            let origin = Origin { line: row.position().map_or(0, Position::line), text: text.strip_suffix(b",").unwrap_or(text) };
+            let origin = Place { row, columns: *columns, line: *line };
             take(Record { offset, next_offset, bytes: json, arrived_at: None, origin: Some(&origin) });
             count += 1;
         }
@@ -149,16 +136,21 @@ impl Reader for Rows {
     }
 
     fn add(&mut self, _: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
+        let fail = |cause| SourceError::File { path: self.table.path.clone(), cause };
+        self.lines = Some(Lines::of(File::open(&self.table.path).map_err(fail)?));
         let mut reader = self.table.reader()?;
         let columns = self.table.columns(&mut reader)?;
-        if self.table.sorted {
-            self.sorted = Some((self.by_time(&mut reader, columns)?.into_iter(), 0));
-        } else if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
+        if !self.table.sorted
+            && let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0)
+        {
             let mut position = Position::new();
-            position.set_byte(offset).set_line(self.table.line_at(offset)?);
+            position.set_byte(offset);
             reader.seek(position).map_err(|error| self.table.fail(error))?;
         }
         self.open = Some((reader, columns));
+        if self.table.sorted {
+            self.sorted = Some((self.by_time(columns)?.into_iter(), 0));
+        }
         Ok(())
     }
 }
@@ -166,37 +158,83 @@ impl Reader for Rows {
 impl Rows {
     /// Reads the next row into `row`; its offset and the next one, or `None` at the end.
     fn next(&mut self) -> Result<Option<(i64, i64)>, SourceError> {
-        let Self { table, open, sorted, row, .. } = self;
-        if let Some((rows, place)) = sorted {
-            let Some(next) = rows.next() else { return Ok(None) };
-            *row = next;
-            *place += 1;
-            return Ok(Some((*place - 1, *place)));
-        }
-        let Some((reader, _)) = open else { return Ok(None) };
+        let Some((rows, place)) = &mut self.sorted else { return self.read() };
+        let Some(next) = rows.next() else { return Ok(None) };
+        self.row = next;
+        *place += 1;
+        Ok(Some((*place - 1, *place)))
+    }
+
+    /// Reads the next row of the file into `row`; where it begins and where the next one does, or `None` at the end.
+    fn read(&mut self) -> Result<Option<(i64, i64)>, SourceError> {
+        let Self { table, open: Some((reader, _)), lines: Some(lines), row: (row, line), .. } = self else { return Ok(None) };
         if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
             return Ok(None);
         }
+        let begin = row.position().map_or(0, Position::byte);
+        *line = lines.at(begin).map_err(|error| table.fail(error))?;
         #[allow(clippy::cast_possible_wrap)] // positions in a file
-        Ok(Some((row.position().map_or(0, Position::byte) as i64, reader.position().byte() as i64)))
+        Ok(Some((begin as i64, reader.position().byte() as i64)))
     }
 
     /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
-    fn by_time(&self, reader: &mut csv::Reader<BufReader<File>>, columns: [usize; 4]) -> Result<Vec<ByteRecord>, SourceError> {
-        let mut rows = reader.byte_records().collect::<Result<Vec<_>, _>>().map_err(|error| self.table.fail(error))?;
-        rows.sort_by_cached_key(|row| {
-            let time = row.get(columns[0]).and_then(|text| std::str::from_utf8(text).ok());
-            time.and_then(|text| instant::parse(text.trim()))
-        });
+    fn by_time(&mut self, columns: [usize; 4]) -> Result<Vec<Row>, SourceError> {
+        let mut rows = Vec::new();
+        while self.read()?.is_some() {
+            rows.push(self.row.clone());
+        }
+        rows.sort_by_cached_key(|(row, _)| instant::parse(text(row, columns[0]).trim()));
         Ok(rows)
     }
 }
 
+/// Where a row stands.
+#[derive(Debug)]
+struct Place<'a> {
+    row: &'a ByteRecord,
+    columns: [usize; 4],
+    line: u64,
+}
+
+impl Origin for Place<'_> {
+    fn text(&self) -> Vec<u8> {
+        self.row.iter().collect::<Vec<_>>().join(&b","[..])
+    }
+
+    fn problem(&self, reason: &str, detail: &str) -> String {
+        let [timestamp, entity, metric, value] = self.columns.map(|column| text(self.row, column));
+        let missing = (0..4).find(|place| self.columns[*place] >= self.row.len()).map(|place| COLUMNS[place]);
+        let said = match (reason, missing) {
+            (_, Some(column)) => format!("it ends before its '{column}', with {} of its fields", self.row.len()),
+            ("no_metrics", None) => format!("'value' is '{}', which is no finite number like 85.2", shortened(&value)),
+            ("bad_time", None) => format!("'timestamp' is '{}', which is no time like 2026-01-24T12:34:56Z", shortened(&timestamp)),
+            ("bad_entity", None) => format!("'entity' is '{}': it must be a text, neither empty nor with a NUL", shortened(&entity)),
+            ("bad_metric_name", None) => format!("'metric' is '{}': it must have at least one letter and no colon", shortened(&metric)),
+            _ => detail.into(),
+        };
+        // A quotation mark that nobody closed takes the lines behind it along.
+        let more = self.row.iter().map(|field| memchr::memchr_iter(b'\n', field).count() as u64).sum::<u64>();
+        match more {
+            0 => format!("line {}: {said}", self.line),
+            more => format!("lines {} to {}, a text in quotation marks goes on so long: {said}", self.line, self.line + more),
+        }
+    }
+}
+
+/// A field of a row as a text; empty where there is none.
+fn text(row: &ByteRecord, column: usize) -> Cow<'_, str> {
+    String::from_utf8_lossy(row.get(column).unwrap_or_default())
+}
+
+/// The beginning of a text, for a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
 /// Writes a row as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason.
 fn render(row: &ByteRecord, [timestamp, entity, metric, value]: [usize; 4], json: &mut Vec<u8>) {
-    let text = |column: usize| String::from_utf8_lossy(row.get(column).unwrap_or_default());
-    let quoted = |column: usize| serde_json::Value::from(text(column).trim()).to_string();
-    let value = match text(value).trim().parse::<f64>() {
+    let quoted = |column: usize| serde_json::Value::from(text(row, column).trim()).to_string();
+    let value = match text(row, value).trim().parse::<f64>() {
         Ok(number) if number.is_finite() => serde_json::Value::from(number).to_string(),
         _ => quoted(value),
     };
@@ -230,17 +268,39 @@ mod tests {
         let read = |record: Record<'_>| {
             let origin = record.origin.unwrap();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            (record.offset, text(record.bytes), origin.line, text(origin.text))
+            (record.offset, text(record.bytes), origin.problem("no_metrics", ""), text(&origin.text()))
         };
         let mut collect = |record: Record<'_>| lines.push(read(record));
         table.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut collect).unwrap();
         assert_eq!(lines[0].1, r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"a \"b\"","cpu":0.1}"#);
         assert_eq!(lines[1].1, r#"{"type":"server_metric","timestamp":"x","server_id":"c","cpu":"nan"}"#);
-        assert_eq!((lines[1].2, lines[1].3.as_str()), (3, "c,x,cpu,nan,0"));
+        assert_eq!((&*lines[1].2, &*lines[1].3), ("line 3: 'value' is 'nan', which is no finite number like 85.2", "c,x,cpu,nan,0"));
         let mut rest = Vec::new();
         let mut collect = |record: Record<'_>| rest.push(read(record));
         Source::open(&table, &[(partition, Some(lines[1].0))]).unwrap().poll(0, 9, &mut collect).unwrap();
         assert_eq!(rest, lines[1..]);
+    }
+
+    /// Failed once: of a file with line ends of two bytes every line was one too small, and after blank lines it was that of the first of them.
+    #[test]
+    fn a_row_is_in_the_line_that_an_editor_shows() {
+        for end in ["\n", "\r\n", "\r"] {
+            let rows = ["timestamp,entity,metric,value", "x,a,cpu,1", "", "", "x,b,cpu", "x,\"c\nd\",cpu,1", "x,e,cpu,1"];
+            let (_file, table) = table(&rows.join(end));
+            for table in [Table { path: table.as_ref().unwrap().path.clone(), sorted: true }, table.unwrap()] {
+                let partition = table.partitions().unwrap().remove(0);
+                let mut told = Vec::new();
+                let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem("future", "x"));
+                Source::open(&table, &[(partition, None)]).unwrap().poll(0, 9, &mut tell).unwrap();
+                let expected = [
+                    "line 2: x",
+                    "line 5: it ends before its 'value', with 3 of its fields",
+                    "lines 6 to 7, a text in quotation marks goes on so long: x",
+                    "line 8: x",
+                ];
+                assert_eq!(told, expected, "{end:?}");
+            }
+        }
     }
 
     #[test]
