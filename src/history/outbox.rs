@@ -89,7 +89,7 @@ fn rank_of(column: &str) -> String {
     RANK.replace('$', column)
 }
 
-/// One incident, one receiver. Of entities, half as many again are worth a word: a rack that falls over one by one is five messages, not twenty.
+/// One incident, one receiver. An entity in trouble that falls silent is worse off than it was, however bad that was. Of entities, half as many again are worth a word: a rack that falls over one by one is five messages, not twenty.
 static TELL: LazyLock<String> = LazyLock::new(|| {
     let [severity, told_severity] = ["incidents.severity", "told.severity"].map(rank_of);
     let [scope, told_scope] = ["incidents.scope", "told.scope"].map(rank_of);
@@ -102,6 +102,7 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
                 WHEN incidents.status = 'closed' THEN CASE WHEN told.status = 'open' THEN 'closed' END
                 WHEN told.status <> 'open' THEN 'reopened'
                 WHEN {severity} > {told_severity} THEN 'escalated'
+                WHEN incidents.scope = 'entity' AND incidents.missing > 0 AND told.missing = 0 THEN 'escalated'
                 WHEN {scope} > {told_scope} OR 2 * incidents.entities >= 3 * told.entities THEN 'spread'
               END AS change
               FROM incidents LEFT JOIN outbox AS told
