@@ -63,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// Whether some of its metrics are inside of objects.
+    pub fn looks_inside(&self) -> bool {
+        self.metrics.iter().flatten().any(|wanted| wanted.contains('.'))
+    }
+
     /// Whether it names what goes by this name inside of an object.
     pub fn names_inside(&self, name: &str) -> bool {
         self.ways().any(|way| is_named(way, name))

@@ -1,7 +1,7 @@
 //! `tidewatch run`: the main job.
 
 use super::{digest, say, simulation};
-use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
+use crate::cli::{DetectionArgs, EMBEDDED, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
 use crate::history::{History, rubbish};
 use crate::kind::Kinds;
@@ -264,7 +264,7 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
         outcome
     });
     outcome?;
-    sum_up(statistics, started);
+    sum_up(statistics, started, &arguments.history);
     if stop.load(Ordering::Relaxed) { Ok(()) } else { some_are_events(&mut *history, &identity) }
 }
 
@@ -284,7 +284,7 @@ fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
     )
 }
 
-fn sum_up(statistics: &Statistics, started: Instant) {
+fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
     tracing::info!(
         "{} records in {:.1} s: {} verdicts, {} anomalies, {} missing, {} unscored, {} refused, {} commits",
         HumanCount(statistics.records.get()),
@@ -298,7 +298,9 @@ fn sum_up(statistics: &Statistics, started: Instant) {
     );
     let refusals = statistics.refusals();
     if !refusals.is_empty() {
-        tracing::warn!("refused: {refusals}; see `tidewatch dead-letters`");
+        let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
+        let order = if refusals.contains(" too_late") { "; records must come in the order of time, within --lateness" } else { "" };
+        tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
     }
     if statistics.behind.get() > 0 {
         tracing::warn!(

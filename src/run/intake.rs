@@ -18,6 +18,9 @@ use std::borrow::Cow;
 /// A refused record is kept up to this length.
 const DEAD_LETTER_BYTES: usize = 1024;
 
+/// No clock is wrong by so much: what comes from then was counted in another unit.
+const CENTURY: Time = 36_525 * 86_400_000;
+
 /// The one reason that depends on a clock.
 const FUTURE: &str = "future";
 
@@ -223,7 +226,8 @@ fn behind(time: Time, horizon: Time) -> String {
 }
 
 fn future(time: Time, now: Time) -> String {
-    format!("{} lies beyond the clock, {}, by more than the skew allows", instant::format(time), instant::format(now))
+    let unit = if time - now > CENTURY { "; a number is seconds or milliseconds since 1970, not less" } else { "" };
+    format!("{} lies beyond the clock, {}, by more than the skew allows{unit}", instant::format(time), instant::format(now))
 }
 
 fn dead_letter(partition: &Partition, record: &Record<'_>, refusal: Refusal) -> DeadLetter {

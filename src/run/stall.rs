@@ -92,6 +92,8 @@ impl Stall {
         };
         let came = match (seen.records - self.moved.records, seen.refused - self.moved.refused) {
             (0, _) => "nothing was read since".into(),
+            (1, 0) => "1 record was read since, and did not move it".into(),
+            (1, _) => "1 record was read since, and refused: see `tidewatch dead-letters`".into(),
             (read, 0) => format!("{read} records were read since, and none moved it"),
             (read, refused) => format!("{read} records were read since, and {refused} refused: see `tidewatch dead-letters`"),
         };

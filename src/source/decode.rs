@@ -111,7 +111,7 @@ fn check_fields(fields: &Fields<'_>, counts: impl Fn(&Field<'_>) -> bool, limits
 fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) -> Result<Decoded<'a>, Refusal> {
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     let prefix = prefix_of(&fields, kind);
-    let has_others = fields.iter().any(|field| field.value == Value::Other);
+    let has_others = !kind.looks_inside() && fields.iter().any(|field| field.value == Value::Other);
     for Field { name, value, is_inside } in fields {
         if *name == *kind.entity {
             entity_id = Some(entity_of(value, kind, limits)?);
@@ -226,7 +226,8 @@ pub(super) fn time_of(value: &Value<'_>, kind: &Kind) -> Result<Time, Refusal> {
 
 /// The parser's word. It quotes what it did not expect, whole; the place in the record stands at the end.
 fn told(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    // A record is one line, wherever that stands.
+    let text = error.to_string().replace(" at line 1 column ", " at column ");
     match text.char_indices().nth(80) {
         None => text,
         Some((end, _)) => format!("{}… at column {}", &text[..end], error.column()),
