@@ -41,6 +41,7 @@ fn judged(name: &SeriesName, mut verdicts: Vec<&Verdict>, labels: &Labels, polic
         flagged,
         labelled: labels.of(name, policy.bucket_width),
         labelled_of_entity: labels.of_entity(name, policy.bucket_width),
+        asides: labels.asides(name, policy.bucket_width),
         kinds: labels.kinds_of(name, policy.bucket_width),
     }
 }

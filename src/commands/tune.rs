@@ -174,7 +174,8 @@ fn try_all(
             let model = models.get(&name.id()).cloned();
             let verdicts = score(name, buckets, model.as_slice(), &silences, policy);
             let labelled = labels.map(|labels| labels.of_all(name, policy.bucket_width)).unwrap_or_default();
-            let scored = Scored { series: name.clone(), verdicts, labelled };
+            let asides = labels.map(|labels| labels.asides(name, policy.bucket_width)).unwrap_or_default();
+            let scored = Scored { series: name.clone(), verdicts, labelled, asides };
             scored.trials(&grids[name.metric.as_str()], policy.limits(MetricId::of(&name.metric)), policy)
         };
         let all: Vec<Trials> = group.par_iter().zip(&buckets).map(trials).collect();

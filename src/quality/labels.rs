@@ -17,6 +17,8 @@ const KIND: &str = "kind";
 
 /// The kind of what an injection moves besides.
 const SIDE_EFFECT: &str = "side_effect";
+/// Kinds of what nobody has to find, and nobody is wrong to flag: a host's other metrics, for which one speaks, and that it says nothing, which is no deviation.
+const ASIDES: [&str; 2] = [SIDE_EFFECT, "outage"];
 
 /// What a line looks like, for messages.
 const EXAMPLE: &str = "srv-001,cpu_usage_percent,2026-01-19T03:10:00Z,2026-01-19T04:00:00Z";
@@ -94,6 +96,16 @@ pub enum LabelsError {
 }
 
 impl Label {
+    /// Whether it is about a series, or its entity as a whole.
+    fn is_about(&self, series: &SeriesName) -> bool {
+        self.is_of(series) && self.metric.as_ref().is_none_or(|metric| *metric == series.metric)
+    }
+
+    /// Whether it need not be found.
+    fn is_aside(&self) -> bool {
+        self.kind.as_deref().is_some_and(|kind| ASIDES.contains(&kind))
+    }
+
     /// Whether it is about an entity.
     fn is_of(&self, series: &SeriesName) -> bool {
         let of_type = self.entity.strip_prefix(&series.entity_type).and_then(|rest| rest.strip_prefix(':'));
@@ -154,17 +166,22 @@ impl Labels {
 
     /// The labelled stretches of a series in buckets of this width, in order: those that name its metric.
     pub fn of(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
-        self.stretches(width, |label| label.is_of(series) && label.metric.as_ref() == Some(&series.metric))
+        self.stretches(width, |label| !label.is_aside() && label.is_of(series) && label.metric.as_ref() == Some(&series.metric))
     }
 
     /// Those of the entity of a series as a whole.
     pub fn of_entity(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
-        self.stretches(width, |label| label.is_of(series) && label.metric.is_none())
+        self.stretches(width, |label| !label.is_aside() && label.is_of(series) && label.metric.is_none())
     }
 
     /// Those of either sort.
     pub fn of_all(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
-        self.stretches(width, |label| label.is_of(series) && label.metric.as_ref().is_none_or(|metric| *metric == series.metric))
+        self.stretches(width, |label| !label.is_aside() && label.is_about(series))
+    }
+
+    /// What need not be found of a series, and may be flagged.
+    pub fn asides(&self, series: &SeriesName, width: Time) -> Vec<Stretch> {
+        self.stretches(width, |label| label.is_aside() && label.is_about(series))
     }
 
     /// The labels of a series that name its metric and a kind, each by itself.
@@ -196,7 +213,7 @@ struct Injected {
     side_effects: Vec<String>,
 }
 
-/// What an injection moves besides is labelled, too, as a kind of its own: an alarm there is not false.
+/// What an injection moves besides is labelled, too, as a kind of its own: an alarm there is not false, and none is not missed.
 fn injected(one: &Injected) -> Result<Vec<Label>, String> {
     let (start, end) = span(&one.start, &one.end)?;
     let entity = format!("{}:{}", one.entity_type, one.entity_id);
@@ -272,6 +289,9 @@ mod tests {
             of.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
         };
         assert_eq!(kinds("server", "a", "cpu"), ["cpu_spike"]);
+        let (cpu, fan) = (SeriesName::new("server", "a", "cpu"), SeriesName::new("server", "a", "fan"));
+        assert_eq!([&cpu, &fan].map(|series| (labels.of(series, 300_000).len(), labels.asides(series, 300_000).len())), [(1, 0), (0, 1)]);
+        assert_eq!([&cpu, &fan].map(|series| labels.of_all(series, 300_000).len()), [1, 0]);
         assert_eq!(
             (kinds("server", "a", "fan"), kinds("application", "b", "latency")),
             (vec![SIDE_EFFECT.into()], vec![SIDE_EFFECT.into()])

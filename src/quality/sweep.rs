@@ -72,6 +72,7 @@ mod tests {
             flagged: Vec::new(),
             labelled,
             labelled_of_entity: Vec::new(),
+            asides: Vec::new(),
             kinds: Vec::new(),
         }
     }

@@ -17,6 +17,8 @@ pub struct Scored {
     pub verdicts: Vec<Verdict>,
     /// Labelled stretches, in order.
     pub labelled: Vec<Stretch>,
+    /// What need not be found, and may be alarmed of.
+    pub asides: Vec<Stretch>,
 }
 
 /// What a policy makes of some series.
@@ -79,7 +81,8 @@ impl Scored {
         let meets = |stretch: &Stretch, (first, last): (Time, Time)| stretch.is_met(first, last, policy.bucket_width);
         Tally {
             alarms: alarms.len() as u64,
-            false_alarms: alarms.iter().filter(|alarm| !labelled.iter().any(|stretch| meets(stretch, **alarm))).count() as u64,
+            false_alarms: alarms.iter().filter(|alarm| !labelled.iter().chain(&self.asides).any(|stretch| meets(stretch, **alarm))).count()
+                as u64,
             found: labelled.iter().filter(|stretch| alarms.iter().any(|alarm| meets(stretch, *alarm))).count() as u64,
         }
     }
@@ -119,7 +122,7 @@ mod tests {
         };
         let verdicts = (0..).zip(z_scores).map(verdict).collect();
         let labelled = labelled.iter().map(|(first, last)| Stretch { first: first * WIDTH, last: last * WIDTH }).collect();
-        Scored { series: series.clone(), verdicts, labelled }
+        Scored { series: series.clone(), verdicts, labelled, asides: Vec::new() }
     }
 
     #[test]
