@@ -73,6 +73,11 @@ impl Kind {
         self.ways().any(|way| is_named(way, name))
     }
 
+    /// Whether there is anything of that.
+    pub fn names_something_inside(&self) -> bool {
+        self.ways().next().is_some()
+    }
+
     /// What it names, as far as that may stand inside of an object.
     fn ways(&self) -> impl Iterator<Item = &String> {
         let named = [&self.entity, &self.time].into_iter().chain(&self.labels).chain(&self.prefix).chain(self.metrics.iter().flatten());
@@ -159,8 +164,11 @@ impl Kinds {
             if let Some(field) = table.prefix.iter().find(|field| field.is_empty() || field.contains(['*', '?'])) {
                 return Err(format!("kind '{name}': '{field}' in prefix is no name of a field"));
             }
-            if let Some(named) = [Some(&name), table.entity_type.as_ref()].into_iter().flatten().find(|named| named.contains([':', '\0'])) {
-                return Err(format!("kind '{name}': '{named}' stands before the colon in the names of series, and can hold none"));
+            let named = table.entity_type.as_ref().unwrap_or(&name);
+            if named.contains([':', '\0']) {
+                return Err(format!(
+                    "kind '{name}': the entity_type '{named}' stands before the colon in the names of series, and can hold none"
+                ));
             }
             if let Some(field) = table.prefix.iter().find(|field| [&table.entity, &table.time].contains(field)) {
                 return Err(format!("kind '{name}': '{field}' is the entity or the time, and cannot stand before the names of metrics"));

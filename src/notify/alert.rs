@@ -123,6 +123,8 @@ pub struct Alert {
     pub held_back: u64,
     /// What is known of why nothing newer arrives from the source.
     pub problem: Option<String>,
+    /// Whether its only entity, which was off before, sends nothing any more.
+    pub silent: bool,
     /// Whether it is over for the only reason that the entity was silent for so long.
     pub forgotten: bool,
     /// Where a person can look at it.
@@ -173,6 +175,7 @@ impl Alert {
             created_at: now,
             held_back: 0,
             problem: None,
+            silent: false,
             forgotten: false,
             url: page_url.map(|page| format!("{}/", page.trim_end_matches('/'))),
             test: true,

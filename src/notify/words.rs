@@ -52,11 +52,7 @@ pub fn deviation(alert: &Alert) -> String {
     }
     let Some(peak) = &alert.peak else { return "no samples, though its peers have some".into() };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
-    let silent = match (alert.scope.as_str(), alert.missing, alert.change.ends()) {
-        ("entity", 1.., false) => ", and then no samples, though its peers have some",
-        ("entity", 1.., true) => ", and no samples for a while",
-        _ => "",
-    };
+    let silent = if alert.silent { ", and then no samples, though its peers have some" } else { "" };
     plain(&format!("{whose}{} {}, expected {} (z {:+.1}){silent}", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
 }
 
@@ -196,9 +192,8 @@ mod tests {
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
         // Failed once: of a host in trouble that stopped sending nothing was said.
-        let stopped = Alert { missing: 6, change: Change::Escalated, ..alert() };
+        let stopped = Alert { silent: true, change: Change::Escalated, ..alert() };
         assert!(headline(&stopped).ends_with("65.2 (z +4.2), and then no samples, though its peers have some"));
-        assert!(headline(&Alert { change: Change::Closed, ..stopped }).ends_with("65.2 (z +4.2), and no samples for a while"));
         let withdrawn = Alert { change: Change::Withdrawn, ..alert() };
         assert!(headline(&withdrawn).starts_with("Taken back: server srv-038"));
         // Failed once: nothing had turned out to be false.

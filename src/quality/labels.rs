@@ -139,8 +139,10 @@ impl Labels {
         let place = path.display().to_string();
         let fail = |problem: csv::Error| LabelsError::File { path: place.clone(), problem: problem.to_string() };
         let unread = |error: std::io::Error| LabelsError::File { path: place.clone(), problem: error.to_string() };
-        let mut lines = Lines::of(std::fs::File::open(path).map_err(unread)?);
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(fail)?;
+        // Once: what is read of a pipe is gone.
+        let text = std::fs::read(path).map_err(unread)?;
+        let mut lines = Lines::of(&text[..]);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&text[..]);
         let header = reader.headers().map_err(fail)?.clone();
         let place_of = |column: &str| header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == column);
         let (mut columns, metric, kind) = ([0; 3], place_of(METRIC), place_of(KIND));

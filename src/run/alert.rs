@@ -111,6 +111,7 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         created_at: incident.known_at,
         held_back,
         problem: None,
+        silent: false,
         forgotten: false,
         incident_id,
         url,

@@ -115,11 +115,7 @@ impl<'a> Committer<'a> {
         told.tell(self.observer);
         batch.settled.iter().for_each(|before| self.observer.settled(*before));
         self.batches().done(batch.changes, told.end);
-        if told.is_over {
-            self.is_over = true;
-            // Whatever somebody was told that it lacked. That history is away is said elsewhere.
-            let _ = stall::tell_end(self.history, &self.job.source.identity(), stall::End::Log);
-        }
+        self.is_over |= told.is_over;
         Ok(())
     }
 
@@ -173,6 +169,7 @@ impl<'a> Committer<'a> {
         let (source, alerts) = (self.job.source.identity(), &self.job.alerts);
         let told = match turn {
             None => return,
+            // That is told at the end.
             Some(_) if self.is_over => return,
             Some(Turn::Stands) => stall::tell(self.history, (&source, &alerts.source), watermark, &alerts.subscriptions(watermark)),
             Some(Turn::Moves) => {
@@ -189,6 +186,12 @@ impl<'a> Committer<'a> {
 
     /// Says that there is nothing more to be committed. A store that is away has forgotten this process anyway.
     pub fn rest(&mut self) {
+        // Whatever somebody was told that the log lacked.
+        if self.is_over
+            && let Err(error) = stall::tell_end(self.history, &self.job.source.identity(), stall::End::Log)
+        {
+            tracing::warn!(%error, "that the log has come to its end could not be stored: who was told that it stands is not told of that");
+        }
         self.minute.store(self.history, self.statistics);
         let _ = self.history.rest();
     }

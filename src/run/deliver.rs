@@ -179,7 +179,8 @@ impl Delivery {
     fn decide(&self, history: &mut dyn History, row: &OutboxRow) -> Result<Decision, HistoryError> {
         let now = instant::now();
         // That nothing arrives has no later change that would be told instead.
-        let is_current = row.incident.scope == stall::SOURCE && self.part.is_latest(history, row)?;
+        let stands = row.incident.scope == stall::SOURCE && row.incident.status == "open";
+        let is_current = stands && self.part.is_latest(history, row)?;
         if now - row.incident.known_at > GIVE_UP && !is_current {
             return Ok(Decision::End(State::Failed, row.problem.is_none().then_some("it waited for a day")));
         }
@@ -240,14 +241,20 @@ impl Delivery {
         Ok(Look::More)
     }
 
-    /// Adds what is known only now: why nothing arrives, and whether what is over is merely not waited for any more.
+    /// Adds what is known only now: why nothing arrives, whether an entity sends nothing any more, and whether what is over is merely not waited for.
     fn complete(&self, history: &mut dyn History, told: &mut Alert) -> Result<(), HistoryError> {
         if told.scope == stall::SOURCE {
             let away = self.statistics.health.away();
             let reason = |part: Part| away.iter().find(|absence| absence.what == part).map(|absence| absence.reason.clone());
             told.problem = reason(Part::Source).or_else(|| reason(Part::Records)).filter(|_| !told.change.ends());
-        } else if told.change == Change::Closed && told.missing > 0 && told.scope == "entity" {
-            told.forgotten = span::is_silent_since(history, (&told.entity_type, &told.entity_id), told.last)?;
+        } else if told.missing > 0 && told.scope == "entity" {
+            let mut sends_nothing_since = |after| span::is_silent_since(history, (&told.entity_type, &told.entity_id), after);
+            if told.change == Change::Closed {
+                told.forgotten = sends_nothing_since(told.last)?;
+            } else if !told.change.ends() && told.peak.is_some() {
+                // In the bucket of the last evidence neither.
+                told.silent = sends_nothing_since(told.last - 1)?;
+            }
         }
         Ok(())
     }

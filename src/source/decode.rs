@@ -82,7 +82,10 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
         };
         return Err(Refusal::new("unknown_kind", seen));
     };
-    // What another kind names inside is nothing to this one.
+    // What another kind names inside is nothing to this one, unless it is so much that what this one names may be behind it.
+    if kind.names_something_inside() && fields.iter().filter(|field| field.is_inside).count() > limits.fields_max {
+        check_fields(&fields, |field| field.is_inside, limits)?;
+    }
     fields.retain(|field| !field.is_inside || kind.names_inside(&field.name));
     if fields.iter().any(|field| field.is_inside) {
         check_fields(&fields, |_| true, limits)?;
@@ -302,9 +305,13 @@ mod tests {
         // Nor does what another kind names.
         let server = |more: &str| format!(r#"{{"server_id":"a","timestamp":1769258096,"cpu":1,{more}}}"#);
         let more: String = (0..300).map(|i| format!(",\"usage_{i}\":{i}")).collect();
-        for more in [format!("\"fields\":{{\"usage\":1{more}}}"), r#""tags":{"host":1,"host":2}"#.into()] {
-            assert_eq!(decode(server(&more).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 1);
+        for more in &[format!("\"fields\":{{\"usage\":1{more}}}"), r#""tags":{"host":1,"host":2}"#.into()] {
+            assert_eq!(decode(server(more).as_bytes(), &known, &Limits::default()).unwrap().metrics.len(), 1);
         }
+        // Failed once: what was behind such a flood was lost without a word.
+        let two = Kinds::with(toml::from_str(&format!("{table}\n[other]\nentity = 'id'\nmetrics = ['values.*']")).unwrap()).unwrap();
+        let behind = format!(r#"{{"type":"other","id":"a","timestamp":1769258096,"fields":{{"usage":1{more}}},"values":{{"v":1}}}}"#);
+        assert_eq!(decode(behind.as_bytes(), &two, &Limits::default()).unwrap_err().reason, "too_many_fields");
         let many: String = (0..300).map(|i| format!("\"usage_{i}\":{i},")).collect();
         assert_eq!(refused(&text.replace("\"a:b\":1", &format!("{many}\"a:b\":1"))).reason, "too_many_fields");
     }

@@ -2,7 +2,7 @@
 
 use super::incidents::{SOURCE, episode, incident};
 use super::stores::on_each_store;
-use super::{START, WIDTH, batch};
+use super::{START, WIDTH, appear, batch, scored};
 use dataflows::{Incident, IncidentId, Scope, Severity, Stage, Time};
 use tidewatch::history::incident::{NamedIncident, Withdrawn};
 use tidewatch::history::outbox::{self, OutboxRow, Part, State, Subscription};
@@ -84,20 +84,26 @@ fn each_receiver_hears_from_its_severity_on() {
     });
 }
 
-/// Failed once: a host that was critical and stopped sending was told to nobody, for nothing is worse than critical.
+/// Failed once: a host that was critical and stopped sending was told to nobody, for nothing is worse than critical; then also one that had come back.
 #[test]
-fn that_an_entity_in_trouble_falls_silent_is_news_once() {
+fn that_an_entity_in_trouble_falls_silent_altogether_is_news_once() {
     on_each_store(|store| {
-        let history = &mut *store.history;
+        let (mut again, mut reader) = (store.again(), store.again());
+        let history = &mut *again;
         let subscriptions = [to("pager", Severity::Critical)];
-        let mut say = |missing: u32, stage: Stage| {
-            let change =
-                |incident: &mut Incident| (incident.severity, incident.missing, incident.stage) = (Severity::Critical, missing, stage);
-            history.commit(&batch_of(&subscriptions, change)).unwrap();
+        let mut say = |missing: u32, at: Time, stage: Stage, sends: bool| {
+            let change = |incident: &mut Incident| {
+                (incident.severity, incident.missing, incident.last, incident.stage) = (Severity::Critical, missing, at, stage);
+            };
+            let changes = if sends { vec![appear(scored("srv-001", at, 99.0))] } else { Vec::new() };
+            history.commit(&Batch { changes, ..batch_of(&subscriptions, change) }).unwrap();
         };
-        [0, 0, 6, 12].into_iter().for_each(|missing| say(missing, Stage::Open));
-        say(12, Stage::Closed);
-        assert_eq!(changes(history, "pager"), ["opened", "escalated", "closed"], "{}", store.kind);
+        say(0, START, Stage::Open, true);
+        say(1, START + WIDTH, Stage::Open, true);
+        assert_eq!(changes(&mut *reader, "pager"), ["opened"], "{}: some of its metrics go on", store.kind);
+        [2, 12].into_iter().for_each(|bucket| say(6, START + bucket * WIDTH, Stage::Open, false));
+        say(12, START + 12 * WIDTH, Stage::Closed, false);
+        assert_eq!(changes(&mut *reader, "pager"), ["opened", "escalated", "closed"], "{}", store.kind);
     });
 }
 

@@ -143,6 +143,29 @@ fn a_host_that_is_still_silent_is_not_told_as_well_when_nothing_is_expected_of_i
     assert!(of("srv-09")["text"].as_str().unwrap().starts_with("Over: server srv-09"));
 }
 
+/// Failed once: a host that was critical and stopped sending was told to nobody.
+#[test]
+fn a_host_in_trouble_that_stops_sending_is_told_of() {
+    let place = trained();
+    let server = Server::http();
+    let (run, mut pipe) = start(&place, &format!("--alert webhook:http://127.0.0.1:{}/ --out-of-orderness 0s", server.port));
+    let shifted = |host: usize, minute: i64| if host == 3 && minute >= 60 { 30.0 } else { 0.0 };
+    pipe.write_all(lines(0..75, shifted).as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    server.comes_to(1);
+    let others: Vec<String> =
+        lines(75..110, shifted).lines().filter(|line| !line.contains("srv-03")).map(|line| format!("{line}\n")).collect();
+    pipe.write_all(others.concat().as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    let told = server.hears(|told| told["change"] == "escalated");
+    assert_eq!((&told["entity_id"], &told["severity"], &told["silent"]), (&"srv-03".into(), &"critical".into(), &true.into()));
+    assert!(told["text"].as_str().unwrap().ends_with(", and then no samples, though its peers have some"), "{told:#}");
+    drop(pipe);
+    run.finish().well();
+    let escalated = server.messages().iter().filter(|message| message.json()["change"] == "escalated").count();
+    assert_eq!(escalated, 1, "{:#?}", server.messages());
+}
+
 #[test]
 fn a_receiver_that_fails_is_asked_again_in_order_and_keeps_nobody_else_waiting() {
     let place = trained();

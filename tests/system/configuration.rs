@@ -97,7 +97,7 @@ fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
 fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     let cases: [(&str, &[&str]); 14] = [
         ("[kinds.x]\nentity = \"a\"\nprefix = [\"tags.*\"]\n", &["kind 'x'", "'tags.*' in prefix is no name of a field"]),
-        ("[kinds.x]\nentity = \"a\"\nentity_type = \"b:c\"\n", &["kind 'x'", "'b:c' stands before the colon"]),
+        ("[kinds.x]\nentity = \"a\"\nentity_type = \"b:c\"\n", &["kind 'x'", "the entity_type 'b:c' stands before the colon"]),
         ("latness = \"2h\"", &["latness", "did you mean 'lateness'?"]),
         ("xyzzy = 1", &["xyzzy", "tidewatch help run"]),
         ("x = = ", &["is not TOML", "line 1"]),
