@@ -226,7 +226,7 @@ fn behind(time: Time, horizon: Time) -> String {
 }
 
 fn future(time: Time, now: Time) -> String {
-    let unit = if time - now > CENTURY { "; a number is seconds or milliseconds since 1970, not less" } else { "" };
+    let unit = if time.saturating_sub(now) > CENTURY { "; a number is seconds or milliseconds since 1970, not less" } else { "" };
     format!("{} lies beyond the clock, {}, by more than the skew allows{unit}", instant::format(time), instant::format(now))
 }
 
