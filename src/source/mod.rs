@@ -9,6 +9,7 @@ mod fields;
 pub mod file;
 pub mod kafka;
 mod plain;
+mod row;
 mod shape;
 pub mod simulate;
 pub mod table;

@@ -1,16 +1,14 @@
 //! `file:` a CSV of samples, `timestamp,entity,metric,value`; every row becomes one event of a server, so that it goes the way of all records.
 
-use super::{Origin, Partition, Poll, Reader, Record, Source, SourceError};
+pub use super::row::COLUMNS;
+use super::row::{Row, render, text};
+use super::{Partition, Poll, Reader, Record, Source, SourceError};
 use crate::instant;
 use crate::line::Lines;
 use csv::{ByteRecord, Position};
 use dataflows::Time;
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufReader, Write};
-
-/// The columns that must be there; others are left alone.
-pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
+use std::io::BufReader;
 
 /// A CSV file as a log of one partition whose offsets are byte positions.
 pub struct Table {
@@ -105,8 +103,8 @@ impl Source for Table {
     }
 }
 
-/// A row, and the line in which it begins.
-type Row = (ByteRecord, u64);
+/// The fields of a row, and the line in which it begins.
+type Fields = (ByteRecord, u64);
 
 /// The rows of a table, on the worker that owns its only partition.
 struct Rows {
@@ -114,8 +112,8 @@ struct Rows {
     open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
     lines: Option<Lines<File>>,
     /// All rows that are still to come, by time, each with its place among all.
-    sorted: Option<(std::vec::IntoIter<Row>, i64)>,
-    row: Row,
+    sorted: Option<(std::vec::IntoIter<Fields>, i64)>,
+    row: Fields,
     json: Vec<u8>,
 }
 
@@ -128,7 +126,7 @@ impl Reader for Rows {
             let Self { open: Some((_, columns)), row: (row, line), json, .. } = self else { break };
             json.clear();
             render(row, *columns, json);
-            let origin = Place { row, columns: *columns, line: *line };
+            let origin = Row { fields: row, columns: *columns, line: *line };
             take(Record { offset, next_offset, bytes: json, arrived_at: None, origin: Some(&origin) });
             count += 1;
         }
@@ -178,7 +176,7 @@ impl Rows {
     }
 
     /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
-    fn by_time(&mut self, columns: [usize; 4]) -> Result<Vec<Row>, SourceError> {
+    fn by_time(&mut self, columns: [usize; 4]) -> Result<Vec<Fields>, SourceError> {
         let mut rows = Vec::new();
         while self.read()?.is_some() {
             // Not a clone, which would be as large as the largest row so far.
@@ -187,70 +185,6 @@ impl Rows {
         rows.sort_by_cached_key(|(row, _)| instant::parse(text(row, columns[0]).trim()));
         Ok(rows)
     }
-}
-
-/// Where a row stands.
-#[derive(Debug)]
-struct Place<'a> {
-    row: &'a ByteRecord,
-    columns: [usize; 4],
-    line: u64,
-}
-
-impl Origin for Place<'_> {
-    fn text(&self) -> Vec<u8> {
-        self.row.iter().collect::<Vec<_>>().join(&b","[..])
-    }
-
-    fn problem(&self, reason: &str, detail: &str) -> String {
-        let [timestamp, entity, metric, value] = self.columns.map(|column| text(self.row, column));
-        let missing = (0..4).find(|place| self.columns[*place] >= self.row.len()).map(|place| COLUMNS[place]);
-        let said = match (reason, missing) {
-            (_, Some(column)) => format!("it ends before its '{column}', with {} of its fields", self.row.len()),
-            ("no_metrics", None) if !value.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
-                format!("'value' is '{}', which is no finite number like 85.2", shortened(&value))
-            }
-            ("no_metrics", None) => format!("'metric' is '{}', which its kind does not watch", shortened(&metric)),
-            ("duplicate_key", None) => format!("'metric' is '{}', which is the name of another field of the event", shortened(&metric)),
-            ("bad_time", None) => format!("'timestamp' is '{}', which is no time like 2026-01-24T12:34:56Z", shortened(&timestamp)),
-            ("bad_entity", None) => format!("'entity' is '{}': it must be a text, neither empty nor with a NUL", shortened(&entity)),
-            ("bad_metric_name", None) => format!("'metric' is '{}': it must have at least one letter and no colon", shortened(&metric)),
-            _ => detail.into(),
-        };
-        // A quotation mark that nobody closed takes the lines behind it along.
-        let more = self.row.iter().map(|field| memchr::memchr_iter(b'\n', field).count() as u64).sum::<u64>();
-        match more {
-            0 => format!("line {}: {said}", self.line),
-            more => format!("lines {} to {}, a text in quotation marks goes on so long: {said}", self.line, self.line + more),
-        }
-    }
-}
-
-/// A field of a row as a text; empty where there is none.
-fn text(row: &ByteRecord, column: usize) -> Cow<'_, str> {
-    String::from_utf8_lossy(row.get(column).unwrap_or_default())
-}
-
-/// The beginning of a text, for a message.
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
-/// Writes a row as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason.
-fn render(row: &ByteRecord, [timestamp, entity, metric, value]: [usize; 4], json: &mut Vec<u8>) {
-    let quoted = |column: usize| serde_json::Value::from(text(row, column).trim()).to_string();
-    let value = match text(row, value).trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => serde_json::Value::from(number).to_string(),
-        _ => quoted(value),
-    };
-    // Writing to memory does not fail.
-    let _ = write!(
-        json,
-        r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
-        quoted(timestamp),
-        quoted(entity),
-        quoted(metric)
-    );
 }
 
 #[cfg(test)]
