@@ -121,3 +121,30 @@ fn what_is_said_of_a_young_series_takes_no_model_out_of_force() {
     fleet.grow(2 * DAY..2 * DAY + 2 * HOUR);
     assert_eq!(fleet.states(2 * DAY..2 * DAY + 2 * HOUR), [("normal".to_owned(), 24)]);
 }
+
+/// On one series of a month that anybody can make: that it works, not what it says of real ones.
+#[test]
+fn how_much_history_it_takes_is_measured() {
+    let place = Place::new();
+    let series = "import gzip, random\n\
+        from datetime import datetime, timedelta\n\
+        random.seed(7)\n\
+        with gzip.open('kpi5.csv.gz', 'wt') as file:\n\
+        \x20   print('timestamp,entity,metric,value,label,split', file=file)\n\
+        \x20   for i in range(40 * 288):\n\
+        \x20       at, odd = datetime(2026, 1, 1) + timedelta(minutes=5 * i), i % 288 == 100\n\
+        \x20       print(f'{at:%Y-%m-%dT%H:%M:%SZ},a,value,{random.gauss(50, 1) + 40 * odd:.3f},{int(odd)},train', file=file)\n";
+    let made = std::process::Command::new("python3").args(["-c", series]).current_dir(place.path(".")).status().unwrap();
+    assert!(made.success());
+    let bench = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/young");
+    let output = std::process::Command::new(bench)
+        .arg("3")
+        .env("TIDEWATCH_DATA", place.path("."))
+        .env("TIDEWATCH", env!("CARGO_BIN_EXE_tidewatch"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let row: Vec<&str> = said.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert!(output.status.success() && row.len() == 5, "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(row[..3], ["3", "2", "4"], "two pairs of days fit, with a label a day");
+}
