@@ -89,7 +89,8 @@ fn rank_of(column: &str) -> String {
     RANK.replace('$', column)
 }
 
-/// One incident, one receiver. An entity in trouble that falls silent altogether is worse off than it was, however bad that was. Of entities, half as many again are worth a word: a rack that falls over one by one is five messages, not twenty.
+/// One incident, one receiver. An entity in trouble that falls silent altogether is worse off than it was, however bad that was. Of entities, half as
+/// many again are worth a word: a rack that falls over one by one is five messages, not twenty.
 static TELL: LazyLock<String> = LazyLock::new(|| {
     let [severity, told_severity] = ["incidents.severity", "told.severity"].map(rank_of);
     let [scope, told_scope] = ["incidents.scope", "told.scope"].map(rank_of);
@@ -327,7 +328,8 @@ pub fn sweep(history: &mut dyn History) -> Result<(), HistoryError> {
     let sql = "DELETE FROM outbox WHERE created_at < $1
         AND NOT EXISTS (SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id AND incidents.status = 'open')
         AND (scope <> 'source' OR status <> 'open' OR EXISTS (SELECT 1 FROM outbox AS over
-            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.outbox_id > outbox.outbox_id AND over.state <> 'pending'))";
+            WHERE over.incident_id = outbox.incident_id AND over.receiver = outbox.receiver AND over.outbox_id > outbox.outbox_id
+                AND over.state <> 'pending'))";
     history.execute(&[Statement { sql, values: vec![Value::time(instant::now() - KEPT)] }]).map(|_| ())
 }
 

@@ -17,7 +17,8 @@ const KIND: &str = "kind";
 
 /// The kind of what an injection moves besides.
 const SIDE_EFFECT: &str = "side_effect";
-/// Kinds of what nobody has to find, and nobody is wrong to flag: a host's other metrics, for which one speaks, and that it says nothing, which is no deviation.
+/// Kinds of what nobody has to find, and nobody is wrong to flag: a host's other metrics, for which one speaks, and that it says nothing, which is no
+/// deviation.
 const ASIDES: [&str; 2] = [SIDE_EFFECT, "outage"];
 
 /// What a line looks like, for messages.
