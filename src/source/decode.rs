@@ -237,7 +237,8 @@ fn told(error: &serde_json::Error) -> String {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// The beginning of a text, for a message.
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

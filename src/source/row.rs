@@ -1,6 +1,7 @@
 //! A row of a table: the event that it becomes, and what is wrong with one that is refused.
 
 use super::Origin;
+use super::decode::shortened;
 use csv::ByteRecord;
 use std::borrow::Cow;
 use std::io::Write;
@@ -51,11 +52,6 @@ impl Origin for Row<'_> {
 /// A field of a row as a text; empty where there is none.
 pub(super) fn text(row: &ByteRecord, column: usize) -> Cow<'_, str> {
     String::from_utf8_lossy(row.get(column).unwrap_or_default())
-}
-
-/// The beginning of a text, for a message.
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// Writes a row as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason.
