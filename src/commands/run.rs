@@ -299,7 +299,8 @@ fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
     let refusals = statistics.refusals();
     if !refusals.is_empty() {
         let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
-        let order = if refusals.contains(" too_late") { "; records must come in the order of time, within --lateness" } else { "" };
+        let is_late = statistics.refused().contains_key("too_late");
+        let order = if is_late { "; records must come in the order of time, within --lateness" } else { "" };
         tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
     }
     if statistics.behind.get() > 0 {
