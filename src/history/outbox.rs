@@ -89,8 +89,17 @@ fn rank_of(column: &str) -> String {
     RANK.replace('$', column)
 }
 
-/// One incident, one receiver. An entity in trouble that falls silent altogether is worse off than it was, however bad that was. Of entities, half as
-/// many again are worth a word: a rack that falls over one by one is five messages, not twenty.
+/// A bucket of the incident's entity that has samples.
+fn sent(when: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM buckets JOIN series ON series.series_id = buckets.series_id
+            WHERE series.entity_id = incidents.entity_id AND series.entity_type = incidents.entity_type
+                AND buckets.bucket_start {when} AND buckets.count > 0)"
+    )
+}
+
+/// One incident, one receiver. An entity in trouble that falls silent altogether is worse off than it was, however bad that was, unless it was silent
+/// when the receiver was told last. Of entities, half as many again are worth a word: a rack that falls over one by one is five messages, not twenty.
 static TELL: LazyLock<String> = LazyLock::new(|| {
     let [severity, told_severity] = ["incidents.severity", "told.severity"].map(rank_of);
     let [scope, told_scope] = ["incidents.scope", "told.scope"].map(rank_of);
@@ -103,10 +112,7 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
                 WHEN incidents.status = 'closed' THEN CASE WHEN told.status = 'open' THEN 'closed' END
                 WHEN told.status <> 'open' THEN 'reopened'
                 WHEN {severity} > {told_severity} THEN 'escalated'
-                WHEN incidents.scope = 'entity' AND incidents.missing > 0 AND told.missing = 0 AND NOT EXISTS (
-                    SELECT 1 FROM buckets JOIN series ON series.series_id = buckets.series_id
-                    WHERE series.entity_id = incidents.entity_id AND series.entity_type = incidents.entity_type
-                        AND buckets.bucket_start >= incidents.last AND buckets.count > 0) THEN 'escalated'
+                WHEN incidents.scope = 'entity' AND incidents.missing > 0 AND NOT {} AND (told.missing = 0 OR {}) THEN 'escalated'
                 WHEN {scope} > {told_scope} OR 2 * incidents.entities >= 3 * told.entities THEN 'spread'
               END AS change
               FROM incidents LEFT JOIN outbox AS told
@@ -114,6 +120,8 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
               WHERE incidents.incident_id = $1) AS news
         WHERE change IN ('closed', 'withdrawn') OR (change IS NOT NULL AND last >= $3 AND {} >= CAST($4 AS BIGINT))
         ON CONFLICT DO NOTHING",
+        sent(">= incidents.last"),
+        sent("= told.last"),
         rank_of("severity")
     )
 });

@@ -123,7 +123,7 @@ pub struct Alert {
     pub held_back: u64,
     /// What is known of why nothing newer arrives from the source.
     pub problem: Option<String>,
-    /// Whether its only entity, which was off before, sends nothing any more.
+    /// Whether its only entity sends nothing any more.
     pub silent: bool,
     /// Whether it is over for the only reason that the entity was silent for so long.
     pub forgotten: bool,

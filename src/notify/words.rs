@@ -50,7 +50,10 @@ pub fn deviation(alert: &Alert) -> String {
     if alert.scope == SOURCE {
         return watermark(alert);
     }
-    let Some(peak) = &alert.peak else { return "no samples, though its peers have some".into() };
+    let Some(peak) = &alert.peak else {
+        let others_go_on = alert.scope == "entity" && !alert.silent && !alert.change.ends();
+        return if others_go_on { "no samples of some of its metrics".into() } else { "no samples, though its peers have some".into() };
+    };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
     let silent = if alert.silent { ", and then no samples, though its peers have some" } else { "" };
     plain(&format!("{whose}{} {}, expected {} (z {:+.1}){silent}", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
@@ -191,6 +194,9 @@ mod tests {
         assert_eq!(headline(&rack), told);
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
+        let partly = Alert { peak: None, ..alert() };
+        assert!(headline(&partly).ends_with("no samples of some of its metrics"));
+        assert!(headline(&Alert { silent: true, ..partly }).ends_with("srv-038, no samples, though its peers have some"));
         // Failed once: of a host in trouble that stopped sending nothing was said.
         let stopped = Alert { silent: true, change: Change::Escalated, ..alert() };
         assert!(headline(&stopped).ends_with("65.2 (z +4.2), and then no samples, though its peers have some"));

@@ -251,7 +251,7 @@ impl Delivery {
             let mut sends_nothing_since = |after| span::is_silent_since(history, (&told.entity_type, &told.entity_id), after);
             if told.change == Change::Closed {
                 told.forgotten = sends_nothing_since(told.last)?;
-            } else if !told.change.ends() && told.peak.is_some() {
+            } else if !told.change.ends() {
                 // In the bucket of the last evidence neither.
                 told.silent = sends_nothing_since(told.last - 1)?;
             }

@@ -84,9 +84,16 @@ fn each_receiver_hears_from_its_severity_on() {
     });
 }
 
-/// Failed once: a host that was critical and stopped sending was told to nobody, for nothing is worse than critical; then also one that had come back.
+/// Failed once: a host that was critical and stopped sending was told to nobody, for nothing is worse than critical; then also one that had come back,
+/// and then one of which a metric had been missing before.
 #[test]
 fn that_an_entity_in_trouble_falls_silent_altogether_is_news_once() {
+    silent_after(0);
+    silent_after(1);
+}
+
+/// `missing` of its metrics are missing when it is told of.
+fn silent_after(missing: u32) {
     on_each_store(|store| {
         let (mut again, mut reader) = (store.again(), store.again());
         let history = &mut *again;
@@ -98,10 +105,10 @@ fn that_an_entity_in_trouble_falls_silent_altogether_is_news_once() {
             let changes = if sends { vec![appear(scored("srv-001", at, 99.0))] } else { Vec::new() };
             history.commit(&Batch { changes, ..batch_of(&subscriptions, change) }).unwrap();
         };
-        say(0, START, Stage::Open, true);
-        say(1, START + WIDTH, Stage::Open, true);
+        say(missing, START, Stage::Open, true);
+        say(missing + 1, START + WIDTH, Stage::Open, true);
         assert_eq!(changes(&mut *reader, "pager"), ["opened"], "{}: some of its metrics go on", store.kind);
-        [2, 12].into_iter().for_each(|bucket| say(6, START + bucket * WIDTH, Stage::Open, false));
+        [2, 12].into_iter().for_each(|bucket| say(7, START + bucket * WIDTH, Stage::Open, false));
         say(12, START + 12 * WIDTH, Stage::Closed, false);
         assert_eq!(changes(&mut *reader, "pager"), ["opened", "escalated", "closed"], "{}", store.kind);
     });
