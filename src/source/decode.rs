@@ -82,8 +82,10 @@ pub fn decode<'a>(bytes: &'a [u8], kinds: &Kinds, limits: &Limits) -> Result<Dec
         };
         return Err(Refusal::new("unknown_kind", seen));
     };
-    // What another kind names inside is nothing to this one, unless it is so much that what this one names may be behind it.
-    if kind.names_something_inside() && fields.iter().filter(|field| field.is_inside).count() > limits.fields_max {
+    // What another kind names inside is nothing to this one, unless it is so much that what this one names may be behind it, or the entity of one that
+    // comes before it.
+    let may_be_another = || named.is_none() && kinds.iter().take(place).any(|before| before.entity.contains('.'));
+    if (kind.names_something_inside() || may_be_another()) && fields.iter().filter(|field| field.is_inside).count() > limits.fields_max {
         check_fields(&fields, |field| field.is_inside, limits)?;
     }
     fields.retain(|field| !field.is_inside || kind.names_inside(&field.name));
@@ -313,6 +315,14 @@ mod tests {
         let two = Kinds::with(toml::from_str(&format!("{table}\n[other]\nentity = 'id'\nmetrics = ['values.*']")).unwrap()).unwrap();
         let behind = format!(r#"{{"type":"other","id":"a","timestamp":1769258096,"fields":{{"usage":1{more}}},"values":{{"v":1}}}}"#);
         assert_eq!(decode(behind.as_bytes(), &two, &Limits::default()).unwrap_err().reason, "too_many_fields");
+        // Failed once: without a type it was of another kind where there was such a flood.
+        let known = Kinds::with(toml::from_str("[a]\nentity = 'tags.host'\nmetrics = ['fields.*']\n[b]\nentity = 'id'").unwrap()).unwrap();
+        let guessed = |more: &str| {
+            let text = format!(r#"{{"id":"b","timestamp":1769258096,"fields":{{"usage_0":1{more}}},"tags":{{"host":"a"}},"up":1}}"#);
+            decode(text.as_bytes(), &known, &Limits::default())
+                .map_or_else(|refusal| refusal.reason.into(), |decoded| decoded.entity_id.to_string())
+        };
+        assert_eq!((guessed("").as_str(), guessed(&more.replace("_0", "_x")).as_str()), ("a", "too_many_fields"));
         let many: String = (0..300).map(|i| format!("\"usage_{i}\":{i},")).collect();
         assert_eq!(refused(&text.replace("\"a:b\":1", &format!("{many}\"a:b\":1"))).reason, "too_many_fields");
     }
