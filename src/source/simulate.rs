@@ -98,6 +98,11 @@ pub fn open(preset: &str, options: &Options) -> Result<Simulator, SourceError> {
     if let Some(outage) = options.outages.iter().find(|outage| !world.fleet.iter().any(|entity| outage.is_of(&entity.id))) {
         return invalid(&format!("there is no '{}' that could stop; write an entity of the preset, such as srv-001, or *", outage.entity));
     }
+    let (first, end) = (timeline.first, timeline.end());
+    if let Some(outage) = options.outages.iter().find(|outage| outage.end <= first || end.is_some_and(|end| outage.start >= end)) {
+        let until = end.map_or_else(String::new, |end| format!(" to {}", instant::format(end)));
+        return invalid(&format!("the log goes from {}{until}, and the outage '{outage}' lies outside of it", instant::format(first)));
+    }
     let outages: String = options.outages.iter().map(|outage| format!("&outage={outage}")).collect();
     let identity = format!(
         "simulate:{preset}?seed={}&start={}&backfill={}s&interval={}ms{outages}",

@@ -72,4 +72,6 @@ fn an_outage_is_in_the_truth_and_leaves_the_rest_of_the_log_as_it_is() {
     let outages = truth.lines().filter(|line| line.contains(r#""kind":"outage""#));
     assert_eq!(outages.count(), 6 + 5, "one for each metric of the two");
     place.run(&format!("{generate} --outage srv-999@2026-01-19T00:10:00Z/20m")).error(&["srv-999", "write an entity of the preset"]);
+    let outside = place.run(&format!("{generate} --outage srv-001@2026-02-19T00:10:00Z/20m"));
+    outside.error(&["the log goes from 2026-01-1", "srv-001@2026-02-19T00:10:00Z/1200s", "outside of it"]);
 }
