@@ -199,6 +199,18 @@ impl Kinds {
         Ok(kinds)
     }
 
+    /// The one kind of a table's rows: the built-in one of servers, whatever replaces it, but for what its entities are called then.
+    #[must_use]
+    pub fn of_table(&self) -> Self {
+        let mut kinds = Self::default();
+        kinds.kinds.truncate(1);
+        let servers = &mut kinds.kinds[0];
+        if let Some(configured) = self.kinds.iter().find(|kind| kind.name == servers.name) {
+            servers.entity_type.clone_from(&configured.entity_type);
+        }
+        kinds
+    }
+
     /// What they name inside of objects.
     pub fn ways(&self) -> &Ways {
         &self.ways

@@ -55,7 +55,14 @@ pub fn run(arguments: &RunArgs, kinds: Kinds) -> Result<()> {
     let _server = serve(arguments, &statistics)?;
     match arguments.source.split_once(':') {
         Some(("simulate", preset)) => simulation::run(arguments, preset, kinds, &statistics, &stop),
-        Some(("file", path)) if path.ends_with(".csv") => log(arguments, Arc::new(Table::open(path)?), true, kinds, (&statistics, &stop)),
+        Some(("file", path)) if Table::is_at(path) => {
+            let table = Table::open(path, arguments.detection.limits.record_bytes_max)?;
+            if open_history(arguments)?.sources()?.contains(&table.identities()[1]) {
+                let history = redacted(&arguments.history);
+                bail!("history '{history}' holds this table from a backtest, in the order of time: watch it into another history");
+            }
+            log(arguments, Arc::new(table), true, kinds.of_table(), (&statistics, &stop))
+        }
         Some(("file", paths)) => {
             let files = Files::open(paths, arguments.detection.limits.record_bytes_max)?;
             log(arguments, Arc::new(files), true, kinds, (&statistics, &stop))

@@ -11,7 +11,7 @@ use crate::history::{DeadLetter, has_raw_table};
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
 use crate::source::decoder::{Decoder, Read};
-use crate::source::{Partition, Record};
+use crate::source::{Origin, Partition, Record};
 use dataflows::{Admission, EVENT_WIDTH, EntityId, Event, MetricId, Report, Time, Timing};
 use std::borrow::Cow;
 
@@ -231,15 +231,14 @@ fn future(time: Time, now: Time) -> String {
 }
 
 fn dead_letter(partition: &Partition, record: &Record<'_>, refusal: Refusal) -> DeadLetter {
-    let (detail, bytes) = match record.origin {
-        Some(origin) => (origin.problem(refusal.reason, &refusal.detail), Cow::Owned(origin.text())),
-        None => (refusal.detail, Cow::Borrowed(record.bytes)),
-    };
+    let detail = record.origin.map(|origin| origin.problem(record.offset, refusal.reason, &refusal.detail));
+    let text = record.origin.and_then(Origin::text);
+    let bytes = text.as_deref().unwrap_or(record.bytes);
     DeadLetter {
         partition: partition.name.clone(),
         offset: record.offset,
         reason: refusal.reason.into(),
-        detail,
+        detail: detail.unwrap_or(refusal.detail),
         bytes: bytes[..bytes.len().min(DEAD_LETTER_BYTES)].to_vec(),
     }
 }

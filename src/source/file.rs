@@ -1,16 +1,13 @@
 //! `file:` one or more files of JSON lines, or standard input; each is a partition whose offsets are byte positions.
 
-use super::{Partition, Poll, Reader, Record, Source, SourceError};
+use super::line_reader::{BUFFER_BYTES, LineReader};
+use super::{Origin, Partition, Poll, Reader, Record, Source, SourceError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::Time;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
-
-/// Reading ahead by this much keeps system calls off the hot path, and the buffer in the processor's cache.
-const BUFFER_BYTES: usize = 128 << 10;
 
 /// Lines of a pipe that are read ahead of the graph, at most, and the bytes that they may have together.
 const PIPE_LINES: usize = 16_384;
@@ -34,6 +31,23 @@ pub fn count_lines(path: &str) -> std::io::Result<u64> {
     }
 }
 
+/// The one name that a file has, under which progress is kept, from whatever folder it is looked at.
+///
+/// # Errors
+/// A path to nothing, to a folder or to a pipe, for which there is some `advice`.
+pub(super) fn found(path: &str, advice: &str) -> Result<String, SourceError> {
+    let fail = |cause| SourceError::File { path: path.to_owned(), cause };
+    let absent = |cause: std::io::Error| fail(std::io::Error::new(cause.kind(), format!("{cause}; check the path after file:")));
+    let kind = std::fs::metadata(path).map_err(absent)?.file_type();
+    if kind.is_dir() {
+        return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines, or a table whose name ends in .csv")));
+    }
+    if kind.is_fifo() {
+        return Err(fail(std::io::Error::other(format!("is a pipe and cannot be read again; {advice}"))));
+    }
+    Ok(std::fs::canonicalize(path).map_or_else(|_| path.to_owned(), |absolute| absolute.display().to_string()))
+}
+
 /// Files of JSON lines. They are read to their end once; what is appended later is not seen.
 pub struct Files {
     paths: Vec<String>,
@@ -49,22 +63,8 @@ impl Files {
     /// A file that is not there or is no file.
     pub fn open(paths: &str, record_bytes_max: usize) -> Result<Self, SourceError> {
         let mut paths: Vec<String> = paths.split(',').map(str::to_owned).collect();
-        for path in paths.iter().filter(|path| *path != "-") {
-            let fail = |cause| SourceError::File { path: path.clone(), cause };
-            let absent = |cause: std::io::Error| fail(std::io::Error::new(cause.kind(), format!("{cause}; check the path after file:")));
-            let kind = std::fs::metadata(path).map_err(absent)?.file_type();
-            if kind.is_dir() {
-                return Err(fail(std::io::Error::other("is a folder; name a file of JSON lines")));
-            }
-            if kind.is_fifo() {
-                return Err(fail(std::io::Error::other(format!(
-                    "is a pipe and cannot be read again; `tidewatch run` takes it by --source file:- < {path}"
-                ))));
-            }
-        }
-        // A file has one name, under which progress is kept, from whatever folder it is looked at.
         for path in paths.iter_mut().filter(|path| *path != "-") {
-            *path = std::fs::canonicalize(&*path).unwrap_or_else(|_| PathBuf::from(&*path)).display().to_string();
+            *path = found(path, &format!("`tidewatch run` takes it by --source file:- < {path}"))?;
         }
         Ok(Self { paths, opened_at: crate::instant::now(), record_bytes_max })
     }
@@ -105,26 +105,34 @@ struct Lines {
 
 /// A file is there when it is asked for; what comes through a pipe may have to be waited for, which a thread of its own does.
 enum Input {
-    File(OpenFile),
+    File(LineReader),
     Pipe(Receiver<Result<Line, SourceError>>),
 }
 
 /// A line of a pipe.
+#[derive(Debug)]
 struct Line {
     offset: i64,
     next_offset: i64,
     bytes: Vec<u8>,
+    /// From 1.
+    number: u64,
+}
+
+impl Origin for Line {
+    fn problem(&self, _: i64, _: &str, detail: &str) -> String {
+        format!("line {}: {detail}", self.number)
+    }
 }
 
 /// Reads a pipe line by line until it ends or nobody listens any more.
-fn listen(mut file: OpenFile, lines: &Sender<Result<Line, SourceError>>) {
-    loop {
+fn listen(mut file: LineReader, lines: &Sender<Result<Line, SourceError>>) {
+    for number in 1.. {
         let line = match file.next_line() {
             Ok(None) => return,
-            Ok(Some(length)) => Ok(Line { offset: file.offset, next_offset: file.offset + length, bytes: file.line.trim_ascii().to_vec() }),
+            Ok(Some((offset, next_offset))) => Ok(Line { offset, next_offset, bytes: file.line().to_vec(), number }),
             Err(error) => Err(error),
         };
-        file.offset = line.as_ref().map_or(file.offset, |line| line.next_offset);
         let over = line.is_err();
         if lines.send(line).is_err() || over {
             return;
@@ -138,9 +146,10 @@ fn poll_pipe(lines: &Receiver<Result<Line, SourceError>>, most: usize, take: &mu
     while count < most {
         match lines.try_recv() {
             Ok(line) => {
-                let Line { offset, next_offset, bytes } = line?;
-                if !bytes.is_empty() {
-                    take(Record { offset, next_offset, bytes: &bytes, arrived_at: None, origin: None });
+                let line = line?;
+                if !line.bytes.is_empty() {
+                    let Line { offset, next_offset, ref bytes, .. } = line;
+                    take(Record { offset, next_offset, bytes, arrived_at: None, origin: Some(&line) });
                     count += 1;
                 }
             }
@@ -152,14 +161,6 @@ fn poll_pipe(lines: &Receiver<Result<Line, SourceError>>, most: usize, take: &mu
     Ok(Poll::Read(count))
 }
 
-struct OpenFile {
-    path: String,
-    input: Box<dyn BufRead + Send>,
-    offset: i64,
-    line: Vec<u8>,
-    record_bytes_max: usize,
-}
-
 impl Reader for Lines {
     fn poll(&mut self, partition: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
         let file = match self.open.get_mut(&partition) {
@@ -169,89 +170,26 @@ impl Reader for Lines {
         };
         let mut count = 0;
         while count < most {
-            if let Some(more) = file.take_lines(most - count, take)? {
-                count += more;
-                continue;
+            match file.take_lines(most - count, take)? {
+                Some(more) => count += more,
+                None => break,
             }
-            let Some(length) = file.next_line()? else { break };
-            let next_offset = file.offset + length;
-            let bytes = file.line.trim_ascii();
-            if !bytes.is_empty() {
-                take(Record { offset: file.offset, next_offset, bytes, arrived_at: None, origin: None });
-                count += 1;
-            }
-            file.offset = next_offset;
         }
         Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended })
     }
 
     fn add(&mut self, partition: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
-        let (path, record_bytes_max) = (partition.name.clone(), self.record_bytes_max);
-        let offset = offset.unwrap_or(0);
-        let fail = |cause| SourceError::File { path: path.clone(), cause };
+        let (path, record_bytes_max) = (partition.name.as_str(), self.record_bytes_max);
         let input = if path == "-" {
-            let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, std::io::stdin()));
+            let file = LineReader::of(std::io::stdin(), path, record_bytes_max);
             let (sender, lines) = crossbeam_channel::bounded((PIPE_BYTES / record_bytes_max).clamp(1, PIPE_LINES));
-            std::thread::spawn(move || listen(OpenFile { path, input, offset, line: Vec::new(), record_bytes_max }, &sender));
+            std::thread::spawn(move || listen(file, &sender));
             Input::Pipe(lines)
         } else {
-            let mut file = File::open(&path).map_err(fail)?;
-            #[allow(clippy::cast_sign_loss)] // offsets are positions
-            file.seek(SeekFrom::Start(offset as u64)).map_err(fail)?;
-            let input = Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
-            Input::File(OpenFile { path, input, offset, line: Vec::new(), record_bytes_max })
+            Input::File(LineReader::open(path, offset.unwrap_or(0), record_bytes_max)?)
         };
         self.open.insert(partition.id, input);
         Ok(())
-    }
-}
-
-impl OpenFile {
-    /// Hands over the lines that stand in the buffer as a whole, without copying them, up to so many records; their number, or `None` where the next line does
-    /// not stand there so.
-    fn take_lines(&mut self, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Option<usize>, SourceError> {
-        let available = self.input.fill_buf().map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
-        let (mut count, mut used) = (0, 0);
-        while count < most
-            && let Some(end) = memchr::memchr(b'\n', &available[used..])
-        {
-            let bytes = available[used..used + end.min(self.record_bytes_max + 1)].trim_ascii();
-            #[allow(clippy::cast_possible_wrap)] // a buffer's length
-            let (offset, next_offset) = (self.offset, self.offset + end as i64 + 1);
-            if !bytes.is_empty() {
-                take(Record { offset, next_offset, bytes, arrived_at: None, origin: None });
-                count += 1;
-            }
-            used += end + 1;
-            self.offset = next_offset;
-        }
-        self.input.consume(used);
-        Ok((used > 0).then_some(count))
-    }
-
-    /// Reads the next line into `line`; its length with the line feed, or `None` at the end. Of a line that is longer than any record may be,
-    /// the beginning is kept, which is enough to refuse it.
-    fn next_line(&mut self) -> Result<Option<i64>, SourceError> {
-        self.line.clear();
-        let mut length = 0;
-        loop {
-            let available = self.input.fill_buf().map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
-            if available.is_empty() {
-                return Ok((length > 0).then_some(length));
-            }
-            let end = memchr::memchr(b'\n', available);
-            let used = end.map_or(available.len(), |end| end + 1);
-            let room = (self.record_bytes_max + 1).saturating_sub(self.line.len());
-            self.line.extend_from_slice(&available[..used.min(room)]);
-            self.input.consume(used);
-            #[allow(clippy::cast_possible_wrap)] // a buffer's length
-            {
-                length += used as i64;
-            }
-            if end.is_some() {
-                return Ok(Some(length));
-            }
-        }
     }
 }
 
@@ -279,6 +217,26 @@ mod tests {
         assert_eq!(all.iter().map(|line| line.1.as_str()).collect::<Vec<_>>(), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
         let rest = read(&mut *files.open(&[(partition, Some(all[1].0))]).unwrap());
         assert_eq!(rest, all[1..]);
+    }
+
+    /// Failed once: it was told by its offset, which no editor shows.
+    #[test]
+    fn a_refused_line_is_told_by_its_number() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}").unwrap();
+        let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
+        let partition = files.partitions().unwrap().remove(0);
+        let mut told = Vec::new();
+        let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem(record.offset, "empty", "it is wrong"));
+        files.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut tell).unwrap();
+        files.open(&[(partition, Some(10))]).unwrap().poll(0, 9, &mut tell).unwrap();
+        assert_eq!(told, [1, 3, 4, 3, 4].map(|line| format!("line {line}: it is wrong")));
+        let (sender, lines) = crossbeam_channel::unbounded();
+        listen(LineReader::of(&b"{}\n\n{}"[..], "-", LIMIT), &sender);
+        drop(sender);
+        let mut told = Vec::new();
+        poll_pipe(&lines, 9, &mut |record| told.push(record.origin.unwrap().problem(record.offset, "empty", "it is wrong"))).unwrap();
+        assert_eq!(told, ["line 1: it is wrong", "line 3: it is wrong"]);
     }
 
     #[test]

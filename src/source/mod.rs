@@ -8,8 +8,10 @@ pub mod decoder;
 mod fields;
 pub mod file;
 pub mod kafka;
+mod line_reader;
 mod plain;
 mod row;
+mod rows;
 mod shape;
 pub mod simulate;
 pub mod table;
@@ -38,17 +40,20 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// When the log took the record, in milliseconds since the epoch, where the log itself says so.
     pub arrived_at: Option<Time>,
-    /// Where it was made of something else, that.
+    /// What it comes from, where that has more to say than its offset.
     pub origin: Option<&'a dyn Origin>,
 }
 
-/// What a record was made of, for whoever has to mend it; asked where it is refused.
+/// What a record comes from, for whoever has to mend it; asked where it is refused.
 pub trait Origin: std::fmt::Debug {
-    /// What stands there.
-    fn text(&self) -> Vec<u8>;
+    /// What stands there, if not the record itself.
+    fn text(&self) -> Option<Vec<u8>> {
+        None
+    }
 
-    /// Where it stands and, in its own words, what is wrong with it that was refused for this `reason`; `detail` says it in the words of the record.
-    fn problem(&self, reason: &str, detail: &str) -> String;
+    /// Where the record stands that begins at `offset` and, in the words of its origin, what is wrong with it that was refused for this `reason`; `detail`
+    /// says it in the words of the record.
+    fn problem(&self, offset: i64, reason: &str, detail: &str) -> String;
 }
 
 /// What a poll of a partition came to.

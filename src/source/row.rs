@@ -2,34 +2,109 @@
 
 use super::Origin;
 use super::decode::shortened;
-use csv::ByteRecord;
+use csv::{ByteRecord, StringRecord};
 use std::borrow::Cow;
 use std::io::Write;
 
 /// The columns that must be there; others are left alone.
 pub const COLUMNS: [&str; 4] = ["timestamp", "entity", "metric", "value"];
 
+/// What a header names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    /// Where those of [`COLUMNS`] are.
+    pub(super) places: [usize; 4],
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl Columns {
+    /// Those of a header.
+    ///
+    /// # Errors
+    /// One of [`COLUMNS`] that is not there, or is there twice.
+    pub(super) fn of(header: &StringRecord) -> Result<Self, String> {
+        let mut places = [0; 4];
+        for (place, wanted) in places.iter_mut().zip(COLUMNS) {
+            let mut found = header.iter().enumerate().filter(|(_, name)| name.trim().trim_start_matches('\u{feff}') == wanted);
+            let named = header.iter().collect::<Vec<_>>().join(",");
+            *place = match (found.next(), found.next()) {
+                (Some((place, _)), None) => place,
+                (None, _) => {
+                    return Err(format!("has no column '{wanted}': the header is '{named}', it must name {}", COLUMNS.join(",")));
+                }
+                (Some(_), Some(_)) => return Err(format!("has the column '{wanted}' twice: the header is '{named}'")),
+            };
+        }
+        Ok(Self { places, count: header.len() })
+    }
+
+    /// Why nobody can say what a row says, if so. Empty fields behind those that the header names are none.
+    fn defect(self, row: &ByteRecord) -> Option<String> {
+        let Self { places, count } = self;
+        if let Some(column) = (0..4).find(|column| places[*column] >= row.len()) {
+            return Some(format!("it ends before its '{}', with {} of its fields", COLUMNS[column], row.len()));
+        }
+        if row.iter().skip(count).any(|field| !field.trim_ascii().is_empty()) {
+            let fields = row.len();
+            return Some(format!(
+                "it has {fields} fields where the header names {count}: a value with a comma in it stands in quotation marks"
+            ));
+        }
+        // Two names could come to the same.
+        let column = (0..4).find(|column| std::str::from_utf8(&row[places[*column]]).is_err())?;
+        Some(format!("'{}' is '{}', which is no UTF-8: save the table as that", COLUMNS[column], shortened(&text(row, places[column]))))
+    }
+}
+
 /// A row, for whoever has to mend it.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     /// All its fields.
     pub(super) fields: &'a ByteRecord,
-    /// Where those of [`COLUMNS`] are.
-    pub(super) columns: [usize; 4],
+    /// What the header names.
+    pub(super) columns: Columns,
     /// The line in which it begins, from 1.
     pub(super) line: u64,
+    /// What it exceeds, where it is too long to be read; then its only field is the beginning of its first line.
+    pub(super) longer_than: Option<usize>,
+}
+
+impl Row<'_> {
+    /// Writes it as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason; and so does the number of a
+    /// row of which nobody can say what belongs where. One that is too long is written as that.
+    pub(super) fn render(&self, json: &mut Vec<u8>) {
+        if let Some(limit) = self.longer_than {
+            json.resize(limit + 1, b' ');
+            return;
+        }
+        let [timestamp, entity, metric, value] = self.columns.places;
+        let quoted = |column: usize| serde_json::Value::from(text(self.fields, column).trim()).to_string();
+        let value = match text(self.fields, value).trim().parse::<f64>() {
+            Ok(number) if number.is_finite() && self.columns.defect(self.fields).is_none() => serde_json::Value::from(number).to_string(),
+            _ => quoted(value),
+        };
+        // Writing to memory does not fail.
+        let _ = write!(
+            json,
+            r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
+            quoted(timestamp),
+            quoted(entity),
+            quoted(metric)
+        );
+    }
 }
 
 impl Origin for Row<'_> {
-    fn text(&self) -> Vec<u8> {
-        self.fields.iter().collect::<Vec<_>>().join(&b","[..])
+    fn text(&self) -> Option<Vec<u8>> {
+        Some(self.fields.iter().collect::<Vec<_>>().join(&b","[..]))
     }
 
-    fn problem(&self, reason: &str, detail: &str) -> String {
-        let [timestamp, entity, metric, value] = self.columns.map(|column| text(self.fields, column));
-        let missing = (0..4).find(|place| self.columns[*place] >= self.fields.len()).map(|place| COLUMNS[place]);
-        let said = match (reason, missing) {
-            (_, Some(column)) => format!("it ends before its '{column}', with {} of its fields", self.fields.len()),
+    fn problem(&self, _: i64, reason: &str, detail: &str) -> String {
+        let [timestamp, entity, metric, value] = self.columns.places.map(|column| text(self.fields, column));
+        let said = match (reason, self.longer_than) {
+            (_, Some(limit)) => format!("it goes on for more than {limit} bytes; is a quotation mark missing?"),
+            (_, None) if let Some(defect) = self.columns.defect(self.fields) => defect,
             ("no_metrics", None) if !value.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
                 format!("'value' is '{}', which is no finite number like 85.2", shortened(&value))
             }
@@ -52,21 +127,4 @@ impl Origin for Row<'_> {
 /// A field of a row as a text; empty where there is none.
 pub(super) fn text(row: &ByteRecord, column: usize) -> Cow<'_, str> {
     String::from_utf8_lossy(row.get(column).unwrap_or_default())
-}
-
-/// Writes a row as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason.
-pub(super) fn render(row: &ByteRecord, [timestamp, entity, metric, value]: [usize; 4], json: &mut Vec<u8>) {
-    let quoted = |column: usize| serde_json::Value::from(text(row, column).trim()).to_string();
-    let value = match text(row, value).trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => serde_json::Value::from(number).to_string(),
-        _ => quoted(value),
-    };
-    // Writing to memory does not fail.
-    let _ = write!(
-        json,
-        r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
-        quoted(timestamp),
-        quoted(entity),
-        quoted(metric)
-    );
 }

@@ -1,67 +1,51 @@
 //! `file:` a CSV of samples, `timestamp,entity,metric,value`; every row becomes one event of a server, so that it goes the way of all records.
 
+use super::file::found;
 pub use super::row::COLUMNS;
-use super::row::{Row, render, text};
+use super::row::text;
+use super::rows::{Found, Place, Rows};
 use super::{Partition, Poll, Reader, Record, Source, SourceError};
 use crate::instant;
-use crate::line::Lines;
-use csv::{ByteRecord, Position};
 use dataflows::Time;
-use std::fs::File;
-use std::io::BufReader;
+use std::vec::IntoIter;
 
-/// A CSV file as a log of one partition whose offsets are byte positions.
+/// A CSV file as a log of one partition whose offsets are byte positions or, where it is read in the order of time, numbers of rows.
+#[derive(Clone)]
 pub struct Table {
     path: String,
-    sorted: bool,
+    record_bytes_max: usize,
+    is_sorted: bool,
 }
 
 impl Table {
-    /// The file at `path`, whose header has been looked at.
+    /// Whether a path is that of a table, by its ending: everything else is JSON lines.
+    pub fn is_at(path: &str) -> bool {
+        std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
+    }
+
+    /// The file at `path`, whose header has been looked at. A row that is longer than `record_bytes_max` is refused without being read as a whole.
     ///
     /// # Errors
-    /// A file that is not there, is empty, or lacks a column.
-    pub fn open(path: &str) -> Result<Self, SourceError> {
-        // A file has one name, under which progress is kept, from whatever folder it is looked at.
-        let absolute = std::fs::canonicalize(path).map_or_else(|_| path.into(), |absolute| absolute.display().to_string());
-        let table = Self { path: absolute, sorted: false };
-        table.columns(&mut table.reader()?)?;
+    /// A file that is not there, is a pipe, is empty, or lacks a column.
+    pub fn open(path: &str, record_bytes_max: usize) -> Result<Self, SourceError> {
+        if path.contains(',') && !std::path::Path::new(path).exists() {
+            let cause = std::io::Error::other("is no file; a table is one file, while JSON lines may be several behind commas");
+            return Err(SourceError::File { path: path.into(), cause });
+        }
+        let table = Self { path: found(path, "write the table to a file")?, record_bytes_max, is_sorted: false };
+        table.read()?;
         Ok(table)
     }
 
     /// The same file as if its rows had come in the order of time, whatever their order is. It is held in memory.
-    ///
-    /// # Errors
-    /// See [`Table::open`].
-    pub fn sorted(path: &str) -> Result<Self, SourceError> {
-        Ok(Self { sorted: true, ..Self::open(path)? })
+    #[must_use]
+    pub fn sorted(self) -> Self {
+        Self { is_sorted: true, ..self }
     }
 
-    fn fail(&self, problem: impl std::fmt::Display) -> SourceError {
-        SourceError::File { path: self.path.clone(), cause: std::io::Error::other(problem.to_string()) }
-    }
-
-    fn reader(&self) -> Result<csv::Reader<BufReader<File>>, SourceError> {
-        let file = File::open(&self.path).map_err(|cause| SourceError::File { path: self.path.clone(), cause })?;
-        // A row that is too short or too long is refused as a record, not as a file.
-        Ok(csv::ReaderBuilder::new().flexible(true).from_reader(BufReader::with_capacity(1 << 20, file)))
-    }
-
-    /// Where the four columns are.
-    fn columns(&self, reader: &mut csv::Reader<BufReader<File>>) -> Result<[usize; 4], SourceError> {
-        let header = reader.headers().map_err(|error| self.fail(error))?.clone();
-        if header.is_empty() {
-            return Err(self.fail(format!("is empty: its first line must name {}", COLUMNS.join(","))));
-        }
-        let mut places = [0; 4];
-        for (place, wanted) in places.iter_mut().zip(COLUMNS) {
-            let found = header.iter().position(|name| name.trim().trim_start_matches('\u{feff}') == wanted);
-            let header: Vec<&str> = header.iter().collect();
-            *place = found.ok_or_else(|| {
-                self.fail(format!("has no column '{wanted}': the header is '{}', it must name {}", header.join(","), COLUMNS.join(",")))
-            })?;
-        }
-        Ok(places)
+    /// What progress is stored under, in the order of the file and in that of time. What was read in one cannot be gone on with in the other.
+    pub fn identities(&self) -> [String; 2] {
+        [format!("file:{}", self.path), format!("file:{} in the order of time", self.path)]
     }
 
     /// Hands over every row as its four texts, in the order of the file.
@@ -69,20 +53,23 @@ impl Table {
     /// # Errors
     /// A file that can no longer be read.
     pub fn rows(&self, take: &mut dyn FnMut([&str; 4]) -> std::io::Result<()>) -> Result<(), SourceError> {
-        let mut reader = self.reader()?;
-        let columns = self.columns(&mut reader)?;
-        let mut row = ByteRecord::new();
-        while reader.read_byte_record(&mut row).map_err(|error| self.fail(error))? {
-            let texts = columns.map(|column| text(&row, column));
+        let mut rows = self.read()?;
+        while rows.next()?.is_some() {
+            let row = rows.row(&rows.found);
+            let texts = row.columns.places.map(|column| text(row.fields, column));
             take(texts.each_ref().map(|text| &**text)).map_err(|cause| SourceError::File { path: "output".into(), cause })?;
         }
         Ok(())
+    }
+
+    fn read(&self) -> Result<Rows, SourceError> {
+        Rows::open(&self.path, self.record_bytes_max)
     }
 }
 
 impl Source for Table {
     fn identity(&self) -> String {
-        format!("file:{}", self.path)
+        self.identities()[usize::from(self.is_sorted)].clone()
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
@@ -90,111 +77,101 @@ impl Source for Table {
     }
 
     fn open(&self, partitions: &[(Partition, Option<i64>)]) -> Result<Box<dyn Reader>, SourceError> {
-        let table = Self { path: self.path.clone(), sorted: self.sorted };
-        let mut rows = Rows { table, open: None, lines: None, sorted: None, row: (ByteRecord::new(), 0), json: Vec::new() };
+        let mut share = Share { table: self.clone(), rows: None, sorted: None, json: Vec::new() };
         for (partition, offset) in partitions {
-            rows.add(partition, *offset)?;
+            share.add(partition, *offset)?;
         }
-        Ok(Box::new(rows))
+        Ok(Box::new(share))
     }
 
     fn now(&self) -> Time {
-        crate::instant::now()
+        instant::now()
     }
 }
 
-/// The fields of a row, and the line in which it begins.
-type Fields = (ByteRecord, u64);
-
 /// The rows of a table, on the worker that owns its only partition.
-struct Rows {
+struct Share {
     table: Table,
-    open: Option<(csv::Reader<BufReader<File>>, [usize; 4])>,
-    lines: Option<Lines<File>>,
-    /// All rows that are still to come, by time, each with its place among all.
-    sorted: Option<(std::vec::IntoIter<Fields>, i64)>,
-    row: Fields,
+    rows: Option<Rows>,
+    /// All rows that are still to come, by time, and how many came.
+    sorted: Option<(IntoIter<Found>, i64)>,
     json: Vec<u8>,
 }
 
-impl Reader for Rows {
+impl Reader for Share {
     fn poll(&mut self, _: u32, most: usize, take: &mut dyn FnMut(Record<'_>)) -> Result<Poll, SourceError> {
         let mut count = 0;
         while count < most
             && let Some((offset, next_offset)) = self.next()?
         {
-            let Self { open: Some((_, columns)), row: (row, line), json, .. } = self else { break };
+            let Self { rows: Some(rows), json, .. } = self else { break };
+            let row = rows.row(&rows.found);
             json.clear();
-            render(row, *columns, json);
-            let origin = Row { fields: row, columns: *columns, line: *line };
-            take(Record { offset, next_offset, bytes: json, arrived_at: None, origin: Some(&origin) });
+            row.render(json);
+            take(Record { offset, next_offset, bytes: json, arrived_at: None, origin: Some(&row) });
             count += 1;
         }
         Ok(if count > 0 { Poll::Read(count) } else { Poll::Ended })
     }
 
     fn add(&mut self, _: &Partition, offset: Option<i64>) -> Result<(), SourceError> {
-        let fail = |cause| SourceError::File { path: self.table.path.clone(), cause };
-        self.lines = Some(Lines::of(File::open(&self.table.path).map_err(fail)?));
-        let mut reader = self.table.reader()?;
-        let columns = self.table.columns(&mut reader)?;
-        if !self.table.sorted
-            && let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0)
-        {
-            let mut position = Position::new();
-            position.set_byte(offset);
-            reader.seek(position).map_err(|error| self.table.fail(error))?;
+        let mut rows = self.table.read()?;
+        if self.table.is_sorted {
+            self.sorted = Some((by_time(&mut rows)?.into_iter(), 0));
+        } else if let Some(offset) = offset.and_then(|offset| u64::try_from(offset).ok()).filter(|offset| *offset > 0) {
+            rows.seek(offset)?;
         }
-        self.open = Some((reader, columns));
-        if self.table.sorted {
-            self.sorted = Some((self.by_time(columns)?.into_iter(), 0));
-        }
+        self.rows = Some(rows);
         Ok(())
     }
 }
 
-impl Rows {
-    /// Reads the next row into `row`; its offset and the next one, or `None` at the end.
-    fn next(&mut self) -> Result<Option<(i64, i64)>, SourceError> {
-        let Some((rows, place)) = &mut self.sorted else { return self.read() };
-        let Some(next) = rows.next() else { return Ok(None) };
-        self.row = next;
+impl Share {
+    /// Comes to the next row; its offset and the next one, or `None` at the end.
+    fn next(&mut self) -> Result<Option<Place>, SourceError> {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        let Some((sorted, place)) = &mut self.sorted else { return rows.next() };
+        let Some(next) = sorted.next() else { return Ok(None) };
+        rows.found = next;
         *place += 1;
         Ok(Some((*place - 1, *place)))
     }
+}
 
-    /// Reads the next row of the file into `row`; where it begins and where the next one does, or `None` at the end.
-    fn read(&mut self) -> Result<Option<(i64, i64)>, SourceError> {
-        let Self { table, open: Some((reader, _)), lines: Some(lines), row: (row, line), .. } = self else { return Ok(None) };
-        if !reader.read_byte_record(row).map_err(|error| table.fail(error))? {
-            return Ok(None);
-        }
-        let begin = row.position().map_or(0, Position::byte);
-        *line = lines.at(begin).map_err(|error| table.fail(error))?;
-        #[allow(clippy::cast_possible_wrap)] // positions in a file
-        Ok(Some((begin as i64, reader.position().byte() as i64)))
+/// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
+fn by_time(rows: &mut Rows) -> Result<Vec<Found>, SourceError> {
+    let mut all = Vec::new();
+    while rows.next()?.is_some() {
+        // Not a clone, which would be as large as the largest row so far.
+        all.push(Found { fields: rows.found.fields.iter().collect(), ..rows.found });
     }
-
-    /// All rows in the order of time, those of one time in the order of the file. What has no time comes first, to be refused.
-    fn by_time(&mut self, columns: [usize; 4]) -> Result<Vec<Fields>, SourceError> {
-        let mut rows = Vec::new();
-        while self.read()?.is_some() {
-            // Not a clone, which would be as large as the largest row so far.
-            rows.push((self.row.0.iter().collect(), self.row.1));
-        }
-        rows.sort_by_cached_key(|(row, _)| instant::parse(text(row, columns[0]).trim()));
-        Ok(rows)
-    }
+    all.sort_by_cached_key(|found| {
+        let row = rows.row(found);
+        instant::parse(text(row.fields, row.columns.places[0]).trim())
+    });
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn table(text: &str) -> (tempfile::NamedTempFile, Result<Table, SourceError>) {
+    const LIMIT: usize = 1024;
+
+    /// What is told of each row, with whether it was cut; all of them refused.
+    fn told(table: &Table) -> Vec<(usize, String)> {
+        let mut told = Vec::new();
+        let mut tell =
+            |record: Record<'_>| told.push((record.bytes.len(), record.origin.unwrap().problem(record.offset, "no_metrics", "")));
+        let partition = table.partitions().unwrap().remove(0);
+        Source::open(table, &[(partition, None)]).unwrap().poll(0, 99, &mut tell).unwrap();
+        told
+    }
+
+    fn table(text: impl AsRef<[u8]>) -> (tempfile::NamedTempFile, Result<Table, SourceError>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let table = Table::open(file.path().to_str().unwrap());
+        let table = Table::open(file.path().to_str().unwrap(), LIMIT);
         (file, table)
     }
 
@@ -207,7 +184,7 @@ mod tests {
         let read = |record: Record<'_>| {
             let origin = record.origin.unwrap();
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            (record.offset, text(record.bytes), origin.problem("no_metrics", ""), text(&origin.text()))
+            (record.offset, text(record.bytes), origin.problem(record.offset, "no_metrics", ""), text(&origin.text().unwrap()))
         };
         let mut collect = |record: Record<'_>| lines.push(read(record));
         table.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut collect).unwrap();
@@ -225,11 +202,11 @@ mod tests {
     fn a_row_is_in_the_line_that_an_editor_shows() {
         for end in ["\n", "\r\n", "\r"] {
             let rows = ["timestamp,entity,metric,value", "x,a,cpu,1", "", "", "x,b,cpu", "x,\"c\nd\",cpu,1", "x,e,cpu,1"];
-            let (_file, table) = table(&rows.join(end));
-            for table in [Table { path: table.as_ref().unwrap().path.clone(), sorted: true }, table.unwrap()] {
+            let (_file, table) = table(rows.join(end));
+            for table in [table.as_ref().unwrap().clone().sorted(), table.unwrap()] {
                 let partition = table.partitions().unwrap().remove(0);
                 let mut told = Vec::new();
-                let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem("future", "x"));
+                let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem(record.offset, "future", "x"));
                 Source::open(&table, &[(partition, None)]).unwrap().poll(0, 9, &mut tell).unwrap();
                 let expected = [
                     "line 2: x",
@@ -245,23 +222,42 @@ mod tests {
     /// Failed once: of a row whose metric nobody watches it was said that its value is no number.
     #[test]
     fn a_row_is_told_what_is_wrong_with_it_and_nothing_else() {
-        let (_file, table) = table("timestamp,entity,metric,value\nx,a,rack_id,5\nx,a,cpu,5 %\n");
-        let table = table.unwrap();
-        let mut told = Vec::new();
-        let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem("no_metrics", ""));
-        let partition = table.partitions().unwrap().remove(0);
-        Source::open(&table, &[(partition, None)]).unwrap().poll(0, 9, &mut tell).unwrap();
+        let header = b"timestamp,entity,metric,value\n".as_slice();
+        let rows = [header, b"x,a,rack_id,5\nx,a,cpu,5 %\nx,a,cpu,1,5\nx,a,cpu,5,,\nx,m\xfcller,cpu,5\n"].concat();
+        let (_file, table) = table(&rows);
+        let told: Vec<String> = told(&table.unwrap()).into_iter().map(|told| told.1).collect();
         let expected = [
             "line 2: 'metric' is 'rack_id', which its kind does not watch",
             "line 3: 'value' is '5 %', which is no finite number like 85.2",
+            "line 4: it has 5 fields where the header names 4: a value with a comma in it stands in quotation marks",
+            "line 5: 'metric' is 'cpu', which its kind does not watch",
+            "line 6: 'entity' is 'm\u{fffd}ller', which is no UTF-8: save the table as that",
         ];
         assert_eq!(told, expected);
     }
 
+    /// Failed once: what was behind a quotation mark that nobody closed was read as one row, however large, and then refused with all that was in it.
+    #[test]
+    fn a_row_without_end_is_one_line_and_those_behind_it_are_read() {
+        let rows = format!("timestamp,entity,metric,value\nx,a,cpu,1\nx,\"b,cpu,1\n{}", "x,c,cpu,1\n".repeat(20_000));
+        let (_file, rows) = table(&rows);
+        for table in [rows.as_ref().unwrap().clone(), rows.unwrap().sorted()] {
+            let told = told(&table);
+            assert_eq!(told.len(), 99);
+            let cut = told.iter().find(|told| told.0 > LIMIT).unwrap();
+            assert_eq!(cut.1, "line 3: it goes on for more than 1024 bytes; is a quotation mark missing?");
+            assert!(told.iter().any(|told| told.1.starts_with("line 4: ")), "{told:?}");
+        }
+        let (_file, whole) = table(format!("timestamp,entity,metric,value\n{}", "x".repeat(1 << 20)));
+        assert_eq!(told(&whole.unwrap()).len(), 1);
+        assert!(table("x".repeat(1 << 20)).1.err().unwrap().to_string().contains("first line goes on"));
+    }
+
     #[test]
     fn a_table_without_its_columns_is_refused_by_name() {
-        let message = |text| table(text).1.err().unwrap().to_string() + &table(text).1.err().map(|e| format!("{e:?}")).unwrap();
+        let message = |text: &str| table(text).1.err().unwrap().to_string() + &table(text).1.err().map(|e| format!("{e:?}")).unwrap();
         assert!(message("timestamp,entity,value\n").contains("no column 'metric'"));
         assert!(message("").contains("is empty: its first line must name timestamp"));
+        assert!(message("timestamp,entity,metric,value,value\n").contains("has the column 'value' twice: the header is 'timestamp,entity"));
     }
 }

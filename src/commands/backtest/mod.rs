@@ -92,14 +92,15 @@ pub fn backtest(arguments: &BacktestArgs, kinds: &Kinds, configuration: Option<P
     if arguments.train_until.is_none() && arguments.models.is_none() {
         bail!("give --train-until TIME to train on what comes before it, or --models URL to score by models that are there");
     }
-    let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max)?;
+    let input = Input::open(&arguments.input, arguments.detection.limits.record_bytes_max, kinds)?;
+    let kinds = input.kinds(kinds);
     let output = Output::begin(arguments, &input, configuration)?;
     if arguments.train_until.is_none() && arguments.history.is_some() {
         bail!("--history keeps what a backtest with --train-until comes to: give both, or `tidewatch run` the file into that history");
     }
     match arguments.train_until {
-        Some(train_until) => train_and_score(arguments, train_until, &input, output, kinds, &stop),
-        None => score(arguments, &input, output, kinds.clone(), &stop),
+        Some(train_until) => train_and_score(arguments, train_until, &input, output, &kinds, &stop),
+        None => score(arguments, &input, output, kinds, &stop),
     }
 }
 
@@ -116,7 +117,7 @@ fn train_and_score(
     let total = input.records();
     // Before minutes of work are done.
     let kept = arguments.history.as_deref().unwrap_or(NOWHERE);
-    if open(kept)?.sources()?.contains(&input.source().identity()) {
+    if open(kept)?.sources()?.iter().any(|source| input.identities().contains(source)) {
         bail!("history '{}' holds this input already: name another place for the verdicts of this backtest", crate::secret::redacted(kept));
     }
     let mut store = arguments.models.as_deref().map(models::open).transpose()?;

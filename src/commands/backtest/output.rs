@@ -69,7 +69,9 @@ impl Output {
     ) -> Result<u64> {
         let mut sheet = self.sheet(arguments)?;
         let written = match input {
-            Input::Table(table) => by_row((milliseconds(arguments.detection.bucket), train_until), table, verdicts, &mut *sheet, stop),
+            Input::Table(table, entity_type) => {
+                by_row((milliseconds(arguments.detection.bucket), train_until), (table, entity_type), verdicts, &mut *sheet, stop)
+            }
             Input::Events(_) => by_bucket(train_until, scored, verdicts, &mut *sheet),
         };
         written.and_then(|rows| Ok(sheet.finish().map(|()| rows)?)).with_context(|| self.rows.failed())
@@ -85,14 +87,20 @@ fn needed(arguments: &BacktestArgs, input: &Input) -> Result<Vec<PathBuf>> {
 }
 
 /// One row per row of the input from `--train-until` on, in the input's order and with its own timestamp and value.
-fn by_row((width, train_until): (Time, Time), table: &Table, verdicts: &Verdicts, sheet: &mut dyn Sheet, stop: &AtomicBool) -> Result<u64> {
+fn by_row(
+    (width, train_until): (Time, Time),
+    (table, entity_type): (&Table, &str),
+    verdicts: &Verdicts,
+    sheet: &mut dyn Sheet,
+    stop: &AtomicBool,
+) -> Result<u64> {
     let mut rows = 0;
     table.rows(&mut |[timestamp, entity, metric, value]| {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("interrupted"));
         }
         let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= train_until) else { return Ok(()) };
-        let (series, start) = (SeriesId::named("server", entity.trim(), metric.trim()), time.div_euclid(width) * width);
+        let (series, start) = (SeriesId::named(entity_type, entity.trim(), metric.trim()), time.div_euclid(width) * width);
         let verdict = verdicts.get(&(series, start));
         let start = verdict.map_or_else(String::new, |_| instant::format(start));
         rows += 1;
