@@ -146,5 +146,9 @@ fn how_much_history_it_takes_is_measured() {
     let said = String::from_utf8_lossy(&output.stdout);
     let row: Vec<&str> = said.lines().nth(1).unwrap_or_default().split_whitespace().collect();
     assert!(output.status.success() && row.len() == 5, "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(row[..4], ["3", "2", "4", "4"], "two pairs of a Thursday and a Friday fit, with a label a day, and all of them are found: {said}");
+    assert_eq!(
+        row[..4],
+        ["3", "2", "4", "4"],
+        "two pairs of a Thursday and a Friday fit, with a label a day, and all of them are found: {said}"
+    );
 }

@@ -1,18 +1,23 @@
 //! `kafka:` one or more topics, their partitions assigned to workers, never subscribed: a group would move them at moments that the graph does not know of.
 
 mod batch;
+mod bootstrap;
+#[cfg(test)]
+mod fenced;
 pub mod producer;
 mod reader;
 mod word;
 
 use super::{Partition, Reader, Source, SourceError};
 use crate::secret::{Flag, PASSWORD_FILE};
+use bootstrap::Bootstrap;
 use dataflows::Time;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use reader::KafkaReader;
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use word::Word;
 
@@ -61,6 +66,9 @@ pub struct KafkaTopics {
     until_end: bool,
     asking: BaseConsumer<Word>,
     word: Word,
+    bootstrap: Bootstrap,
+    /// The clients of the readers, each with its first brokers.
+    reading: Mutex<Vec<(Weak<BaseConsumer<Word>>, Bootstrap)>>,
 }
 
 impl KafkaTopics {
@@ -87,10 +95,12 @@ impl KafkaTopics {
             config.set(*name, *value);
         });
         configure(&mut config, parameters, Flag::Source).map_err(|problem| wrong(&problem))?;
-        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
+        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
         let word = Word::default();
         let asking = config.create_with_context(word.clone()).map_err(|error| wrong(&refusal(&error)))?;
-        let mut found = Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking, word };
+        let (bootstrap, reading) = (Bootstrap::of(brokers), Mutex::default());
+        let mut found =
+            Self { config, brokers: brokers.into(), cluster: String::new(), topics, until_end, asking, word, bootstrap, reading };
         found.partitions()?;
         let unnamed = || found.error("", "the cluster does not tell its id, under which progress is stored".into(), true);
         found.cluster = found.asking.client().fetch_cluster_id(ANSWER).ok_or_else(unnamed)?;
@@ -111,7 +121,7 @@ impl KafkaTopics {
     fn metadata(&self, topic: &str) -> Result<Metadata, SourceError> {
         let deadline = Instant::now() + ANSWER;
         loop {
-            let error = match self.asking.fetch_metadata(Some(topic), QUESTION) {
+            let error = match self.bootstrap.ask(self.asking.client(), topic, QUESTION) {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
@@ -126,6 +136,17 @@ impl KafkaTopics {
                 return Err(self.error("", problem, true));
             }
         }
+    }
+
+    /// Looks whether the readers still know a broker, now that there is one.
+    fn look_after_readers(&self) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.retain(|(consumer, bootstrap)| {
+            let Some(consumer) = consumer.upgrade() else { return false };
+            // Whoever knows none is told of the first ones, and answers the next time.
+            let _ = bootstrap.ask(consumer.client(), &self.topics[0], QUESTION);
+            true
+        });
     }
 
     /// The first offset of a partition, and the one behind its last.
@@ -186,6 +207,7 @@ impl Source for KafkaTopics {
             }
         }
         partitions.sort_by_key(|partition| partition.id);
+        self.look_after_readers();
         Ok(partitions)
     }
 
@@ -201,6 +223,8 @@ impl Source for KafkaTopics {
             reader.expect(partition, *offset, Some(low), self.until_end.then_some(end));
         }
         reader.assign()?;
+        let client = (reader.client(), Bootstrap::of(&self.brokers));
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner).push(client);
         Ok(Box::new(reader))
     }
 

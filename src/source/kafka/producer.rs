@@ -1,5 +1,6 @@
 //! Writing records to a Kafka topic, keyed, in order, each of them once.
 
+use super::bootstrap::Bootstrap;
 use super::word::Word;
 use super::{USER, configure, refusal, refused};
 use crate::secret::Flag;
@@ -10,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,9 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a full queue is given to make room before it is tried again.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
+
+/// While records wait and none is delivered, it is looked after so long, and then as often, whether the client still knows a broker.
+const WATCH: Duration = Duration::from_secs(5);
 
 /// Delivery reports are taken in after this many records.
 const RECORDS_PER_POLL: u32 = 512;
@@ -48,12 +53,16 @@ pub struct KafkaLog {
     place: String,
     topic: String,
     since_poll: u32,
+    bootstrap: Bootstrap,
+    /// When it was looked last, and how many records were delivered then.
+    watched: (Instant, u64),
 }
 
-/// Remembers the first record that could not be delivered.
+/// Remembers the first record that could not be delivered, and counts those that were.
 #[derive(Clone, Default)]
 struct Deliveries {
     failure: Arc<Mutex<Option<String>>>,
+    delivered: Arc<AtomicU64>,
     word: Word,
 }
 
@@ -72,6 +81,8 @@ impl ProducerContext for Deliveries {
         if let Err((error, record)) = result {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert_with(|| format!("partition {} took no more records: {error}", record.partition()));
+        } else {
+            self.delivered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -113,7 +124,8 @@ impl KafkaLog {
         configure(&mut config, &address.parameters, Flag::To).map_err(wrong)?;
         let producer = config.create_with_context(Deliveries::default()).map_err(|error| wrong(refusal(&error)))?;
         let place = format!("{}/{}", address.brokers, address.topic);
-        let log = Self { producer, place, topic: address.topic, since_poll: 0 };
+        let bootstrap = Bootstrap::of(&address.brokers);
+        let log = Self { producer, place, topic: address.topic, since_poll: 0, bootstrap, watched: (Instant::now(), 0) };
         log.wait_for_topic()?;
         Ok(log)
     }
@@ -159,6 +171,7 @@ impl KafkaLog {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.producer.poll(QUEUE_PAUSE);
                     self.check()?;
+                    self.watch();
                 }
                 Err((error, _)) => return Err(self.error(error.to_string())),
             }
@@ -177,7 +190,21 @@ impl KafkaLog {
     pub fn poll(&mut self) -> Result<(), SourceError> {
         self.since_poll = 0;
         self.producer.poll(Duration::ZERO);
+        self.watch();
         self.check()
+    }
+
+    /// Looks whether the client still knows a broker, where nothing is delivered any more.
+    fn watch(&mut self) {
+        if self.watched.0.elapsed() < WATCH {
+            return;
+        }
+        let delivered = self.producer.context().delivered.load(Ordering::Relaxed);
+        if delivered == self.watched.1 && self.producer.in_flight_count() > 0 {
+            // Whoever knows none is told of the first ones.
+            let _ = self.bootstrap.ask(self.producer.client(), &self.topic, QUESTION);
+        }
+        self.watched = (Instant::now(), delivered);
     }
 
     /// Waits until every record is delivered.
@@ -186,8 +213,14 @@ impl KafkaLog {
     /// Some record could not be delivered.
     pub fn finish(&mut self) -> Result<(), SourceError> {
         // A little longer than the records' own timeout, so that theirs is the error seen.
-        let flushed = self.producer.flush(DELIVERY_TIMEOUT + CONNECT_TIMEOUT);
-        self.poll()?;
+        let deadline = Instant::now() + DELIVERY_TIMEOUT + CONNECT_TIMEOUT;
+        let flushed = loop {
+            let flushed = self.producer.flush(WATCH);
+            self.poll()?;
+            if flushed.is_ok() || Instant::now() >= deadline {
+                break flushed;
+            }
+        };
         flushed.map_err(|error| self.error(format!("records are left undelivered ({error}); is Kafka still running there?")))
     }
 

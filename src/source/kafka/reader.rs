@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// After a broker's error a partition that stays silent for this long is away: its leader's place is being taken, or nobody takes it.
@@ -102,6 +102,11 @@ impl KafkaReader {
     pub(super) fn new(consumer: BaseConsumer<Word>, word: Word, topics: Vec<String>, brokers: String) -> Self {
         let (assignment, queues, renewal) = (BTreeMap::new(), HashMap::new(), (false, None));
         Self { consumer: Arc::new(consumer), word, names: topics, brokers, assignment, queues, all_down: false, renewal }
+    }
+
+    /// Its client, for as long as it is there.
+    pub(super) fn client(&self) -> Weak<BaseConsumer<Word>> {
+        Arc::downgrade(&self.consumer)
     }
 
     /// Takes up a partition, to be assigned: from an offset or its beginning, whose offset is `first` where that is known, to an end or for ever.
@@ -241,6 +246,8 @@ mod tests {
     use super::*;
     use crate::source::Source;
     use crate::source::kafka::KafkaTopics;
+    use crate::source::kafka::fenced::Fence;
+    use crate::source::kafka::producer::KafkaLog;
     use rdkafka::mocking::MockCluster;
 
     /// The client says once that an end is reached. A quiet partition whose broker had been away would count as unread for ever.
@@ -263,5 +270,30 @@ mod tests {
         until(Poll::Waiting, true);
         cluster.broker_up(1).unwrap();
         until(Poll::Idle, false);
+    }
+
+    /// Failed once: told that there are no brokers, as by one that is about to end or has just begun, the client forgot all of them, and was deaf for good.
+    #[test]
+    fn a_cluster_that_names_no_broker_is_read_again_when_it_does() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("metrics", 1, 1).unwrap();
+        let fence = Fence::before(&cluster.bootstrap_servers());
+        let url = format!("kafka://{}/metrics?topic.metadata.refresh.interval.ms=100", fence.address);
+        let topics = KafkaTopics::open(&url, false).unwrap();
+        let partition = topics.partitions().unwrap().remove(0);
+        let mut reader = topics.open(&[(partition.clone(), None)]).unwrap();
+        let mut log = KafkaLog::open(&url).unwrap();
+        for round in 0..2 {
+            fence.stand(Duration::from_secs(2));
+            log.write("a", format!("{round}").as_bytes()).unwrap();
+            log.finish().unwrap();
+            let since = Instant::now();
+            while reader.poll(partition.id, 10, &mut |record| assert_eq!(record.offset, round)).unwrap() != Poll::Read(1) {
+                assert!(since.elapsed() < Duration::from_secs(60), "never {round}: {:?}", reader.absence());
+                // As a run does now and then.
+                let _ = topics.partitions();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
     }
 }
