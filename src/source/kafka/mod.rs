@@ -25,6 +25,8 @@ use word::Word;
 const ANSWER: Duration = Duration::from_secs(10);
 /// A question is asked again this often, to look in between whether the answer is no.
 const QUESTION: Duration = Duration::from_secs(2);
+/// What a client has to say after a question, at most: a handful of errors.
+const WORDS: usize = 16;
 /// A partition's number within the source: the topic's place in the URL above, Kafka's number below.
 const TOPIC_SHIFT: u32 = 16;
 
@@ -95,7 +97,7 @@ impl KafkaTopics {
             config.set(*name, *value);
         });
         configure(&mut config, parameters, Flag::Source).map_err(|problem| wrong(&problem))?;
-        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
+        config.set_log_level(rdkafka::config::RDKafkaLogLevel::Critical);
         let word = Word::default();
         let asking = config.create_with_context(word.clone()).map_err(|error| wrong(&refusal(&error)))?;
         let (bootstrap, reading) = (Bootstrap::of(brokers), Mutex::default());
@@ -125,10 +127,12 @@ impl KafkaTopics {
                 Ok(metadata) => return Ok(metadata),
                 Err(error) => error,
             };
-            // Nobody polls this consumer otherwise, and what it has to say waits for that.
-            while self.asking.poll(Duration::ZERO).is_some() {}
-            if let Some(refusal) = self.word.refusal() {
-                return Err(self.error("", refused(&refusal), false));
+            // Nobody polls this consumer otherwise, and what it has to say waits for that, one word a call.
+            for _ in 0..WORDS {
+                drop(self.asking.poll(Duration::ZERO));
+                if let Some(refusal) = self.word.refusal() {
+                    return Err(self.error("", refused(&refusal), false));
+                }
             }
             if Instant::now() >= deadline {
                 let reason = self.word.reason().unwrap_or_else(|| error.to_string());
