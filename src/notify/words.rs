@@ -51,8 +51,9 @@ pub fn deviation(alert: &Alert) -> String {
         return watermark(alert);
     }
     let Some(peak) = &alert.peak else {
-        let others_go_on = alert.scope == "entity" && !alert.silent && !alert.change.ends();
-        return if others_go_on { "no samples of some of its metrics".into() } else { "no samples, though its peers have some".into() };
+        // Whether the others of its metrics went on, and whether they do now, is not known.
+        let named = alert.scope == "entity" && !alert.silent && !alert.forgotten;
+        return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though its peers have some".into() };
     };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
     let silent = if alert.silent { ", and then no samples, though its peers have some" } else { "" };
@@ -193,9 +194,9 @@ mod tests {
         let told = "CRITICAL, spreading: 4 of 20 servers of rack rack-B, worst srv-038 cpu_usage_percent 95.3, expected 65.2 (z +4.2)";
         assert_eq!(headline(&rack), told);
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
-        assert_eq!(headline(&silent), "Over: server srv-038, HIGH, no samples, though its peers have some");
+        assert_eq!(headline(&silent), format!("Over: server srv-038, HIGH, no samples of {}", metrics(&silent)));
         let partly = Alert { peak: None, ..alert() };
-        assert!(headline(&partly).ends_with("no samples of some of its metrics"));
+        assert!(headline(&partly).ends_with("no samples of cpu_temperature_celsius, cpu_usage_percent"), "{}", headline(&partly));
         assert!(headline(&Alert { silent: true, ..partly }).ends_with("srv-038, no samples, though its peers have some"));
         // Failed once: of a host in trouble that stopped sending nothing was said.
         let stopped = Alert { silent: true, change: Change::Escalated, ..alert() };
