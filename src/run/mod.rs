@@ -279,6 +279,7 @@ fn discover(job: &Job, discovered: &Mutex<Vec<Partition>>, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(100));
         if looked_at.elapsed() > DISCOVERY {
+            job.source.look_after_readers();
             looked_at = Instant::now();
             // Workers take theirs out; one that they have already is no news to them.
             if let Ok(found) = job.source.partitions() {

@@ -88,6 +88,15 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
+    /// How a partition begins that could be replaced by another of the same name: how many bytes, at most so many, and their hash, parted by a colon.
+    /// `None` where that is known otherwise, or cannot be looked at.
+    fn beginning(&self, _partition: &Partition, _bytes: i64) -> Option<String> {
+        None
+    }
+
+    /// Looks, now and then, whether its readers can still reach it, and helps those that cannot. It may take seconds.
+    fn look_after_readers(&self) {}
+
     /// The clock that event times are compared with to find those in the future: the wall clock, or a simulated one.
     fn now(&self) -> Time;
 }
@@ -140,6 +149,15 @@ pub enum SourceError {
         from: i64,
         /// Where it ends now.
         until: i64,
+    },
+    /// A log that begins otherwise than what was read of it.
+    #[error(
+        "partition '{partition}' does not begin as it did when it was read before: it was replaced; put the old one back, or watch the new one under \
+         another name or into another history"
+    )]
+    Replaced {
+        /// Its name.
+        partition: String,
     },
     /// Kafka cannot be reached or does not know the topic.
     #[error("kafka {place}: {problem}")]

@@ -17,7 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use reader::KafkaReader;
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use word::Word;
 
@@ -59,6 +59,9 @@ fn id_of(topic: usize, number: i32) -> u32 {
     (topic as u32) << TOPIC_SHIFT | number as u32
 }
 
+/// The client of a reader, with its first brokers.
+type Reading = (Weak<BaseConsumer<Word>>, Arc<Bootstrap>);
+
 /// Topics of one Kafka cluster.
 pub struct KafkaTopics {
     config: ClientConfig,
@@ -69,8 +72,7 @@ pub struct KafkaTopics {
     asking: BaseConsumer<Word>,
     word: Word,
     bootstrap: Bootstrap,
-    /// The clients of the readers, each with its first brokers.
-    reading: Mutex<Vec<(Weak<BaseConsumer<Word>>, Bootstrap)>>,
+    reading: Mutex<Vec<Reading>>,
 }
 
 impl KafkaTopics {
@@ -142,17 +144,6 @@ impl KafkaTopics {
         }
     }
 
-    /// Looks whether the readers still know a broker, now that there is one.
-    fn look_after_readers(&self) {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.retain(|(consumer, bootstrap)| {
-            let Some(consumer) = consumer.upgrade() else { return false };
-            // Whoever knows none is told of the first ones, and answers the next time.
-            let _ = bootstrap.ask(consumer.client(), &self.topics[0], QUESTION);
-            true
-        });
-    }
-
     /// The first offset of a partition, and the one behind its last.
     fn bounds(&self, partition: &Partition) -> Result<(i64, i64), SourceError> {
         let (topic, number) = self.topic(partition);
@@ -211,7 +202,6 @@ impl Source for KafkaTopics {
             }
         }
         partitions.sort_by_key(|partition| partition.id);
-        self.look_after_readers();
         Ok(partitions)
     }
 
@@ -227,7 +217,7 @@ impl Source for KafkaTopics {
             reader.expect(partition, *offset, Some(low), self.until_end.then_some(end));
         }
         reader.assign()?;
-        let client = (reader.client(), Bootstrap::of(&self.brokers));
+        let client = (reader.client(), Arc::new(Bootstrap::of(&self.brokers)));
         self.reading.lock().unwrap_or_else(PoisonError::into_inner).push(client);
         Ok(Box::new(reader))
     }
@@ -239,6 +229,17 @@ impl Source for KafkaTopics {
         }
         let problem = format!("was read up to offset {offset}, but ends at {end}: the topic was made anew; give the new one another name");
         Err(self.error(&partition.name, problem, false))
+    }
+
+    /// Whoever knows no broker any more is told of the first ones.
+    fn look_after_readers(&self) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.retain(|reader| reader.0.strong_count() > 0);
+        let known: Vec<_> = reading.iter().filter_map(|(consumer, bootstrap)| Some((consumer.upgrade()?, Arc::clone(bootstrap)))).collect();
+        drop(reading);
+        for (consumer, bootstrap) in known {
+            let _ = bootstrap.ask(consumer.client(), &self.topics[0], QUESTION);
+        }
     }
 
     fn now(&self) -> Time {

@@ -134,7 +134,7 @@ impl KafkaLog {
     fn wait_for_topic(&self) -> Result<(), SourceError> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         loop {
-            let answer = self.producer.client().fetch_metadata(Some(&self.topic), QUESTION);
+            let answer = self.bootstrap.ask(self.producer.client(), &self.topic, QUESTION);
             let found =
                 |metadata: &Metadata| metadata.topics().iter().any(|topic| topic.error().is_none() && !topic.partitions().is_empty());
             if answer.as_ref().is_ok_and(found) {

@@ -291,7 +291,7 @@ mod tests {
             while reader.poll(partition.id, 10, &mut |record| assert_eq!(record.offset, round)).unwrap() != Poll::Read(1) {
                 assert!(since.elapsed() < Duration::from_secs(60), "never {round}: {:?}", reader.absence());
                 // As a run does now and then.
-                let _ = topics.partitions();
+                topics.look_after_readers();
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
