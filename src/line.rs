@@ -1,6 +1,6 @@
 //! Where a place of a text file is, in the lines that an editor shows.
 
-use memchr::{memchr2, memchr2_iter};
+use memchr::memchr2_iter;
 use std::io::{BufRead, BufReader, Read, Result};
 
 /// Tells the lines of places that are asked for in order. Lines end as they may in a table: by a line feed, a carriage return, or both.
@@ -38,35 +38,6 @@ impl<R: Read> Lines<R> {
         Ok(self.ends + 1)
     }
 
-    /// Passes the rest of the line that was come to; at most so many of its bytes, and the place behind its end.
-    ///
-    /// # Errors
-    /// A text that can no longer be read.
-    pub fn pass_line(&mut self, most: usize) -> Result<(Vec<u8>, u64)> {
-        let mut text = Vec::new();
-        loop {
-            let bytes = self.text.fill_buf()?;
-            let end = memchr2(b'\n', b'\r', bytes);
-            let length = end.unwrap_or(bytes.len());
-            text.extend_from_slice(&bytes[..length.min(most - text.len())]);
-            if length == 0 {
-                break;
-            }
-            self.pass(length);
-            if end.is_some() {
-                break;
-            }
-        }
-        // What is behind the end that may be of two bytes.
-        if self.text.fill_buf()?.first() == Some(&b'\r') {
-            self.pass(1);
-        }
-        if self.text.fill_buf()?.first() == Some(&b'\n') {
-            self.pass(1);
-        }
-        Ok((text, self.at))
-    }
-
     /// Counts the line ends of so many bytes that are in the buffer.
     fn pass(&mut self, length: usize) {
         let bytes = &self.text.buffer()[..length];
@@ -90,14 +61,6 @@ mod tests {
         let at = |text: &str, place: u64| Lines::of(text.as_bytes()).at(place).unwrap();
         assert_eq!([at("a\nb", 0), at("a\nb", 1), at("a\nb", 2), at("a\r\nb", 2), at("a\rb", 2), at("a\n\n\r\nb", 1)], [1, 2, 2, 2, 2, 4]);
         assert_eq!((at("", 0), at("a\n", 9)), (1, 2));
-    }
-
-    #[test]
-    fn a_line_is_passed_with_its_end() {
-        let mut lines = Lines::of(&b"ab\r\n\ncdef\rg"[..]);
-        assert_eq!((lines.at(0).unwrap(), lines.pass_line(9).unwrap()), (1, (b"ab".to_vec(), 4)));
-        assert_eq!((lines.at(4).unwrap(), lines.pass_line(2).unwrap()), (3, (b"cd".to_vec(), 10)));
-        assert_eq!((lines.at(10).unwrap(), lines.pass_line(9).unwrap(), lines.pass_line(9).unwrap().1), (4, (b"g".to_vec(), 11), 11));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use crate::cli::EMBEDDED;
 use crate::limits::Limits;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
+use crate::source::table::Table;
 use crate::source::{Source, SourceError};
 use crate::{history, models, notify};
 use anyhow::{Result, bail};
@@ -61,6 +62,10 @@ fn source(url: &str) -> Result<String> {
         Some(("simulate", preset)) => {
             let simulator = crate::source::simulate::open(preset, &crate::source::simulate::Options::at(0))?;
             Ok(format!("simulate:{preset}, {} partitions", simulator.partitions()?.len()))
+        }
+        Some(("file", path)) if Table::is_at(path) => {
+            Table::open(path, Limits::default().record_bytes_max)?;
+            Ok("1 table".into())
         }
         Some(("file", paths)) => Ok(format!("{} files", Files::open(paths, Limits::default().record_bytes_max)?.partitions()?.len())),
         Some(("kafka", _)) => {

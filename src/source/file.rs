@@ -4,9 +4,10 @@ use super::line_reader::{BUFFER_BYTES, LineReader};
 use super::{Origin, Partition, Poll, Reader, Record, Source, SourceError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::Time;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileTypeExt;
 
 /// Lines of a pipe that are read ahead of the graph, at most, and the bytes that they may have together.
@@ -46,6 +47,14 @@ pub(super) fn found(path: &str, advice: &str) -> Result<String, SourceError> {
         return Err(fail(std::io::Error::other(format!("is a pipe and cannot be read again; {advice}"))));
     }
     Ok(std::fs::canonicalize(path).map_or_else(|_| path.to_owned(), |absolute| absolute.display().to_string()))
+}
+
+/// See [`Source::beginning`]; standard input has none.
+pub(super) fn beginning(path: &str, bytes: i64) -> Option<String> {
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(u64::try_from(bytes).ok()?).read_to_end(&mut text).ok()?;
+    let hash = Sha256::digest(&text);
+    Some(hash[..8].iter().fold(format!("{}:", text.len()), |told, byte| told + &format!("{byte:02x}")))
 }
 
 /// Files of JSON lines. They are read to their end once; what is appended later is not seen.
@@ -90,6 +99,10 @@ impl Source for Files {
             lines.add(partition, *offset)?;
         }
         Ok(Box::new(lines))
+    }
+
+    fn beginning(&self, partition: &Partition, bytes: i64) -> Option<String> {
+        beginning(&partition.name, bytes)
     }
 
     fn now(&self) -> Time {

@@ -1,7 +1,6 @@
 //! The lines of one file or pipe, each with its place.
 
 use super::{Origin, Record, SourceError};
-use crate::line::Lines;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -20,9 +19,17 @@ pub(super) struct LineReader {
 
 /// A file, and where the lines of it are that were refused.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     path: String,
-    lines: RefCell<Option<Lines<File>>>,
+    counted: RefCell<Counted>,
+}
+
+/// Its line feeds up to some place; the file once it was asked for.
+#[derive(Debug, Default)]
+struct Counted {
+    file: Option<BufReader<File>>,
+    at: u64,
+    feeds: u64,
 }
 
 impl Origin for Place {
@@ -35,14 +42,26 @@ impl Origin for Place {
 }
 
 impl Place {
-    /// Counts them only where somebody asks, and goes on from the last that was asked for.
-    fn line(&self, offset: i64) -> std::io::Result<u64> {
-        let mut lines = self.lines.borrow_mut();
-        let lines = match &mut *lines {
-            Some(lines) => lines,
-            none => none.insert(Lines::of(File::open(&self.path)?)),
+    /// The line that begins at `offset`, from 1: counted only where somebody asks, and on from the last that was asked for.
+    pub(super) fn line(&self, offset: i64) -> std::io::Result<u64> {
+        let mut counted = self.counted.borrow_mut();
+        let Counted { file, at, feeds } = &mut *counted;
+        let file = match file {
+            Some(file) => file,
+            none => none.insert(BufReader::with_capacity(BUFFER_BYTES, File::open(&self.path)?)),
         };
-        lines.at(u64::try_from(offset).unwrap_or(0))
+        let offset = u64::try_from(offset).unwrap_or(0);
+        while *at < offset {
+            let bytes = file.fill_buf()?;
+            let length = usize::try_from(offset - *at).map_or(bytes.len(), |rest| bytes.len().min(rest));
+            if length == 0 {
+                break;
+            }
+            *feeds += memchr::memchr_iter(b'\n', &bytes[..length]).count() as u64;
+            *at += length as u64;
+            file.consume(length);
+        }
+        Ok(*feeds + 1)
     }
 
     fn fail(&self, cause: std::io::Error) -> SourceError {
@@ -64,7 +83,7 @@ impl LineReader {
 
     /// What comes from its beginning, under this name. Of a line that is longer than `record_bytes_max`, so much is kept that it can be refused.
     pub(super) fn of(input: impl Read + Send + 'static, path: &str, record_bytes_max: usize) -> Self {
-        let place = Place { path: path.to_owned(), lines: RefCell::default() };
+        let place = Place { path: path.to_owned(), counted: RefCell::default() };
         Self { input: Box::new(BufReader::with_capacity(BUFFER_BYTES, input)), place, offset: 0, line: Vec::new(), record_bytes_max }
     }
 
@@ -127,6 +146,11 @@ impl LineReader {
                 return Ok(Some((offset, self.offset)));
             }
         }
+    }
+
+    /// Where its lines are.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The line that was read last, without the spaces around it.

@@ -2,6 +2,7 @@
 
 use super::Origin;
 use super::decode::shortened;
+use super::line_reader::Place;
 use csv::{ByteRecord, StringRecord};
 use std::borrow::Cow;
 use std::io::Write;
@@ -64,13 +65,27 @@ pub(super) struct Row<'a> {
     pub(super) fields: &'a ByteRecord,
     /// What the header names.
     pub(super) columns: Columns,
-    /// The line in which it begins, from 1.
-    pub(super) line: u64,
-    /// What it exceeds, where it is too long to be read; then its only field is the beginning of its first line.
+    /// Where it is: its file, and the line of that, from 1, where it was counted.
+    pub(super) place: &'a Place,
+    pub(super) line: Option<u64>,
+    /// What it exceeds, where it is too long to be read; then its only field is the beginning of it.
     pub(super) longer_than: Option<usize>,
+    /// Whether a quotation mark in it is not closed.
+    pub(super) is_open: bool,
 }
 
 impl Row<'_> {
+    /// Whether it says a value of a series, as far as it can be seen here.
+    pub(super) fn is_sample(&self) -> bool {
+        self.value().is_some()
+    }
+
+    /// The number that it says, if it is known what belongs where.
+    fn value(&self) -> Option<f64> {
+        let value = text(self.fields, self.columns.places[3]).trim().parse::<f64>().ok().filter(|value| value.is_finite())?;
+        (self.longer_than.is_none() && self.columns.defect(self.fields).is_none()).then_some(value)
+    }
+
     /// Writes it as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason; and so does the number of a
     /// row of which nobody can say what belongs where. One that is too long is written as that.
     pub(super) fn render(&self, json: &mut Vec<u8>) {
@@ -80,10 +95,7 @@ impl Row<'_> {
         }
         let [timestamp, entity, metric, value] = self.columns.places;
         let quoted = |column: usize| serde_json::Value::from(text(self.fields, column).trim()).to_string();
-        let value = match text(self.fields, value).trim().parse::<f64>() {
-            Ok(number) if number.is_finite() && self.columns.defect(self.fields).is_none() => serde_json::Value::from(number).to_string(),
-            _ => quoted(value),
-        };
+        let value = self.value().map_or_else(|| quoted(value), |number| serde_json::Value::from(number).to_string());
         // Writing to memory does not fail.
         let _ = write!(
             json,
@@ -100,10 +112,10 @@ impl Origin for Row<'_> {
         Some(self.fields.iter().collect::<Vec<_>>().join(&b","[..]))
     }
 
-    fn problem(&self, _: i64, reason: &str, detail: &str) -> String {
+    fn problem(&self, offset: i64, reason: &str, detail: &str) -> String {
         let [timestamp, entity, metric, value] = self.columns.places.map(|column| text(self.fields, column));
         let said = match (reason, self.longer_than) {
-            (_, Some(limit)) => format!("it goes on for more than {limit} bytes; is a quotation mark missing?"),
+            (_, Some(limit)) => format!("it is longer than --record-bytes-max, {limit} bytes"),
             (_, None) if let Some(defect) = self.columns.defect(self.fields) => defect,
             ("no_metrics", None) if !value.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
                 format!("'value' is '{}', which is no finite number like 85.2", shortened(&value))
@@ -115,11 +127,10 @@ impl Origin for Row<'_> {
             ("bad_metric_name", None) => format!("'metric' is '{}': it must have at least one letter and no colon", shortened(&metric)),
             _ => detail.into(),
         };
-        // A quotation mark that nobody closed takes the lines behind it along.
-        let more = self.fields.iter().map(|field| memchr::memchr_iter(b'\n', field).count() as u64).sum::<u64>();
-        match more {
-            0 => format!("line {}: {said}", self.line),
-            more => format!("lines {} to {}, a text in quotation marks goes on so long: {said}", self.line, self.line + more),
+        let mark = if self.is_open { "; a quotation mark is not closed in it" } else { "" };
+        match self.line.map_or_else(|| self.place.line(offset), Ok) {
+            Ok(line) => format!("line {line}: {said}{mark}"),
+            Err(_) => format!("{said}{mark}"),
         }
     }
 }

@@ -1,131 +1,155 @@
-//! The rows of a table in the order of the file, none of them read as a whole that is longer than a record may be.
+//! The rows of a table in the order of the file. A row is a line, so that a quotation mark that nobody closed is an error of that line alone, and where a
+//! row begins does not depend on where reading began.
 
 use super::SourceError;
+use super::line_reader::LineReader;
 use super::row::{COLUMNS, Columns, Row};
-use crate::line::Lines;
-use csv::{ByteRecord, Position};
-use std::fs::File;
-use std::io::{Error, Read, Result as IoResult, Seek, SeekFrom};
+use csv::{ByteRecord, StringRecord};
+use csv_core::{ReadRecordResult, Terminator};
+use std::io::Error;
 
-/// Read ahead at once.
-const BUFFER_BYTES: usize = 64 << 10;
-
-/// Of a line that is cut, so much is kept to be shown.
-const SHOWN_BYTES: usize = 1024;
-
-/// Where a row begins, and where the next one does.
+/// Where a row begins, and where the next line does.
 pub(super) type Place = (i64, i64);
-
-/// A file of which so much is read at most until somebody allows more.
-struct Limited {
-    file: File,
-    left: usize,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
-        if self.left == 0 {
-            return Err(Error::other("its first line goes on and on; is a quotation mark missing?"));
-        }
-        let room = buffer.len().min(self.left);
-        let read = self.file.read(&mut buffer[..room])?;
-        self.left -= read;
-        Ok(read)
-    }
-}
-
-impl Seek for Limited {
-    fn seek(&mut self, to: SeekFrom) -> IoResult<u64> {
-        self.file.seek(to)
-    }
-}
 
 /// A row that was read.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Its fields; the beginning of its first line where it is cut.
+    /// The line that it is, from 1, where it was counted.
+    line: Option<u64>,
+    /// Its fields; the beginning of it alone where it is too long.
     pub(super) fields: ByteRecord,
-    /// The line in which it begins, from 1.
-    pub(super) line: u64,
-    /// Whether it goes on for longer than a record may be.
-    pub(super) is_cut: bool,
+    is_too_long: bool,
+    /// Whether a quotation mark in it is not closed.
+    is_open: bool,
+}
+
+impl Found {
+    /// A copy that is no larger than it must be: a clone would be as large as the largest row so far.
+    pub(super) fn compact(&self) -> Self {
+        Self { fields: self.fields.iter().collect(), ..*self }
+    }
 }
 
 /// A file that is read row by row.
 pub(super) struct Rows {
-    path: String,
+    reader: LineReader,
     record_bytes_max: usize,
-    reader: csv::Reader<Limited>,
     columns: Columns,
-    lines: Lines<File>,
+    parser: Parser,
+    /// Lines that were read, from the beginning of the file.
+    count: Option<u64>,
     /// The row that was read last.
     pub(super) found: Found,
 }
 
 impl Rows {
-    /// Those of the file at `path`, from its first row on.
+    /// Those of the file at `path`, from its first row on, or from the one that begins at `offset`.
     ///
     /// # Errors
     /// A file that cannot be read, is empty, or whose first line does not name the columns.
-    pub(super) fn open(path: &str, record_bytes_max: usize) -> Result<Self, SourceError> {
-        let fail = |cause| SourceError::File { path: path.to_owned(), cause };
-        let file = Limited { file: File::open(path).map_err(fail)?, left: record_bytes_max };
-        // A row that is too short or too long is refused as a record, not as a file.
-        let mut reader = csv::ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(file);
-        let header = reader.headers().map_err(|error| fail(Error::other(error)))?;
-        if header.is_empty() {
-            return Err(fail(Error::other(format!("is empty: its first line must name {}", COLUMNS.join(",")))));
+    pub(super) fn open(path: &str, offset: Option<i64>, record_bytes_max: usize) -> Result<Self, SourceError> {
+        let fail = |problem: String| SourceError::File { path: path.to_owned(), cause: Error::other(problem) };
+        let mut reader = LineReader::open(path, 0, record_bytes_max)?;
+        let (mut parser, mut header) = (Parser::new(), ByteRecord::new());
+        if reader.next_line()?.is_some() {
+            parser.parse(reader.line(), &mut header);
         }
-        let columns = Columns::of(header).map_err(|problem| fail(Error::other(problem)))?;
-        let lines = Lines::of(File::open(path).map_err(fail)?);
-        Ok(Self { path: path.to_owned(), record_bytes_max, reader, columns, lines, found: Found::default() })
+        let line = reader.line().strip_prefix(b"\xef\xbb\xbf").unwrap_or(reader.line());
+        if line.is_empty() {
+            return Err(fail(format!("is empty: its first line must name {}", COLUMNS.join(","))));
+        }
+        if line.len() > record_bytes_max {
+            return Err(fail(format!(
+                "its first line is longer than --record-bytes-max, {record_bytes_max} bytes; it must name the columns"
+            )));
+        }
+        if line.contains(&b'\r') {
+            return Err(fail("its lines end in carriage returns alone; save it with line feeds".into()));
+        }
+        let header =
+            StringRecord::from_byte_record(header).map_err(|_| fail("its first line is no UTF-8; save the table as that".into()))?;
+        let columns = Columns::of(&header).map_err(fail)?;
+        let offset = offset.filter(|offset| *offset > 0);
+        if let Some(offset) = offset {
+            reader = LineReader::open(path, offset, record_bytes_max)?;
+        }
+        let count = offset.is_none().then_some(1);
+        Ok(Self { reader, record_bytes_max, columns, parser, count, found: Found::default() })
     }
 
-    /// Goes on at a row that begins here.
-    ///
-    /// # Errors
-    /// A file that can no longer be read.
-    pub(super) fn seek(&mut self, byte: u64) -> Result<(), SourceError> {
-        let mut position = Position::new();
-        position.set_byte(byte);
-        self.reader.seek_raw(SeekFrom::Start(byte), position).map_err(|error| self.fail(error))
-    }
-
-    /// Reads the next row into `found`; `None` at the end. What is too long, most often for want of a quotation mark, ends with its first line, so that the
-    /// rows behind it are read.
+    /// Reads the next row into `found`; `None` at the end.
     ///
     /// # Errors
     /// A file that can no longer be read.
     pub(super) fn next(&mut self) -> Result<Option<Place>, SourceError> {
-        let begin = self.reader.position().byte();
-        self.reader.get_mut().left = self.record_bytes_max + 1;
-        let end = match self.reader.read_byte_record(&mut self.found.fields) {
-            Ok(false) => return Ok(None),
-            Ok(true) => {
-                self.found.is_cut = false;
-                self.found.line = self.lines.at(begin).map_err(|error| self.fail(error))?;
-                self.reader.position().byte()
+        let Self { reader, record_bytes_max, parser, count, found, .. } = self;
+        loop {
+            let Some((offset, next_offset)) = reader.next_line()? else { return Ok(None) };
+            *count = count.map(|count| count + 1);
+            let line = reader.line();
+            if line.is_empty() {
+                continue;
             }
-            Err(error) if self.reader.get_ref().left > 0 => return Err(self.fail(error)),
-            Err(_) => {
-                let line = self.lines.at(begin).map_err(|error| self.fail(error))?;
-                let (text, end) = self.lines.pass_line(SHOWN_BYTES).map_err(|error| self.fail(error))?;
-                self.found = Found { fields: ByteRecord::from(vec![text]), line, is_cut: true };
-                self.seek(end)?;
-                end
+            (found.line, found.is_too_long) = (*count, line.len() > *record_bytes_max);
+            if found.is_too_long {
+                found.fields.clear();
+                found.fields.push_field(line);
+            } else {
+                parser.parse(line, &mut found.fields);
             }
-        };
-        #[allow(clippy::cast_possible_wrap)] // positions in a file
-        Ok(Some((begin as i64, end as i64)))
+            found.is_open = !memchr::memchr_iter(b'"', line).count().is_multiple_of(2);
+            return Ok(Some((offset, next_offset)));
+        }
     }
 
     /// A row of this file.
-    pub(super) fn row<'a>(&self, found: &'a Found) -> Row<'a> {
-        let Found { fields, line, is_cut } = found;
-        Row { fields, columns: self.columns, line: *line, longer_than: is_cut.then_some(self.record_bytes_max) }
+    pub(super) fn row<'a>(&'a self, found: &'a Found) -> Row<'a> {
+        let Found { line, ref fields, is_too_long, is_open } = *found;
+        let longer_than = is_too_long.then_some(self.record_bytes_max);
+        Row { fields, columns: self.columns, place: self.reader.place(), line, longer_than, is_open }
+    }
+}
+
+/// Takes lines apart.
+struct Parser {
+    parser: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Parser {
+    fn new() -> Self {
+        // A carriage return ends nothing either, for what is behind it would be left out.
+        let parser = csv_core::ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+        Self { parser, text: Vec::new(), ends: Vec::new() }
     }
 
-    fn fail(&self, problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
-        SourceError::File { path: self.path.clone(), cause: Error::other(problem) }
+    /// The fields of one line.
+    fn parse(&mut self, line: &[u8], fields: &mut ByteRecord) {
+        let Self { parser, text, ends } = self;
+        parser.reset();
+        fields.clear();
+        // No field is longer than the line, nor are there more of them than it has bytes, and one.
+        text.resize(text.len().max(line.len()), 0);
+        ends.resize(ends.len().max(line.len() + 1), 0);
+        let (mut rest, mut at, mut count) = (line, 0, 0);
+        loop {
+            let (result, read, written, ended) = parser.read_record(rest, &mut text[at..], &mut ends[count..]);
+            (rest, at, count) = (&rest[read..], at + written, count + ended);
+            match result {
+                // Asked with nothing left, it ends the record.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    text.resize(2 * text.len() + 1, 0);
+                    ends.resize(2 * ends.len() + 1, 0);
+                }
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        let mut begin = 0;
+        for end in &ends[..count] {
+            fields.push_field(&text[begin..*end]);
+            begin = *end;
+        }
     }
 }

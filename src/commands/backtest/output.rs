@@ -95,13 +95,14 @@ fn by_row(
     stop: &AtomicBool,
 ) -> Result<u64> {
     let mut rows = 0;
-    table.rows(&mut |[timestamp, entity, metric, value]| {
+    table.rows(&mut |[timestamp, entity, metric, value], is_sample| {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("interrupted"));
         }
         let Some(time) = instant::parse(timestamp.trim()).filter(|time| *time >= train_until) else { return Ok(()) };
         let (series, start) = (SeriesId::named(entity_type, entity.trim(), metric.trim()), time.div_euclid(width) * width);
-        let verdict = verdicts.get(&(series, start));
+        // What was refused is in no bucket.
+        let verdict = verdicts.get(&(series, start)).filter(|_| is_sample);
         let start = verdict.map_or_else(String::new, |_| instant::format(start));
         rows += 1;
         sheet.add(&Row {
