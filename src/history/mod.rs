@@ -95,6 +95,15 @@ pub struct Progress {
     pub replay_offset: i64,
     /// The largest event time (ms) that had moved the partition's watermark before `replay_offset`; `i64::MIN` at the beginning.
     pub replay_time: Time,
+    /// How it began, where it could be replaced by another of the same name ([`crate::source::Source::beginning`]).
+    pub beginning: Option<String>,
+}
+
+impl Progress {
+    /// How many bytes [`Progress::beginning`] is of; 0 where there is none.
+    pub fn beginning_bytes(&self) -> i64 {
+        self.beginning.as_deref().and_then(|beginning| beginning.split_once(':')?.0.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// Everything that one commit makes true, all or nothing.

@@ -61,6 +61,10 @@ impl<'a> Share<'a> {
             let progress = place(partition);
             if let Some(progress) = progress {
                 job.source.check(partition, progress.next_offset)?;
+                let begins = progress.beginning.as_ref().and_then(|_| job.source.beginning(partition, progress.beginning_bytes()));
+                if begins.is_some() && begins != progress.beginning {
+                    return Err(SourceError::Replaced { partition: partition.name.clone() });
+                }
             }
             offsets.push((partition.clone(), progress.map(|progress| progress.replay_offset)));
         }
@@ -238,7 +242,8 @@ mod tests {
     #[test]
     fn what_is_read_again_while_the_log_comes_and_goes_is_said_once_and_in_order() {
         let job = example::job(Arc::new(Weather), Limits::default());
-        let progress = Progress { partition: "p".into(), next_offset: COMMITTED, replay_offset: 0, replay_time: Time::MIN };
+        let progress =
+            Progress { partition: "p".into(), next_offset: COMMITTED, replay_offset: 0, replay_time: Time::MIN, beginning: None };
         let position = Position { progress: vec![progress], ..Position::default() };
         let (front, statistics) = (Front::default(), Statistics::default());
         let mut share = Share::open(&job, &position, &job.source.partitions().unwrap(), &front, &statistics).unwrap();

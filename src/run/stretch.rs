@@ -17,6 +17,9 @@ const UNPOLLED: Duration = Duration::from_secs(1);
 /// Dead letters are rationed by the hour of the wall clock. In milliseconds.
 const HOUR: Time = 3_600_000;
 
+/// So much of the beginning of a file tells it from another.
+const BEGINNING_BYTES: i64 = 1024;
+
 /// A place in a partition: the records before `offset` have times up to `latest`.
 #[derive(Clone, Copy)]
 struct Mark {
@@ -54,6 +57,8 @@ pub struct Stretch {
     pub raw: RawSamples,
     /// The bucket of the last event, one of `alive`.
     spoken_in: Time,
+    /// How it begins, and how many bytes of it that is.
+    beginning: (i64, Option<String>),
     /// By outcome: the records so far, and how many of them were said.
     outcomes: BTreeMap<String, (u64, u64)>,
     /// By reason: the hour of the last dead letter, and how many were kept in it.
@@ -92,6 +97,7 @@ impl Stretch {
             events: 0,
             raw: RawSamples { partition: id, ..RawSamples::default() },
             spoken_in: Time::MIN,
+            beginning: progress.map_or((0, None), |progress| (progress.beginning_bytes(), progress.beginning.clone())),
             outcomes,
             letters: BTreeMap::new(),
             end_since: None,
@@ -212,6 +218,15 @@ impl Stretch {
         }
     }
 
+    /// How the partition begins, looked at until as much of it was read as is compared.
+    fn beginning(&mut self, job: &Job) -> Option<String> {
+        let bytes = self.next_offset.min(BEGINNING_BYTES);
+        if bytes > self.beginning.0 {
+            self.beginning = (bytes, job.source.beginning(&self.partition, bytes));
+        }
+        self.beginning.1.clone()
+    }
+
     /// What to commit, if anything changed; nothing before the partition has been read up to the last commit.
     pub fn progress(&mut self, horizon: Time, job: &Job) -> Option<Progress> {
         let settled = |latest: Time| job.timing.is_settled(job.timing.start(latest), horizon);
@@ -224,10 +239,12 @@ impl Stretch {
             next_offset: self.next_offset,
             replay_offset: mark.offset,
             replay_time: mark.latest,
+            beginning: self.beginning.1.clone(),
         };
         if self.next_offset == i64::MIN || self.is_restoring() || self.written.as_ref() == Some(&progress) {
             return None;
         }
+        let progress = Progress { beginning: self.beginning(job), ..progress };
         self.written = Some(progress.clone());
         Some(progress)
     }

@@ -17,7 +17,7 @@ fn outcome(outcome: &str, records: u64) -> Outcome {
 }
 
 fn read_to(replay_offset: i64, ledger: Ledger) -> Batch {
-    let progress = Progress { partition: PARTITION.into(), next_offset: 90, replay_offset, replay_time: START };
+    let progress = Progress { partition: PARTITION.into(), next_offset: 90, replay_offset, replay_time: START, beginning: None };
     Batch { progress: vec![progress], ledger, ..batch(vec![]) }
 }
 

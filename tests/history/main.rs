@@ -59,7 +59,13 @@ fn batch(changes: Vec<Change>) -> Batch {
         bucket_width: WIDTH,
         series: vec![series("srv-001"), series("srv-002")],
         changes,
-        progress: vec![Progress { partition: "metrics/0".into(), next_offset: 90, replay_offset: 30, replay_time: START }],
+        progress: vec![Progress {
+            partition: "metrics/0".into(),
+            next_offset: 90,
+            replay_offset: 30,
+            replay_time: START,
+            beginning: Some("30:ab".into()),
+        }],
         horizon: Some(START + WIDTH),
         ..Batch::default()
     }
@@ -146,7 +152,8 @@ fn a_position_tells_where_reading_goes_on_and_who_was_heard_last() {
         assert_eq!(store.history.position(&source, START + 1).unwrap().last_seen, []);
         assert_eq!(store.history.position("kafka:other", 0).unwrap(), Default::default());
 
-        let beginning = Progress { partition: "metrics/1".into(), next_offset: 0, replay_offset: 0, replay_time: Time::MIN };
+        let beginning =
+            Progress { partition: "metrics/1".into(), next_offset: 0, replay_offset: 0, replay_time: Time::MIN, beginning: None };
         let later = Batch { progress: vec![beginning.clone()], horizon: None, ..batch(vec![]) };
         store.history.commit(&later).unwrap();
         let position = store.history.position(&source, START).unwrap();

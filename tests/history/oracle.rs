@@ -91,8 +91,13 @@ fn random_batch(random: &mut Random, oracle: &Oracle) -> (Batch, Vec<String>) {
     }
     let (keys, changes): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
     let offset = random.below(1000).cast_signed();
-    let progress =
-        Progress { partition: format!("p/{}", random.below(3)), next_offset: offset, replay_offset: offset / 2, replay_time: START };
+    let progress = Progress {
+        partition: format!("p/{}", random.below(3)),
+        next_offset: offset,
+        replay_offset: offset / 2,
+        replay_time: START,
+        beginning: None,
+    };
     let series = (0..12).map(|i| series(&format!("srv-{i:02}"))).collect();
     (Batch { series, progress: vec![progress], ..batch(changes) }, keys.into_iter().map(|(entity, _)| entity).collect())
 }

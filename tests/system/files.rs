@@ -48,6 +48,36 @@ fn a_file_is_the_same_by_whatever_path_it_is_named() {
     assert_eq!(raw(&place), RECORDS);
 }
 
+/// Failed once: of a file that another one had replaced, no shorter than it, the rest was read from where the old one had ended.
+#[test]
+fn a_file_that_was_replaced_is_an_error_and_one_that_has_grown_is_not() {
+    let place = Place::new();
+    let rows = |from: u32, until: u32| -> String {
+        let row = |minute: u32| format!("2026-01-19T{:02}:{:02}:00Z,a,cpu,50\n", minute / 60, minute % 60);
+        std::iter::once("timestamp,entity,metric,value\n".to_owned()).chain((from..until).map(row)).collect()
+    };
+    let json = |from: u32, until: u32| -> String {
+        let record = |minute: u32| {
+            format!("{{\"server_id\":\"a\",\"timestamp\":\"2026-01-19T{:02}:{:02}:00Z\",\"cpu\":50}}\n", minute / 60, minute % 60)
+        };
+        (from..until).map(record).collect()
+    };
+    for (file, text) in [("x.csv", &rows as &dyn Fn(u32, u32) -> String), ("x.jsonl", &json)] {
+        let run = format!("run --source file:{file} --history embedded:{file}.db --models embedded:{file}.db");
+        // Of less than what is compared, of more, and of much more.
+        for until in [6, 60, 300] {
+            std::fs::write(place.path(file), text(0, until)).unwrap();
+            place.run(&run).well();
+        }
+        std::fs::write(place.path(file), text(300, 600)).unwrap();
+        place.run(&run).error(&[file, "does not begin as it did", "another history"]);
+        std::fs::write(place.path(file), text(0, 600)).unwrap();
+        let grown = place.run(&run).well();
+        let whole = place.run(&format!("run --source file:{file} --history embedded:w{file}.db --models embedded:w{file}.db")).well();
+        assert_eq!(grown.digest(), whole.digest());
+    }
+}
+
 #[test]
 fn standard_input_gives_the_digest_of_the_file() {
     let (place, first) = generated();

@@ -51,10 +51,18 @@ pub(super) fn position(connection: &Connection, source: &str, since: Time) -> Re
         .optional()?
         .flatten();
     let progress = connection
-        .prepare_cached("SELECT partition, next_offset, replay_offset, replay_time FROM progress WHERE source = ? ORDER BY partition")?
+        .prepare_cached(
+            "SELECT partition, next_offset, replay_offset, replay_time, beginning FROM progress WHERE source = ? ORDER BY partition",
+        )?
         .query_map([source], |columns| {
             let (partition, next_offset) = (columns.get(0)?, columns.get(1)?);
-            Ok(Progress { partition, next_offset, replay_offset: columns.get(2)?, replay_time: columns.get(3)? })
+            Ok(Progress {
+                partition,
+                next_offset,
+                replay_offset: columns.get(2)?,
+                replay_time: columns.get(3)?,
+                beginning: columns.get(4)?,
+            })
         })?
         .collect::<Result<_, _>>()?;
     let mut select = connection.prepare_cached(

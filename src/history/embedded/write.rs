@@ -194,12 +194,14 @@ fn write_progress(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Fa
         )?
         .execute((&batch.source, batch.bucket_width, batch.horizon))?;
     let mut upsert = transaction.prepare_cached(
-        "INSERT INTO progress (source, partition, next_offset, replay_offset, replay_time) VALUES (?, ?, ?, ?, ?)
+        "INSERT INTO progress (source, partition, next_offset, replay_offset, replay_time, beginning) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (source, partition) DO UPDATE SET
-            next_offset = excluded.next_offset, replay_offset = excluded.replay_offset, replay_time = excluded.replay_time",
+            next_offset = excluded.next_offset, replay_offset = excluded.replay_offset, replay_time = excluded.replay_time,
+            beginning = excluded.beginning",
     )?;
     for progress in &batch.progress {
-        upsert.execute((&batch.source, &progress.partition, progress.next_offset, progress.replay_offset, progress.replay_time))?;
+        let (next_offset, replay_offset, replay_time) = (progress.next_offset, progress.replay_offset, progress.replay_time);
+        upsert.execute((&batch.source, &progress.partition, next_offset, replay_offset, replay_time, &progress.beginning))?;
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(super) fn query(session: &mut Session, sql: &str, parameters: &[&(dyn ToSql 
 pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Result<Position, Fault> {
     let horizon = query(session, "SELECT horizon FROM sources WHERE source = $1", &[&source])?;
     let horizon = horizon.first().map(|columns| columns.try_get::<_, Option<Instant>>(0)).transpose()?.flatten();
-    let sql = r#"SELECT partition, next_offset, replay_offset, replay_time FROM progress WHERE source = $1 ORDER BY partition COLLATE "C""#;
+    let sql = r#"SELECT partition, next_offset, replay_offset, replay_time, beginning FROM progress WHERE source = $1 ORDER BY partition COLLATE "C""#;
     let mut progress = Vec::new();
     for columns in query(session, sql, &[&source])? {
         progress.push(Progress {
@@ -52,6 +52,7 @@ pub(super) fn position(session: &mut Session, source: &str, since: Time) -> Resu
             next_offset: columns.try_get(1)?,
             replay_offset: columns.try_get(2)?,
             replay_time: columns.try_get::<_, Instant>(3)?.0,
+            beginning: columns.try_get(4)?,
         });
     }
     // Backwards from the end of each series: the first bucket that has samples is the answer.

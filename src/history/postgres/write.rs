@@ -306,14 +306,15 @@ fn write_progress(commit: &mut Commit<'_>, batch: &Batch) -> Result<(), Fault> {
     let source = row::text(&batch.source);
     let upsert = commit.statements.get(&mut commit.transaction, sql)?;
     commit.transaction.execute(&upsert, &[&source, &batch.bucket_width, &batch.horizon.map(Instant)])?;
-    let sql = "INSERT INTO progress (source, partition, next_offset, replay_offset, replay_time) VALUES ($1, $2, $3, $4, $5)
+    let sql = "INSERT INTO progress (source, partition, next_offset, replay_offset, replay_time, beginning) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (source, partition) DO UPDATE SET
-            next_offset = excluded.next_offset, replay_offset = excluded.replay_offset, replay_time = excluded.replay_time";
+            next_offset = excluded.next_offset, replay_offset = excluded.replay_offset, replay_time = excluded.replay_time,
+            beginning = excluded.beginning";
     let upsert = commit.statements.get(&mut commit.transaction, sql)?;
     for progress in &batch.progress {
         let (partition, replay_time) = (row::text(&progress.partition), Instant(progress.replay_time));
         let (next, replay) = (progress.next_offset, progress.replay_offset);
-        commit.transaction.execute(&upsert, &[&source, &partition, &next, &replay, &replay_time])?;
+        commit.transaction.execute(&upsert, &[&source, &partition, &next, &replay, &replay_time, &progress.beginning])?;
     }
     Ok(())
 }
