@@ -98,7 +98,7 @@ fn a_client_library_is_named_in_one_place() {
         ("ureq", &["src/notify/http.rs"]),
         ("lettre", &["src/notify/email.rs"]),
         ("hmac", &["src/notify/webhook.rs"]),
-        ("sha2", &["src/notify/webhook.rs"]),
+        ("sha2", &["src/notify/webhook.rs", "src/source/file.rs"]),
         ("polars", &["src/train/"]),
     ];
     for (library, home) in homes {
