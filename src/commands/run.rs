@@ -307,7 +307,7 @@ fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
     if !refusals.is_empty() {
         let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
         let is_late = statistics.refused().contains_key("too_late");
-        let order = if is_late { "; records must come in the order of time, within --lateness" } else { "" };
+        let order = if is_late { "; records must come in the order of time, within --lateness; to read them with another one takes a fresh --history" } else { "" };
         tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
     }
     if statistics.behind.get() > 0 {

@@ -147,7 +147,7 @@ fn advice(history: &mut dyn History, request: &Request, report: &Report) -> Resu
     } else {
         format!(
             "event time had come to {reached} in history, and models score only what begins at or after {until}: give --until {reached} if the log \
-             goes on there, or an earlier time to score what history holds already"
+             goes on there, or an earlier time to score the log itself, which is then read into another --history"
         )
     }))
 }
