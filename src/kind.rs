@@ -2,7 +2,7 @@
 
 use dataflows::silence::fits;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the events of one type are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,20 @@ impl Kind {
     /// Whether there is anything of that.
     pub fn names_something_inside(&self) -> bool {
         self.ways().next().is_some()
+    }
+
+    /// What it names that none of these metrics and labels of its entities comes from. Of fields that stand before the names of metrics it can be told where
+    /// none of them stands before any.
+    pub fn unseen(&self, metrics: &BTreeSet<&str>, labels: &BTreeSet<&str>) -> Vec<&str> {
+        // Behind whatever stands before it.
+        let ends = |metric: &str, wanted: &str| metric.match_indices('.').any(|(point, _)| is_named(wanted, &metric[point + 1..]));
+        let is_there =
+            |wanted: &str| metrics.iter().any(|metric| is_named(wanted, metric) || !self.prefix.is_empty() && ends(metric, wanted));
+        let named = || self.metrics.iter().flatten().map(String::as_str);
+        let is_bare = self.metrics.is_some() && metrics.iter().all(|metric| named().any(|wanted| is_named(wanted, metric)));
+        let before = self.prefix.iter().filter(|_| is_bare).map(String::as_str);
+        let labels = self.labels.iter().map(String::as_str).filter(|label| !labels.contains(label));
+        named().filter(|wanted| !is_there(wanted)).chain(labels).chain(before).collect()
     }
 
     /// What it names, as far as that may stand inside of an object.
@@ -211,6 +225,12 @@ impl Kinds {
         kinds
     }
 
+    /// Those of the configuration.
+    pub fn configured(&self) -> impl Iterator<Item = &Kind> {
+        let built_in = Self::default();
+        self.kinds.iter().filter(move |kind| !built_in.kinds.contains(kind))
+    }
+
     /// What they name inside of objects.
     pub fn ways(&self) -> &Ways {
         &self.ways
@@ -227,5 +247,27 @@ impl Kinds {
             Some(name) => kind.name == name,
             None => has(&kind.entity),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_and_nowhere_to_be_found_is_known() {
+        let unseen = |table: &str, metrics: &[&str], labels: &[&str]| {
+            let kinds = Kinds::with(toml::from_str(table).unwrap()).unwrap();
+            let kind = kinds.configured().next().unwrap().clone();
+            kind.unseen(&metrics.iter().copied().collect(), &labels.iter().copied().collect()).join(" ")
+        };
+        let pump = "[pump]\nentity = 'id'\nmetrics = ['flow_lsp', 'pressure_*']\nlabels = ['siet']\nrack = 'pit'";
+        assert_eq!(unseen(pump, &["flow_lps", "pressure_bar"], &["site", "pit"]), "flow_lsp siet");
+        let telegraf = "[t]\nentity = 'tags.host'\nmetrics = ['fields.used', 'fields.free']\nprefix = ['name', 'tags.cpu']";
+        assert_eq!(unseen(telegraf, &["mem.fields.used", "cpu.cpu0.fields.free"], &[]), "");
+        assert_eq!(unseen(telegraf, &["fields.used", "mem.fields.free"], &[]), "");
+        assert_eq!(unseen(telegraf, &["fields.used"], &[]), "fields.free name tags.cpu");
+        assert_eq!(unseen("[p]\nentity = 'id'\nprefix = ['nmae']", &["flow"], &[]), "", "which part of a name is what is not known");
+        assert_eq!(Kinds::default().configured().count(), 0);
     }
 }

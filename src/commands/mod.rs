@@ -11,6 +11,7 @@ mod in_short;
 pub mod incidents;
 mod measure;
 pub mod models;
+mod outcome;
 mod rows;
 pub mod run;
 mod sheet;

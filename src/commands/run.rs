@@ -1,9 +1,10 @@
 //! `tidewatch run`: the main job.
 
+use super::outcome::{some_are_events, sum_up, warn_of_unseen};
 use super::{digest, say, simulation};
-use crate::cli::{DetectionArgs, EMBEDDED, RunArgs, WorkerArgs, milliseconds};
+use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
-use crate::history::{History, rubbish};
+use crate::history::History;
 use crate::kind::Kinds;
 use crate::models::Models;
 use crate::run::{Activity, Alerts, Job, Kept, Observer, Present, Recipient, Statistics, Unobserved};
@@ -17,7 +18,6 @@ use crate::train::Extent;
 use crate::{history, models, notify, run as runner, serve, telemetry, train};
 use anyhow::{Context, Result, bail};
 use dataflows::Time;
-use indicatif::HumanCount;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -258,7 +258,7 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     let models = models::open(&arguments.models)?;
     let timely = arguments.workers.config()?;
     let (console, over) = (Console::default(), AtomicBool::new(false));
-    let identity = job.source.identity();
+    let (identity, kinds) = (job.source.identity(), job.kinds.clone());
     tracing::info!(source = %identity, history = %redacted(&arguments.history), models = %redacted(&arguments.models), "watching");
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| console.watch(statistics, &over));
@@ -272,50 +272,13 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     });
     outcome?;
     sum_up(statistics, started, &arguments.history);
-    if stop.load(Ordering::Relaxed) { Ok(()) } else { some_are_events(&mut *history, &identity) }
-}
-
-/// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
-fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
-    let reasons = rubbish::reasons(history, source)?;
-    if reasons.is_empty() {
-        if rubbish::is_unread(history, source)? {
-            tracing::warn!("there was nothing to read: '{source}' holds no record");
-        }
+    if stop.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    bail!(
-        "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them, and the next run reads the log from its beginning",
-        reasons.join(", ")
-    )
-}
-
-fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
-    tracing::info!(
-        "{} records in {:.1} s: {} verdicts, {} anomalies, {} missing, {} unscored, {} refused, {} commits",
-        HumanCount(statistics.records.get()),
-        started.elapsed().as_secs_f64(),
-        HumanCount(statistics.verdicts.get()),
-        HumanCount(statistics.anomalies.get()),
-        HumanCount(statistics.missing.get()),
-        HumanCount(statistics.unscored.get()),
-        HumanCount(statistics.dead_letters.get()),
-        HumanCount(statistics.commits.get()),
-    );
-    let refusals = statistics.refusals();
-    if !refusals.is_empty() {
-        let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
-        let is_late = statistics.refused().contains_key("too_late");
-        let order = if is_late { "; records must come in the order of time, within --lateness; to read them with another one takes a fresh --history" } else { "" };
-        tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
+    if arguments.workers.process == 0 {
+        warn_of_unseen(&mut *history, &kinds)?;
     }
-    if statistics.behind.get() > 0 {
-        tracing::warn!(
-            "{} events came from a partition that had been idle for longer than the lateness, and were left out",
-            statistics.behind.get()
-        );
-    }
+    some_are_events(&mut *history, &identity)
 }
 
 /// Trains again and again until the run is over; a failure is a warning, since detection goes on with the last models.

@@ -93,6 +93,24 @@ fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
     assert_eq!(place.count("SELECT count(*) FROM placements WHERE rack = 'r7'"), 1);
 }
 
+/// Failed once: a rack, or a metric, that was spelt otherwise than in the records was switched off without a word.
+#[test]
+fn what_a_kind_names_and_no_record_has_is_warned_of() {
+    let place = Place::new();
+    let record = |minute: u32| {
+        format!(r#"{{"type":"pump","station":"p1","site":"n","timestamp":{},"flow_lps":3}}"#, 1_769_000_000 + 60 * minute) + "\n"
+    };
+    place.write("pumps.jsonl", (0..30).map(record).collect::<String>());
+    let run = |table: &str| {
+        place.write("tidewatch.toml", format!("[kinds.pump]\nentity = \"station\"\n{table}\n"));
+        place.run("run --source file:pumps.jsonl --config tidewatch.toml").well().stderr
+    };
+    let misspelt = run("metrics = [\"flow_*\", \"presure\"]\nlabels = [\"siet\"]");
+    assert!(misspelt.contains("kind pump: no record has 'presure', 'siet' so far"), "{misspelt}");
+    let right = run("metrics = [\"flow_*\"]\nlabels = []");
+    assert!(!right.contains("no record has"), "{right}");
+}
+
 #[test]
 fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     let cases: [(&str, &[&str]); 14] = [

@@ -1,0 +1,77 @@
+//! What a run came to: its last words, and what is amiss with what it read.
+
+use crate::cli::EMBEDDED;
+use crate::history::{History, rubbish};
+use crate::kind::Kinds;
+use crate::run::Statistics;
+use crate::secret::redacted;
+use anyhow::{Result, bail};
+use indicatif::HumanCount;
+use std::time::Instant;
+
+/// Says how much was read, and what became of it.
+pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
+    tracing::info!(
+        "{} records in {:.1} s: {} verdicts, {} anomalies, {} missing, {} unscored, {} refused, {} commits",
+        HumanCount(statistics.records.get()),
+        started.elapsed().as_secs_f64(),
+        HumanCount(statistics.verdicts.get()),
+        HumanCount(statistics.anomalies.get()),
+        HumanCount(statistics.missing.get()),
+        HumanCount(statistics.unscored.get()),
+        HumanCount(statistics.dead_letters.get()),
+        HumanCount(statistics.commits.get()),
+    );
+    let refusals = statistics.refusals();
+    if !refusals.is_empty() {
+        let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
+        let is_late = statistics.refused().contains_key("too_late");
+        let order = if is_late {
+            "; records must come in the order of time, within --lateness; to read them with another one takes a fresh --history"
+        } else {
+            ""
+        };
+        tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
+    }
+    if statistics.behind.get() > 0 {
+        tracing::warn!(
+            "{} events came from a partition that had been idle for longer than the lateness, and were left out",
+            statistics.behind.get()
+        );
+    }
+}
+
+/// Warns of what a configured kind names and none of its records has: mostly it is misspelt.
+pub(super) fn warn_of_unseen(history: &mut dyn History, kinds: &Kinds) -> Result<()> {
+    let series = if kinds.configured().next().is_some() { history.series()? } else { Vec::new() };
+    for kind in kinds.configured() {
+        let series: Vec<_> = series.iter().filter(|series| series.name.entity_type == kind.entity_type).collect();
+        let metrics = series.iter().map(|series| series.name.metric.as_str()).collect();
+        let labels = series.iter().flat_map(|series| series.labels.keys().map(String::as_str)).collect();
+        let unseen = kind.unseen(&metrics, &labels);
+        if !series.is_empty() && !unseen.is_empty() {
+            tracing::warn!(
+                "kind {}: no record has '{}' so far, as a number or a label; is it spelt so there?",
+                kind.name,
+                unseen.join("', '")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.
+pub(super) fn some_are_events(history: &mut dyn History, source: &str) -> Result<()> {
+    let reasons = rubbish::reasons(history, source)?;
+    if reasons.is_empty() {
+        if rubbish::is_unread(history, source)? {
+            tracing::warn!("there was nothing to read: '{source}' holds no record");
+        }
+        return Ok(());
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    bail!(
+        "'{source}': not one record is an event: {}; `tidewatch dead-letters` shows them, and the next run reads the log from its beginning",
+        reasons.join(", ")
+    )
+}
