@@ -102,7 +102,12 @@ pub struct Progress {
 impl Progress {
     /// How many bytes [`Progress::beginning`] is of; 0 where there is none.
     pub fn beginning_bytes(&self) -> i64 {
-        self.beginning.as_deref().and_then(|beginning| beginning.split_once(':')?.0.parse().ok()).unwrap_or(0)
+        self.beginning.as_deref().map_or(0, Self::bytes_of)
+    }
+
+    /// How many bytes a beginning is of.
+    pub fn bytes_of(beginning: &str) -> i64 {
+        beginning.split_once(':').and_then(|(bytes, _)| bytes.parse().ok()).unwrap_or(0)
     }
 }
 

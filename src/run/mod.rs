@@ -313,6 +313,8 @@ fn work((builders, connections): Joined, config: timely::WorkerConfig, common: C
             // The others would wait for ever for what this worker's graph still holds.
             inside.abandoned.store(true, Ordering::Relaxed);
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+            // Its connections are not to be ended in good order: the other processes would take that for an end that is none of theirs.
+            std::mem::forget(worker.clone());
         }
         outcome
     })

@@ -6,7 +6,7 @@ use super::names::Metrics;
 use super::output::Output;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
-use crate::history::Position;
+use crate::history::{Position, Progress};
 use crate::source::decoder::Decoder;
 use crate::source::{Partition, Poll, Reader, SourceError};
 use dataflows::{Activity, Event, Report, Time};
@@ -62,7 +62,9 @@ impl<'a> Share<'a> {
             if let Some(progress) = progress {
                 job.source.check(partition, progress.next_offset)?;
                 let begins = progress.beginning.as_ref().and_then(|_| job.source.beginning(partition, progress.beginning_bytes()));
-                if begins.is_some() && begins != progress.beginning {
+                // What is shorter than it was is told as that when its end is reached.
+                let is_cut = begins.as_deref().is_some_and(|begins| Progress::bytes_of(begins) < progress.beginning_bytes());
+                if begins.is_some() && begins != progress.beginning && !is_cut {
                     return Err(SourceError::Replaced { partition: partition.name.clone() });
                 }
             }
@@ -188,7 +190,6 @@ impl<'a> Share<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Progress;
     use crate::limits::Limits;
     use crate::run::example;
     use crate::source::{Record, Source};

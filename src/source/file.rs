@@ -49,7 +49,7 @@ pub(super) fn found(path: &str, advice: &str) -> Result<String, SourceError> {
     Ok(std::fs::canonicalize(path).map_or_else(|_| path.to_owned(), |absolute| absolute.display().to_string()))
 }
 
-/// See [`Source::beginning`]; standard input has none.
+/// See [`Source::beginning`].
 pub(super) fn beginning(path: &str, bytes: i64) -> Option<String> {
     let mut text = Vec::new();
     File::open(path).ok()?.take(u64::try_from(bytes).ok()?).read_to_end(&mut text).ok()?;
@@ -102,7 +102,7 @@ impl Source for Files {
     }
 
     fn beginning(&self, partition: &Partition, bytes: i64) -> Option<String> {
-        beginning(&partition.name, bytes)
+        (partition.name != "-").then(|| beginning(&partition.name, bytes))?
     }
 
     fn now(&self) -> Time {

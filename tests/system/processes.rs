@@ -53,6 +53,29 @@ fn two_processes_share_two_files() {
     }
 }
 
+/// Failed once: the one whose file cannot be gone on with ended in good order, and the other one waited for it for ever.
+#[test]
+fn both_processes_end_where_one_cannot_go_on() {
+    let place = Place::new();
+    let log = |from: u32| -> String {
+        (from..from + 300).map(|i| format!("{{\"server_id\":\"a\",\"timestamp\":{},\"cpu\":50}}\n", 1_769_000_000 + 60 * i)).collect()
+    };
+    place.write("a.jsonl", log(0));
+    place.write("b.jsonl", log(0).replace("\"a\"", "\"b\""));
+    let line = "run --source file:a.jsonl,b.jsonl --history embedded:h.db --models embedded:h.db";
+    together(&place, line);
+    for (text, error) in
+        [(log(300), "does not begin as it did"), (log(0)[..9000].to_owned(), "was cut or replaced"), (String::new(), "was cut or replaced")]
+    {
+        place.write("a.jsonl", text);
+        hostfile(&place);
+        let both = [start(&place, line, 0), start(&place, line, 1)];
+        let outcomes = both.map(Running::finish);
+        assert!(outcomes.iter().any(|outcome| outcome.stderr.contains(error)), "{error}: {outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| outcome.code != Some(0)), "{error}: {outcomes:?}");
+    }
+}
+
 /// Two processes that watch the live part of a log.
 fn two_that_watch(place: &Place, line: &str) -> [Running; 2] {
     hostfile(place);
