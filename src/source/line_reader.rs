@@ -98,7 +98,8 @@ impl LineReader {
         while count < most
             && let Some(end) = memchr::memchr(b'\n', &available[used..])
         {
-            let bytes = available[used..used + end.min(self.record_bytes_max + 1)].trim_ascii();
+            let line = &available[used..used + end];
+            let bytes = if end > self.record_bytes_max { &line[..=self.record_bytes_max] } else { line.trim_ascii() };
             #[allow(clippy::cast_possible_wrap)] // a buffer's length
             let (offset, next_offset) = (self.offset, self.offset + end as i64 + 1);
             if !bytes.is_empty() {
@@ -153,8 +154,9 @@ impl LineReader {
         &self.place
     }
 
-    /// The line that was read last, without the spaces around it.
+    /// The line that was read last, without the spaces around it, unless it is longer than a record may be: what was left out may end the record.
     pub(super) fn line(&self) -> &[u8] {
-        self.line.trim_ascii()
+        let is_cut = self.line.len() > self.record_bytes_max && !self.line.ends_with(b"\n");
+        if is_cut { &self.line } else { self.line.trim_ascii() }
     }
 }

@@ -4,6 +4,7 @@ use super::Origin;
 use super::decode::shortened;
 use super::line_reader::Place;
 use csv::{ByteRecord, StringRecord};
+use dataflows::accumulator::VALUE_LIMIT;
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -77,7 +78,7 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// Whether it says a value of a series, as far as it can be seen here.
     pub(super) fn is_sample(&self) -> bool {
-        self.value().is_some()
+        self.value().is_some_and(|value| value.abs() < VALUE_LIMIT)
     }
 
     /// The number that it says, if it is known what belongs where.

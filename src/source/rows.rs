@@ -1,5 +1,5 @@
-//! The rows of a table in the order of the file. A row is a line, so that a quotation mark that nobody closed is an error of that line alone, and where a
-//! row begins does not depend on where reading began.
+//! The rows of a table in the order of the file. A row is a line, so that a quotation mark that nobody closed ends with it, and where a row begins does not
+//! depend on where reading began.
 
 use super::SourceError;
 use super::line_reader::LineReader;
@@ -51,9 +51,15 @@ impl Rows {
         let fail = |problem: String| SourceError::File { path: path.to_owned(), cause: Error::other(problem) };
         let mut reader = LineReader::open(path, 0, record_bytes_max)?;
         let (mut parser, mut header) = (Parser::new(), ByteRecord::new());
-        if reader.next_line()?.is_some() {
-            parser.parse(reader.line(), &mut header);
+        let mut count = 0;
+        while reader.next_line()?.is_some() {
+            count += 1;
+            // Blank lines are no rows, and no header.
+            if !reader.line().is_empty() {
+                break;
+            }
         }
+        parser.parse(reader.line(), &mut header);
         let line = reader.line().strip_prefix(b"\xef\xbb\xbf").unwrap_or(reader.line());
         if line.is_empty() {
             return Err(fail(format!("is empty: its first line must name {}", COLUMNS.join(","))));
@@ -73,7 +79,7 @@ impl Rows {
         if let Some(offset) = offset {
             reader = LineReader::open(path, offset, record_bytes_max)?;
         }
-        let count = offset.is_none().then_some(1);
+        let count = offset.is_none().then_some(count);
         Ok(Self { reader, record_bytes_max, columns, parser, count, found: Found::default() })
     }
 
@@ -97,7 +103,7 @@ impl Rows {
             } else {
                 parser.parse(line, &mut found.fields);
             }
-            found.is_open = !memchr::memchr_iter(b'"', line).count().is_multiple_of(2);
+            found.is_open = is_open(line);
             return Ok(Some((offset, next_offset)));
         }
     }
@@ -108,6 +114,18 @@ impl Rows {
         let longer_than = is_too_long.then_some(self.record_bytes_max);
         Row { fields, columns: self.columns, place: self.reader.place(), line, longer_than, is_open }
     }
+}
+
+/// Whether a field of a line begins with a quotation mark and none ends it. One within a field that does not begin with one means nothing.
+fn is_open(line: &[u8]) -> bool {
+    let (mut begins, mut is_quoted) = (true, false);
+    for byte in line {
+        let was_quoted = is_quoted;
+        is_quoted = if is_quoted { *byte != b'"' } else { begins && *byte == b'"' };
+        // Two of them within quotation marks are one, as if the field ended and began again.
+        begins = *byte == b',' || was_quoted && *byte == b'"';
+    }
+    is_quoted
 }
 
 /// Takes lines apart.

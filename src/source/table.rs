@@ -248,6 +248,9 @@ mod tests {
             assert_eq!((told[2].0, told[2].1.as_str()), (LIMIT + 1, "line 4: it is longer than --record-bytes-max, 1024 bytes"));
             assert!(told[1].1.ends_with("a quotation mark is not closed in it") && told[3].1.starts_with("line 5: "), "{told:?}");
         }
+        // Failed once: a row that was cut at a space was taken for one that ends there.
+        let (_file, cut) = table(format!("timestamp,entity,metric,value\nx,{},cpu,1 {}\n", "x".repeat(LIMIT - 8), "2".repeat(99)));
+        assert!(told(&cut.unwrap())[0].0 > LIMIT);
         assert!(table("x".repeat(1 << 20)).1.err().unwrap().to_string().contains("first line is longer than"));
     }
 
