@@ -25,6 +25,8 @@ use word::Word;
 const ANSWER: Duration = Duration::from_secs(10);
 /// A question is asked again this often, to look in between whether the answer is no.
 const QUESTION: Duration = Duration::from_secs(2);
+/// Where one reader found no broker, the others are given so long.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// What a client has to say after a question, at most: a handful of errors.
 const WORDS: usize = 16;
 /// A partition's number within the source: the topic's place in the URL above, Kafka's number below.
@@ -237,8 +239,12 @@ impl Source for KafkaTopics {
         reading.retain(|reader| reader.0.strong_count() > 0);
         let known: Vec<_> = reading.iter().filter_map(|(consumer, bootstrap)| Some((consumer.upgrade()?, Arc::clone(bootstrap)))).collect();
         drop(reading);
+        let mut timeout = QUESTION;
         for (consumer, bootstrap) in known {
-            let _ = bootstrap.ask(consumer.client(), &self.topics[0], QUESTION);
+            if bootstrap.ask(consumer.client(), &self.topics[0], timeout).is_err() {
+                // Kafka may be away, and the end of a run waits for this.
+                timeout = AFTER_FAILURE;
+            }
         }
     }
 
