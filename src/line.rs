@@ -3,7 +3,7 @@
 use memchr::memchr2_iter;
 use std::io::{BufRead, BufReader, Read, Result};
 
-/// Tells the lines of places that are asked for in order. Lines end as they may in a table: by a line feed, a carriage return, or both.
+/// Tells the lines of places that are asked for in order. Lines end as the `csv` crate has them: by a line feed, a carriage return, or both.
 #[derive(Debug)]
 pub struct Lines<R> {
     text: BufReader<R>,

@@ -61,10 +61,10 @@ impl<'a> Share<'a> {
             let progress = place(partition);
             if let Some(progress) = progress {
                 job.source.check(partition, progress.next_offset)?;
-                let begins = progress.beginning.as_ref().and_then(|_| job.source.beginning(partition, progress.beginning_bytes()));
+                let bytes = progress.beginning_bytes();
+                let begins = progress.beginning.as_ref().and_then(|_| job.source.beginning(partition, bytes));
                 // What is shorter than it was is told as that when its end is reached.
-                let is_cut = begins.as_deref().is_some_and(|begins| Progress::bytes_of(begins) < progress.beginning_bytes());
-                if begins.is_some() && begins != progress.beginning && !is_cut {
+                if begins.is_some_and(|begins| Some(&begins) != progress.beginning.as_ref() && Progress::bytes_of(&begins) >= bytes) {
                     return Err(SourceError::Replaced { partition: partition.name.clone() });
                 }
             }

@@ -57,8 +57,6 @@ pub struct Stretch {
     pub raw: RawSamples,
     /// The bucket of the last event, one of `alive`.
     spoken_in: Time,
-    /// How it begins, and how many bytes of it that is.
-    beginning: (i64, Option<String>),
     /// By outcome: the records so far, and how many of them were said.
     outcomes: BTreeMap<String, (u64, u64)>,
     /// By reason: the hour of the last dead letter, and how many were kept in it.
@@ -97,7 +95,6 @@ impl Stretch {
             events: 0,
             raw: RawSamples { partition: id, ..RawSamples::default() },
             spoken_in: Time::MIN,
-            beginning: progress.map_or((0, None), |progress| (progress.beginning_bytes(), progress.beginning.clone())),
             outcomes,
             letters: BTreeMap::new(),
             end_since: None,
@@ -218,15 +215,6 @@ impl Stretch {
         }
     }
 
-    /// How the partition begins, looked at until as much of it was read as is compared.
-    fn beginning(&mut self, job: &Job) -> Option<String> {
-        let bytes = self.next_offset.min(BEGINNING_BYTES);
-        if bytes > self.beginning.0 {
-            self.beginning = (bytes, job.source.beginning(&self.partition, bytes));
-        }
-        self.beginning.1.clone()
-    }
-
     /// What to commit, if anything changed; nothing before the partition has been read up to the last commit.
     pub fn progress(&mut self, horizon: Time, job: &Job) -> Option<Progress> {
         let settled = |latest: Time| job.timing.is_settled(job.timing.start(latest), horizon);
@@ -234,17 +222,21 @@ impl Stretch {
             self.marks.pop_front();
         }
         let mark = self.marks[0];
-        let progress = Progress {
+        let mut progress = Progress {
             partition: self.partition.name.clone(),
             next_offset: self.next_offset,
             replay_offset: mark.offset,
             replay_time: mark.latest,
-            beginning: self.beginning.1.clone(),
+            beginning: self.written.as_ref().and_then(|written| written.beginning.clone()),
         };
         if self.next_offset == i64::MIN || self.is_restoring() || self.written.as_ref() == Some(&progress) {
             return None;
         }
-        let progress = Progress { beginning: self.beginning(job), ..progress };
+        // It is looked at until as much was read as is compared.
+        let bytes = self.next_offset.min(BEGINNING_BYTES);
+        if bytes > progress.beginning_bytes() {
+            progress.beginning = job.source.beginning(&self.partition, bytes);
+        }
         self.written = Some(progress.clone());
         Some(progress)
     }

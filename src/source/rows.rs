@@ -103,7 +103,7 @@ impl Rows {
             } else {
                 parser.parse(line, &mut found.fields);
             }
-            found.is_open = is_open(line);
+            found.is_open = memchr::memchr(b'"', line).is_some() && is_open(line);
             return Ok(Some((offset, next_offset)));
         }
     }

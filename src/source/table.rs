@@ -87,7 +87,7 @@ impl Source for Table {
 
     /// In the order of time it is read as a whole, or not at all.
     fn beginning(&self, partition: &Partition, bytes: i64) -> Option<String> {
-        beginning(&partition.name, bytes).filter(|_| !self.is_sorted)
+        (!self.is_sorted).then(|| beginning(&partition.name, bytes))?
     }
 
     fn now(&self) -> Time {
