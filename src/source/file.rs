@@ -220,12 +220,18 @@ mod tests {
         lines
     }
 
-    #[test]
-    fn a_file_read_from_an_offset_goes_on_where_it_stopped() {
+    /// A file of this text, and its only partition.
+    fn opened(text: impl AsRef<[u8]>) -> (tempfile::NamedTempFile, Files, Partition) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}").unwrap();
+        std::fs::write(file.path(), text).unwrap();
         let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
         let partition = files.partitions().unwrap().remove(0);
+        (file, files, partition)
+    }
+
+    #[test]
+    fn a_file_read_from_an_offset_goes_on_where_it_stopped() {
+        let (_file, files, partition) = opened("{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}");
         let all = read(&mut *files.open(&[(partition.clone(), None)]).unwrap());
         assert_eq!(all.iter().map(|line| line.1.as_str()).collect::<Vec<_>>(), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
         let rest = read(&mut *files.open(&[(partition, Some(all[1].0))]).unwrap());
@@ -235,10 +241,7 @@ mod tests {
     /// Failed once: it was told by its offset, which no editor shows.
     #[test]
     fn a_refused_line_is_told_by_its_number() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}").unwrap();
-        let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
-        let partition = files.partitions().unwrap().remove(0);
+        let (_file, files, partition) = opened("{\"a\":1}\r\n\n{\"b\":2}\n{\"c\":3}");
         let mut told = Vec::new();
         let mut tell = |record: Record<'_>| told.push(record.origin.unwrap().problem(record.offset, "empty", "it is wrong"));
         files.open(&[(partition.clone(), None)]).unwrap().poll(0, 9, &mut tell).unwrap();
@@ -254,10 +257,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_takes_no_endless_memory() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), [vec![b'x'; 3 * BUFFER_BYTES], b"\n{}\n".to_vec()].concat()).unwrap();
-        let files = Files::open(file.path().to_str().unwrap(), LIMIT).unwrap();
-        let partition = files.partitions().unwrap().remove(0);
+        let (_file, files, partition) = opened([vec![b'x'; 3 * BUFFER_BYTES], b"\n{}\n".to_vec()].concat());
         let lines = read(&mut *files.open(&[(partition, None)]).unwrap());
         assert_eq!((lines[0].1.len(), lines[1].1.as_str()), (LIMIT + 1, "{}"));
     }

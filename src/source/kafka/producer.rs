@@ -2,7 +2,7 @@
 
 use super::bootstrap::Bootstrap;
 use super::word::Word;
-use super::{USER, configure, refusal, refused};
+use super::{QUESTION, USER, WORDS, configure, refusal, refused};
 use crate::secret::Flag;
 use crate::source::SourceError;
 use rdkafka::client::ClientContext;
@@ -17,12 +17,6 @@ use std::time::{Duration, Instant};
 
 /// How long brokers and topic may take to answer at the beginning.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A question is asked again this often, to look in between whether the answer is no.
-const QUESTION: Duration = Duration::from_secs(2);
-
-/// Events that wait after a question, at most: a handful of errors.
-const ERRORS: usize = 16;
 
 /// How long a record may take to be delivered, with all retries: longer than a broker's restart, shorter than a person's patience.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -141,7 +135,7 @@ impl KafkaLog {
                 return Ok(());
             }
             // One event a call.
-            (0..ERRORS).for_each(|_| self.producer.poll(Duration::ZERO));
+            (0..WORDS).for_each(|_| self.producer.poll(Duration::ZERO));
             let word = &self.producer.context().word;
             if let Some(refusal) = word.refusal() {
                 return Err(self.error(refused(&refusal)));
