@@ -13,6 +13,11 @@ pub const VALUE_LIMIT: f64 = 9_007_199_254_740_992.0;
 /// and smaller ones to 3.5e-18.
 const FRACTION_BITS: i32 = 57;
 
+/// By the exponents of doubles: where the last bit is a unit, the largest that are less than 2^64 units, and [`VALUE_LIMIT`].
+const SMALLEST_EXACT: u64 = (1075 - FRACTION_BITS) as u64;
+const LARGEST_LOW: u64 = SMALLEST_EXACT + 11;
+const LIMIT: u64 = 1023 + 53;
+
 /// An integer of 128 bits in words: as one it would be aligned to sixteen bytes, and what holds it be larger than it need be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Words([u64; 2]);
@@ -106,30 +111,50 @@ impl Accumulator {
     #[inline]
     pub fn add(&mut self, value: f64) {
         debug_assert!(value.abs() < VALUE_LIMIT, "the decoder lets {value} pass");
+        // Not `f64::min`, which makes sure of NaN. One before and one behind the sums is an instruction each; side by side they are made a vector of six.
+        self.min = if value < self.min { value } else { self.min };
+        self.count += 1;
+        // Without the sign bit, which puts what is negative beyond all others.
+        let exponent = value.to_bits() >> 52;
+        let mantissa = value.to_bits() << 11 | 1 << 63;
+        // Nearly every sample is not negative, and none of its bits lies below half a unit.
+        if (SMALLEST_EXACT..=LARGEST_LOW).contains(&exponent) {
+            let low = mantissa >> (LARGEST_LOW - exponent);
+            self.add_magnitude(0, low, false);
+        } else if (LARGEST_LOW..LIMIT).contains(&exponent) {
+            let up = exponent - LARGEST_LOW;
+            self.add_magnitude(mantissa >> (64 - up), mantissa << up, false);
+        } else {
+            self.add_any(value);
+        }
+        self.max = if value > self.max { value } else { self.max };
+    }
+
+    /// Adds to the sums what is negative, or has bits below half a unit.
+    #[inline(never)]
+    fn add_any(&mut self, value: f64) {
         let bits = value.to_bits();
         let exponent = ((bits >> 52) & 0x7ff) as i32;
-        let fraction = bits & ((1 << 52) - 1);
-        // A subnormal is far below half a unit; it counts as zero.
-        let mantissa = if exponent == 0 { 0 } else { fraction | 1 << 52 };
+        // Of a subnormal, which is far below half a unit, nothing is left.
+        let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
         let shift = exponent - 1075 + FRACTION_BITS;
-        // The magnitude in two words, below 2^110 together.
         let (high, low) = if shift >= 0 {
             (mantissa >> 1 >> (63 - shift), mantissa << shift)
         } else {
             let down = (-shift).min(63);
             (0, (mantissa + (1 << (down - 1))) >> down)
         };
+        self.add_magnitude(high, low, value < 0.0);
+    }
+
+    /// Adds the magnitude of a sample, in two words, below 2^110 together.
+    #[inline(always)]
+    fn add_magnitude(&mut self, high: u64, low: u64, is_negative: bool) {
         let magnitude = u128::from(high) << 64 | u128::from(low);
-        self.add_to_sum(if value < 0.0 { magnitude.wrapping_neg() } else { magnitude });
+        self.add_to_sum(if is_negative { magnitude.wrapping_neg() } else { magnitude });
         let mut squares = self.squares();
         squares.add_square(high, low);
         self.set_squares(squares);
-        // -0.0 and 0.0 are one value; which of them is kept must not depend on the order.
-        let value = if value == 0.0 { 0.0 } else { value };
-        // Not `f64::min`, which makes sure of NaN.
-        self.min = if value < self.min { value } else { self.min };
-        self.max = if value > self.max { value } else { self.max };
-        self.count += 1;
     }
 
     fn add_to_sum(&mut self, more: u128) {
@@ -161,14 +186,16 @@ impl Accumulator {
         if self.count == 0 {
             return None;
         }
+        // -0.0 and 0.0 are one value, and which of them was kept depends on the order: this makes one of both.
+        let (min, max) = (self.min + 0.0, self.max + 0.0);
         // All samples alike: the mean is that sample, to the last bit.
         let sum = self.sum.get().cast_signed();
-        let mean = if self.min == self.max { self.min } else { sum as f64 / f64::from(self.count) * 2f64.powi(-FRACTION_BITS) };
+        let mean = if min == max { min } else { sum as f64 / f64::from(self.count) * 2f64.powi(-FRACTION_BITS) };
         Some(Aggregate {
             count: u64::from(self.count),
             mean: Number(mean),
-            min: Number(self.min),
-            max: Number(self.max),
+            min: Number(min),
+            max: Number(max),
             stddev: Number(self.variance().sqrt()),
         })
     }
@@ -214,7 +241,29 @@ mod tests {
         assert_eq!(of(&[0.0, -0.0]).aggregate(), of(&[-0.0, 0.0]).aggregate());
     }
 
+    /// A sample in units, the nearest whole number of them: a half away from zero.
+    fn units(value: f64) -> i128 {
+        let scaled = value.abs() * 2f64.powi(FRACTION_BITS);
+        let magnitude = scaled.trunc() as i128 + i128::from(scaled - scaled.trunc() >= 0.5);
+        if value < 0.0 { -magnitude } else { magnitude }
+    }
+
     proptest! {
+        #[test]
+        fn sums_are_those_of_samples_in_units(samples in prop::collection::vec((0u64..1 << 52, -70i32..53, any::<bool>()), 1..20)) {
+            let values: Vec<f64> = samples
+                .into_iter()
+                .map(|(fraction, exponent, is_negative)| {
+                    let magnitude = f64::from_bits(1023 << 52 | fraction) * 2f64.powi(exponent);
+                    if is_negative { -magnitude } else { magnitude }
+                })
+                .collect();
+            let mut squares = Wide::default();
+            values.iter().for_each(|value| squares.add(Wide::square(units(*value).unsigned_abs())));
+            prop_assert_eq!(of(&values).sum.get().cast_signed(), values.iter().map(|value| units(*value)).sum::<i128>());
+            prop_assert_eq!(of(&values).squares(), squares);
+        }
+
         #[test]
         fn order_and_batches_do_not_matter(values in prop::collection::vec(-1e6..1e6f64, 1..50), cut in 0usize..50) {
             let mut reversed = values.clone();

@@ -108,29 +108,35 @@ impl Cells {
 
     /// Adds the samples of an event; the latest of each series are kept where it `is_looked_at`.
     pub(crate) fn add(&mut self, event: &Event, is_looked_at: bool) {
-        let is_next = |next: usize| self.places.get(next).is_some_and(|place| place.entity == event.entity);
-        // One that is late leaves a gap where its turn was.
-        let found = [self.next, self.next + 1, self.resume].into_iter().find(|next| is_next(*next)).unwrap_or_else(|| {
-            self.resume = self.next;
-            self.place_of(event)
-        });
+        let found = if self.is_at(self.next, event) { self.next } else { self.find(event) };
         self.next = found + 1;
-        let Self { places, parts, latest, series, .. } = self;
+        let Self { places, parts, latest, .. } = self;
         let place = &mut places[found];
         place.partition = place.partition.min(event.partition);
         place.news = true;
         // An entity sends its metrics in the same order each time: nearly all are found where they were.
-        let (mut known, first) = (0, place.first);
-        for ((metric, value), part) in event.samples().zip(&mut parts[first..first + place.count]) {
+        let mine = place.first..place.first + place.count;
+        let mut known = 0;
+        for ((metric, value), part) in event.samples().zip(&mut parts[mine.clone()]) {
             if part.metric != metric.0 {
                 break;
             }
             part.accumulator.add(value);
-            if let Some(latest) = latest.get_mut(first + known) {
-                latest.add(event.time, value);
-            }
             known += 1;
         }
+        if is_looked_at {
+            event.samples().zip(&mut latest[mine]).take(known).for_each(|((_, value), latest)| latest.add(event.time, value));
+        }
+        if known < event.samples().len() {
+            self.add_elsewhere(event, found, known, is_looked_at);
+        }
+    }
+
+    /// Adds the samples of an event behind the first `known`, whichever order they are in.
+    #[cold]
+    fn add_elsewhere(&mut self, event: &Event, found: usize, known: usize, is_looked_at: bool) {
+        let Self { places, parts, latest, series, .. } = self;
+        let place = &mut places[found];
         for (metric, value) in event.samples().skip(known) {
             let part = place.find(metric.0, parts).unwrap_or_else(|| {
                 *series += 1;
@@ -141,6 +147,21 @@ impl Cells {
                 latest[part].add(event.time, value);
             }
         }
+    }
+
+    /// Whether this is the place of an event's entity.
+    fn is_at(&self, place: usize, event: &Event) -> bool {
+        self.places.get(place).is_some_and(|place| place.entity == event.entity)
+    }
+
+    /// The place of an event's entity that is not the next one.
+    #[cold]
+    fn find(&mut self, event: &Event) -> usize {
+        // One that is late leaves a gap where its turn was.
+        [self.next + 1, self.resume].into_iter().find(|place| self.is_at(*place, event)).unwrap_or_else(|| {
+            self.resume = self.next;
+            self.place_of(event)
+        })
     }
 
     /// The place of an event's entity, behind all others if it has none yet.

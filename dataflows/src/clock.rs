@@ -163,10 +163,14 @@ impl Watermarks {
 
     /// The common watermark: the smallest of the active partitions, `Time::MAX` once all have ended. It never goes back, and stays
     /// where it is while no partition is active.
+    #[inline]
     pub fn low(&mut self) -> Time {
-        if !std::mem::take(&mut self.news) {
-            return self.low;
-        }
+        if self.news { self.low_anew() } else { self.low }
+    }
+
+    #[cold]
+    fn low_anew(&mut self) -> Time {
+        self.news = false;
         let active = self.partitions.values().filter(|entry| entry.1 == Activity::Active).map(|entry| entry.0).min();
         let ended = !self.partitions.is_empty() && self.partitions.values().all(|entry| entry.1 == Activity::Ended);
         self.low = self.low.max(active.unwrap_or(if ended { Time::MAX } else { Time::MIN }));

@@ -48,14 +48,15 @@ impl Event {
     /// Adds an event with the first metrics that there are, as many as it has room for, to others: where it stays, since one that is made elsewhere and moved
     /// at once keeps a processor waiting for what it has just written.
     #[inline]
-    pub fn add(events: &mut Vec<Self>, (entity, time, partition): (EntityId, Time, u32), samples: impl Iterator<Item = (MetricId, f64)>) {
-        events.push(Self::EMPTY);
+    pub fn add(events: &mut Vec<Self>, (entity, time, partition): (EntityId, Time, u32), metrics: &[MetricId], values: &[f64]) {
+        events.push(Self::empty(entity, time, partition));
         let Some(event) = events.last_mut() else { return };
-        (event.entity, event.time, event.partition) = (entity.0, time, partition);
-        let places = event.metrics.iter_mut().zip(&mut event.values);
-        for ((metric, value), sample) in places.zip(samples) {
-            (*metric, *value) = (sample.0.0, sample.1);
-            event.count += 1;
+        if let (Some(metrics), Some(values)) = (metrics.first_chunk::<EVENT_WIDTH>(), values.first_chunk()) {
+            (event.metrics, event.values, event.count) = (metrics.map(|metric| metric.0), *values, EVENT_WIDTH as u32);
+            return;
+        }
+        for (metric, value) in metrics.iter().zip(values) {
+            event.push(*metric, *value);
         }
     }
 
@@ -72,7 +73,8 @@ impl Event {
     }
 
     /// The samples of the event.
-    pub fn samples(&self) -> impl Iterator<Item = (MetricId, f64)> + '_ {
-        self.metrics.iter().zip(&self.values).take(self.count as usize).map(|(metric, value)| (MetricId(*metric), *value))
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = (MetricId, f64)> + '_ {
+        let count = (self.count as usize).min(EVENT_WIDTH);
+        self.metrics[..count].iter().zip(&self.values[..count]).map(|(metric, value)| (MetricId(*metric), *value))
     }
 }

@@ -38,15 +38,27 @@ pub struct Regulars {
 impl Regulars {
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
-        let is_usual = |place: &usize| {
-            let known = self.all.get(*place).filter(|known| (known.step, known.form) == (step, filled.form()));
-            known.is_some_and(|known| filled.is_of(&known.said))
-        };
+        if let Some(entity) = self.entity_at(self.next, filled, step) {
+            self.follow(self.next, true);
+            return Some(entity);
+        }
+        self.find_elsewhere(filled, step)
+    }
+
+    /// The entity in a place, if it is that of the record.
+    fn entity_at(&self, place: usize, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
+        let known = self.all.get(place).filter(|known| (known.step, known.form) == (step, filled.form()))?;
+        filled.is_of(&known.said).then_some(known.entity)
+    }
+
+    #[cold]
+    fn find_elsewhere(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
+        let at = |place: usize| self.entity_at(place, filled, step).map(|entity| (place, entity));
         // One that is late leaves a gap where its turn was.
-        let in_turn = [self.next, self.next + 1, self.resume].into_iter().find(is_usual);
-        let found = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().filter(is_usual))?;
-        self.follow(found, in_turn.is_some());
-        Some(self.all[found].entity)
+        let in_turn = [self.next + 1, self.resume].into_iter().find_map(at);
+        let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().and_then(at))?;
+        self.follow(place, in_turn.is_some());
+        Some(entity)
     }
 
     /// Takes note of a record that the census has let in, by its name, what it said of its entity, and its form; `step`: that in which another one like it

@@ -65,6 +65,8 @@ pub struct Stretch {
     end_since: Option<Instant>,
     polled_at: Instant,
     marks: VecDeque<Mark>,
+    /// Whether a record was read.
+    is_begun: bool,
     written: Option<Progress>,
 }
 
@@ -100,6 +102,7 @@ impl Stretch {
             end_since: None,
             polled_at: Instant::now(),
             marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
+            is_begun: false,
             written: progress.cloned(),
         }
     }
@@ -123,8 +126,9 @@ impl Stretch {
 
     /// Takes note of where the log begins, on the first record of all.
     pub fn begin(&mut self, offset: i64) {
-        if self.marks[0].offset == i64::MIN {
-            self.marks[0].offset = offset;
+        if !self.is_begun {
+            self.is_begun = true;
+            self.marks.iter_mut().filter(|mark| mark.offset == i64::MIN).for_each(|mark| mark.offset = offset);
         }
     }
 

@@ -3,7 +3,7 @@
 //! **Invariant.** What it says of a record is what [`decode`] says, to the last bit.
 
 use super::decode::{Decoded, Refusal, decode};
-pub use super::template::Filled;
+pub use super::filled::Filled;
 use super::template::Template;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
@@ -74,16 +74,31 @@ impl Decoder {
     /// The refusals of [`decode`].
     #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
-        let Self { kinds, limits, templates, latest, strangers, learned } = self;
-        let count = if bytes.len() > limits.record_bytes_max { 0 } else { templates.len() };
-        let fitting = (0..count).map(|turn| (*latest + turn) % count).find_map(|place| {
-            let template = &mut templates[place];
-            template.fill(bytes, limits, kind_of(kinds, template.kind())?).map(|()| place)
-        });
-        if let Some(place) = fitting {
-            *latest = place;
-            return Ok(Read::Filled(Filled::new(&mut templates[place], bytes)));
+        if self.fits(self.latest, bytes) || self.another_fits(bytes) {
+            return Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)));
         }
+        self.read_anew(bytes)
+    }
+
+    /// Whether a template fits, if there is one in this place; it is filled then.
+    fn fits(&mut self, place: usize, bytes: &[u8]) -> bool {
+        let Some(template) = self.templates.get_mut(place).filter(|_| bytes.len() <= self.limits.record_bytes_max) else { return false };
+        kind_of(&self.kinds, template.kind()).is_some_and(|kind| template.fill(bytes, &self.limits, kind).is_some())
+    }
+
+    /// Whether another template fits than that of the last record.
+    #[cold]
+    fn another_fits(&mut self, bytes: &[u8]) -> bool {
+        let latest = self.latest;
+        let fitting = (0..self.templates.len()).filter(|place| *place != latest).find(|place| self.fits(*place, bytes));
+        self.latest = fitting.unwrap_or(self.latest);
+        fitting.is_some()
+    }
+
+    /// Reads a record that no template fits.
+    #[cold]
+    fn read_anew<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
+        let Self { kinds, limits, templates, latest, strangers, learned } = self;
         let decoded = decode(bytes, kinds, limits)?;
         *strangers += 1;
         if (templates.len() < TEMPLATES_MAX || *strangers >= LEARN_EVERY)

@@ -7,6 +7,7 @@ pub mod decode;
 pub mod decoder;
 mod fields;
 pub mod file;
+mod filled;
 pub mod kafka;
 mod line_reader;
 mod plain;

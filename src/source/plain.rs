@@ -135,17 +135,18 @@ pub struct Minute {
 
 impl Minute {
     /// The instant that begins at `at`, of the shape `2026-01-24T12:34:56Z` or `2026-01-24T12:34:56.789Z`, and where it ends.
+    #[inline(always)] // what it says stays in registers
     pub fn instant(&mut self, bytes: &[u8], at: usize) -> Option<(Time, usize)> {
-        let text: &[u8; SECOND_BYTES] = bytes.get(at..)?.first_chunk()?;
+        let text: &[u8; SECOND_BYTES + 1] = bytes.get(at..)?.first_chunk()?;
         if text.first_chunk() != Some(&self.text) {
-            self.learn(text)?;
+            self.learn(text.first_chunk()?)?;
         }
-        let second = pair(text, 17)?;
+        let second = pair(text[17], text[18])?;
         // A leap second is somebody else's.
         if text[16] != b':' || second > 59 {
             return None;
         }
-        let (milliseconds, end) = match bytes.get(at + SECOND_BYTES)? {
+        let (milliseconds, end) = match text[SECOND_BYTES] {
             b'Z' => (0, at + SECOND_BYTES + 1),
             b'.' if bytes.get(at + SECOND_BYTES + 4) == Some(&b'Z') => {
                 let (value, end) = digits(&bytes[..at + SECOND_BYTES + 4], at + SECOND_BYTES + 1, 0)?;
@@ -157,8 +158,9 @@ impl Minute {
     }
 
     /// Finds the minute of an instant.
+    #[cold]
     fn learn(&mut self, text: &[u8; SECOND_BYTES]) -> Option<()> {
-        let (hour, minute) = (pair(text, 11)?, pair(text, 14)?);
+        let (hour, minute) = (pair(text[11], text[12])?, pair(text[14], text[15])?);
         if text[13] != b':' || hour > 23 || minute > 59 {
             return None;
         }
@@ -174,8 +176,8 @@ impl Minute {
 }
 
 /// Two digits.
-fn pair(text: &[u8], at: usize) -> Option<Time> {
-    let (tens, ones) = (text[at].wrapping_sub(b'0'), text[at + 1].wrapping_sub(b'0'));
+fn pair(tens: u8, ones: u8) -> Option<Time> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
     (tens < 10 && ones < 10).then(|| Time::from(tens) * 10 + Time::from(ones))
 }
 

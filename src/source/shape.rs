@@ -18,8 +18,8 @@ pub struct Shape {
     digits: (u64, u64),
     /// Moves the last digit to the last of eight places.
     shift: u32,
-    /// Moves the byte behind the number to the first place, where it is to be seen that it is no point; zero if one was before.
-    behind: u32,
+    /// The byte behind the number, and what it must not be: a point, unless one was before.
+    behind: (u64, u64),
     /// Zero, if the first digit must not be.
     zero: u64,
     power: f64,
@@ -29,7 +29,7 @@ pub struct Shape {
 impl Default for Shape {
     /// That of no number: there is none in which no byte is any.
     fn default() -> Self {
-        Self { within: 0, others: HIGH, point: (0, 0), digits: (0, 0), shift: 0, behind: 0, zero: 0, power: 1.0, bytes: 0 }
+        Self { within: 0, others: HIGH, point: (0, 0), digits: (0, 0), shift: 0, behind: (0, 1), zero: 0, power: 1.0, bytes: 0 }
     }
 }
 
@@ -39,9 +39,8 @@ impl Shape {
     pub fn number(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
         if let Some(word) = word(bytes, at) {
             let word = word ^ eight(b'0');
-            let is_alike = is_no_digit(word) & self.within == self.others && word & self.point.0 == self.point.1;
-            let is_whole = self.behind == 0 || (word >> self.behind) & 0xff != POINT;
-            if is_alike && is_whole && word & 0xff | self.zero != 0 {
+            let differences = is_no_digit(word) & self.within ^ self.others | word & self.point.0 ^ self.point.1;
+            if differences == 0 && word & self.behind.0 != self.behind.1 && word & 0xff | self.zero != 0 {
                 let digits = (word & self.digits.0 | (word >> 8) & self.digits.1) << self.shift;
                 return Some((divided(of_eight(digits), self.power), at + self.bytes));
             }
@@ -62,8 +61,7 @@ impl Shape {
                 within: HIGH & (first(length) | byte(length)),
                 others: HIGH & (point | byte(length)),
                 point: (point, point & eight(b'.' ^ b'0')),
-                #[allow(clippy::cast_possible_truncation)] // at most 56
-                behind: if fraction > 0 { 0 } else { 8 * length as u32 },
+                behind: if fraction > 0 { (0, 1) } else { (byte(length), POINT << (8 * length)) },
                 digits: (first(whole), first(whole + fraction) & !first(whole)),
                 #[allow(clippy::cast_possible_truncation)] // at most 56
                 shift: 64 - 8 * (whole + fraction) as u32,
@@ -87,9 +85,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.last_chunk().filter(|_| absent < 8).map(|chunk| u64::from_le_bytes(*chunk) >> (8 * absent))
 }
 
-/// The highest bit of each byte that is no digit, up to the first that is not ASCII, where digits are their values.
+/// By the highest bit of each byte whether it is no digit, up to the first that is not ASCII, where digits are their values.
 fn is_no_digit(word: u64) -> u64 {
-    (word.wrapping_add(eight(0x80 - 10)) | word) & HIGH
+    word.wrapping_add(eight(0x80 - 10)) | word
 }
 
 /// The number that eight digits come to, the first one lowest.

@@ -2,6 +2,7 @@
 
 use super::decode::{Decoded, time_of};
 use super::fields::Value;
+use super::filled::Filled;
 use super::plain::{self, Minute};
 use super::shape::Shape;
 use crate::kind::Kind;
@@ -32,101 +33,25 @@ struct Piece {
     shape: Shape,
 }
 
-/// Stands behind each text of an entity: no byte of ASCII.
-const END: u8 = 0xff;
-
-/// A record that a template fits, as far as nearly all of them are looked at: texts are still bytes, of ASCII.
-pub struct Filled<'a> {
-    template: &'a mut Template,
-    bytes: &'a [u8],
-}
-
-impl<'a> Filled<'a> {
-    /// The record of these bytes, with which a template was filled last.
-    pub fn new(template: &'a mut Template, bytes: &'a [u8]) -> Self {
-        Self { template, bytes }
-    }
-
-    /// The place of its kind.
-    pub fn kind(&self) -> usize {
-        self.template.kind
-    }
-
-    /// The template's number: see [`Decoded::form`].
-    pub fn form(&self) -> u64 {
-        self.template.form
-    }
-
-    /// When it was measured.
-    pub fn time(&self) -> Time {
-        self.template.time
-    }
-
-    /// The entity's name.
-    pub fn entity_id(&self) -> &'a [u8] {
-        &self.bytes[self.template.texts[0].clone()]
-    }
-
-    /// The entity's name and the values of its labels, each with [`END`].
-    pub fn entity(&self) -> Vec<u8> {
-        let mut entity = Vec::new();
-        for text in &self.template.texts {
-            entity.extend_from_slice(&self.bytes[text.clone()]);
-            entity.push(END);
-        }
-        entity
-    }
-
-    /// Whether this is what [`Filled::entity`] would say.
-    pub fn is_of(&self, entity: &[u8]) -> bool {
-        let mut rest = entity;
-        for text in &self.template.texts {
-            let text = &self.bytes[text.clone()];
-            if rest.get(text.len()) != Some(&END) || !plain::is_same(text, &rest[..text.len()]) {
-                return false;
-            }
-            rest = &rest[text.len() + 1..];
-        }
-        rest.is_empty()
-    }
-
-    /// The metrics in the record's order.
-    pub fn metrics(&self) -> &[(Cow<'static, str>, f64)] {
-        &self.template.metrics
-    }
-
-    /// All of it.
-    pub fn decoded(self) -> Decoded<'a> {
-        let Self { template, bytes } = self;
-        for (label, place) in template.labels.iter_mut().zip(&template.texts[1..]) {
-            hold(&mut label.1, &bytes[place.clone()]);
-        }
-        let template: &'a Template = template;
-        Decoded {
-            kind: template.kind,
-            entity_id: String::from_utf8_lossy(&bytes[template.texts[0].clone()]),
-            time: template.time,
-            labels: Cow::Borrowed(&template.labels),
-            metrics: Cow::Borrowed(&template.metrics),
-            form: Some(template.form),
-        }
-    }
-}
-
 /// How one producer writes its records, and the values of the one that was read last.
 #[derive(Clone, Debug)]
 pub struct Template {
-    kind: usize,
-    form: u64,
+    pub(super) kind: usize,
+    pub(super) form: u64,
     pieces: Vec<Piece>,
     end: Vec<u8>,
-    labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+    pub(super) labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Where the entity and, behind it, the values of the labels stand in the record that was read last.
-    texts: Vec<Range<usize>>,
-    metrics: Vec<(Cow<'static, str>, f64)>,
+    pub(super) texts: Vec<Range<usize>>,
+    /// The first and the last of them in the record, where no other value stands between them.
+    pub(super) together: Option<(usize, usize)>,
+    /// The names of the metrics, and their values in the record that was last asked for as a whole.
+    pub(super) metrics: Vec<(Cow<'static, str>, f64)>,
+    /// Their values in the record that was read last.
+    pub(super) values: Vec<f64>,
     minute: Minute,
     /// When the record that was read last was measured.
-    time: Time,
+    pub(super) time: Time,
 }
 
 impl Template {
@@ -140,7 +65,9 @@ impl Template {
             end: Vec::new(),
             labels: Vec::new(),
             texts: vec![Range::default()],
+            together: None,
             metrics: Vec::new(),
+            values: Vec::new(),
             minute: Minute::default(),
             time: 0,
         };
@@ -168,6 +95,8 @@ impl Template {
             }
         }
         template.end = bytes[literal..].to_vec();
+        template.values = vec![0.0; template.metrics.len()];
+        template.together = together(&template.pieces);
         // What was learned must say the same of the record that it was learned from.
         template.fill(bytes, limits, kind)?;
         let filled = Filled::new(&mut template, bytes).decoded();
@@ -220,7 +149,7 @@ impl Template {
                 }
                 Role::Metric(place) => {
                     let (value, end) = shape.number(bytes, at)?;
-                    self.metrics[place].1 = value;
+                    self.values[place] = value;
                     end
                 }
                 Role::TimeNumber => {
@@ -254,13 +183,17 @@ impl Template {
     }
 }
 
-/// Holds a text of ASCII.
-fn hold(held: &mut Cow<'static, str>, bytes: &[u8]) {
-    if held.as_bytes() != bytes {
-        let held = held.to_mut();
-        held.clear();
-        held.push_str(&String::from_utf8_lossy(bytes));
-    }
+/// The first and the last text that says something of the entity, where no other value stands between them.
+fn together(pieces: &[Piece]) -> Option<(usize, usize)> {
+    let text = |piece: &Piece| match piece.role {
+        Role::Entity => Some(0),
+        Role::Label(place) => Some(place + 1),
+        _ => None,
+    };
+    let texts = pieces.iter().map(text).skip_while(Option::is_none);
+    let first: Vec<usize> = texts.clone().map_while(|text| text).collect();
+    let is_all = texts.flatten().count() == first.len();
+    first.first().copied().zip(first.last().copied()).filter(|_| is_all)
 }
 
 /// The place behind the spaces at `at`.
@@ -301,6 +234,32 @@ mod tests {
             [("85.2", "8e1"), ("srv-001", "srv\\n"), ("srv-001", ""), ("srv-001", "é"), (":7}", ": 7}"), ("}", "} "), ("\"rx\"", "\"tx\"")]
         {
             assert!(!fits(&RECORD.replace(from, to)), "{to}");
+        }
+    }
+
+    #[test]
+    fn an_entity_is_known_by_its_name_and_labels_wherever_they_stand() {
+        let (limits, kinds) = (Limits::default(), Kinds::default());
+        let apart = RECORD.replace(r#","rack_id":"A""#, "").replace(":7}", r#":7,"rack_id":"A"}"#);
+        let turned = RECORD.replace(r#""server_id":"srv-001","rack_id":"A""#, r#""rack_id":"A","server_id":"srv-001""#);
+        for (record, is_together) in [(RECORD, true), (&turned, true), (&apart, false)] {
+            let mut template = learned(record).unwrap();
+            assert_eq!(template.together.is_some(), is_together, "{record}");
+            // Whether another record is of the same entity as the one before it.
+            let mut said = Vec::new();
+            let mut is_same = |record: &str| {
+                template.fill(record.as_bytes(), &limits, kinds.iter().next().unwrap()).unwrap();
+                let filled = Filled::new(&mut template, record.as_bytes());
+                let is_same = filled.is_of(&said);
+                said = filled.entity();
+                assert!(filled.is_of(&said));
+                is_same
+            };
+            assert!(!is_same(record));
+            assert!(is_same(&record.replace("85.2", "9").replace("12:34", "12:35").replace(":7", ":8")));
+            for (from, to) in [("srv-001", "srv-002"), ("srv-001", "srv-0011"), ("\"A\"", "\"B\""), ("\"A\"", "\"\"")] {
+                assert!(!is_same(&record.replace(from, to)) && !is_same(record), "{to}");
+            }
         }
     }
 
