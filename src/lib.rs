@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod cli;
 pub mod commands;
 pub mod console;
+mod decimal;
 pub mod embedded;
 pub mod generate;
 pub mod history;

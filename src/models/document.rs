@@ -3,6 +3,7 @@
 //! Numbers survive bit for bit: they are written in the shortest form that reads back to the same double, and
 //! serde_json reads exactly with its feature `float_roundtrip`.
 
+use super::profile::{self, Parted};
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
@@ -148,7 +149,10 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
 
 /// Reads a model; what is wrong with the document otherwise.
 pub(super) fn read(text: &str) -> Result<Trained, String> {
-    let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let document = match profile::part(text) {
+        Some(parted) => whole(parted).map_or_else(|| parse(text), Ok),
+        None => parse(text),
+    }?;
     let seasonal = document.seasonal.seasonal()?;
     let is_whole = match &seasonal {
         Seasonal::Daily(daily) => daily.len() == document.period,
@@ -189,6 +193,24 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
     };
     let series: SeriesName = document.series.parse()?;
     Ok(Trained { series, model: Arc::new(model), provenance })
+}
+
+fn parse(text: &str) -> Result<Document, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The document whose numbers were read apart.
+fn whole(Parted { document, lists }: Parted) -> Option<Document> {
+    let mut document = parse(&document).ok()?;
+    let Profiles { daily, weekday, weekend } = &mut document.seasonal;
+    for (list, numbers) in [daily, weekday, weekend].into_iter().zip(lists) {
+        // Otherwise they are not of this document.
+        if list.as_ref().is_some_and(Vec::is_empty) != numbers.is_some() {
+            return None;
+        }
+        *list = numbers;
+    }
+    Some(document)
 }
 
 fn time(field: &str, text: &str) -> Result<Time, String> {

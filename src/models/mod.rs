@@ -6,6 +6,7 @@ mod address;
 mod document;
 mod embedded;
 pub mod memory;
+mod profile;
 mod redis;
 #[cfg(test)]
 mod samples;

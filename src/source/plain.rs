@@ -1,15 +1,10 @@
-//! Values in their plainest form: text without escapes, numbers of at most fifteen digits, instants in UTC.
+//! Texts and instants in their plainest form: without escapes, and in UTC.
 //!
 //! Each function reads one value where it begins and says where it ends, or `None` for whatever is not that plain: somebody else reads it then.
 
+use crate::decimal::digits;
 use crate::instant;
 use dataflows::Time;
-
-/// A mantissa of so many digits is a whole double, and so is the power of ten that it is divided by: the quotient is rounded once, as it should be
-/// (Clinger, How to read floating point numbers accurately, 1990).
-const DIGITS_MAX: usize = 15;
-
-pub(super) const POWERS: [f64; DIGITS_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// The length of `2026-01-24T12:34:56`, of that to the minute, and of its date with the `T`.
 const SECOND_BYTES: usize = 19;
@@ -64,63 +59,6 @@ pub fn text(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(end..)?;
     let length = rest.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))?;
     (rest[length] == b'"').then_some(end + length)
-}
-
-/// The number that begins at `at`, exactly as any JSON parser that rounds correctly reads it, and where it ends. What follows may belong to it still, such
-/// as an exponent: whoever asks must expect something else there.
-pub fn number(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
-    written(bytes, at).map(|written| (written.value, written.end))
-}
-
-/// A number, and how it is written.
-pub(super) struct Written {
-    pub(super) value: f64,
-    pub(super) end: usize,
-    /// Digits behind the point.
-    pub(super) fraction: usize,
-}
-
-pub(super) fn written(bytes: &[u8], at: usize) -> Option<Written> {
-    let negative = bytes.get(at) == Some(&b'-');
-    let first = at + usize::from(negative);
-    let (mantissa, fraction, end) = mantissa(bytes, first)?;
-    let magnitude = divided(mantissa, POWERS[fraction]);
-    // A minus makes -0.0 of a zero with a point, and of one without.
-    Some(Written { value: if negative { -magnitude } else { magnitude }, end, fraction })
-}
-
-/// Fifteen digits have less than 53 bits; and what has a sign is converted by one instruction.
-#[allow(clippy::cast_precision_loss)]
-pub(super) fn divided(mantissa: u64, power: f64) -> f64 {
-    mantissa.cast_signed() as f64 / power
-}
-
-/// The digits of a number without its point, how many of them are behind it, and where it ends.
-fn mantissa(bytes: &[u8], at: usize) -> Option<(u64, usize, usize)> {
-    let (whole, point) = digits(bytes, at, 0)?;
-    if bytes[at] == b'0' && point > at + 1 {
-        return None;
-    }
-    let (mantissa, fraction, end) = if bytes.get(point) == Some(&b'.') {
-        let (mantissa, end) = digits(bytes, point + 1, whole)?;
-        (mantissa, end - point - 1, end)
-    } else {
-        (whole, 0, point)
-    };
-    (end - at <= DIGITS_MAX + usize::from(fraction > 0)).then_some((mantissa, fraction, end))
-}
-
-/// The digits that begin at `at`, at least one and not many more than are of use, behind those of `before`.
-fn digits(bytes: &[u8], at: usize, before: u64) -> Option<(u64, usize)> {
-    let (mut value, mut end) = (before, at);
-    while let Some(digit) = bytes.get(end).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
-        if end - at == DIGITS_MAX {
-            return None;
-        }
-        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-        end += 1;
-    }
-    (end > at).then_some((value, end))
 }
 
 /// The minute that was asked for last, and its day: both repeat, and a calendar is slow.
@@ -188,11 +126,6 @@ mod tests {
 
     #[test]
     fn what_is_not_plain_is_left_to_others() {
-        for odd in ["", "-", "01", "-01", ".5", "1.", "1.x", "+1", "NaN", "1234567890123456", "0.1234567890123456", "123456789.12345678"] {
-            assert_eq!(number(odd.as_bytes(), 0), None, "{odd}");
-        }
-        assert_eq!(number(b"x-12.50e3", 1), Some((-12.5, 7)), "and the exponent is not expected there");
-        assert!(number(b"-0", 0).is_some_and(|(zero, _)| zero.to_bits() == (-0.0f64).to_bits()));
         assert_eq!(
             (text(b"\"a b\"", 1), text(b"a\\n\"", 0), text("é\"".as_bytes(), 0), text(b"a\n\"", 0), text(b"a", 0)),
             (Some(4), None, None, None, None)
@@ -200,17 +133,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_number_is_read_as_the_standard_library_reads_it(whole in 0u64..10_000_000_000, fraction in "[0-9]{0,9}", sign in "-?") {
-            let written = if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") };
-            if let Some((value, end)) = number(written.as_bytes(), 0) {
-                prop_assert_eq!(end, written.len());
-                prop_assert_eq!(value.to_bits(), written.parse::<f64>().unwrap().to_bits());
-            } else {
-                prop_assert!(written.bytes().filter(u8::is_ascii_digit).count() > DIGITS_MAX, "{}", written);
-            }
-        }
-
         #[test]
         fn an_instant_is_read_as_the_calendar_reads_it(written in "(19|20)[0-9][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{2,4})?[Zz]") {
             let mut minute = Minute::default();

@@ -1,6 +1,7 @@
 //! How a number was written: the next one in its place most often is written alike.
 
-use super::plain::{HIGH, POWERS, Written, divided, eight, written};
+use super::plain::{HIGH, eight};
+use crate::decimal::{POWERS, Written, divided, written};
 
 /// A point, where digits are their values.
 const POINT: u64 = (b'.' ^ b'0') as u64;
@@ -34,7 +35,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// The same as [`number`].
+    /// The same as [`crate::decimal::number`].
     #[inline(always)]
     pub fn number(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
         if let Some(word) = word(bytes, at) {
@@ -99,8 +100,8 @@ fn of_eight(digits: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plain::number;
     use super::*;
+    use crate::decimal::number;
     use proptest::prelude::*;
 
     proptest! {

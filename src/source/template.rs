@@ -5,6 +5,7 @@ use super::fields::Value;
 use super::filled::Filled;
 use super::plain::{self, Minute};
 use super::shape::Shape;
+use crate::decimal;
 use crate::kind::Kind;
 use crate::limits::Limits;
 use dataflows::Time;
@@ -131,7 +132,7 @@ impl Template {
             b'a'..=b'z' => return Some((None, at, at + bytes[at..].iter().position(|byte| !byte.is_ascii_lowercase())?)),
             _ => return None,
         };
-        let (at, end) = if bytes[at] == b'"' { (at + 1, plain::text(bytes, at + 1)?) } else { (at, plain::number(bytes, at)?.1) };
+        let (at, end) = if bytes[at] == b'"' { (at + 1, plain::text(bytes, at + 1)?) } else { (at, decimal::number(bytes, at)?.1) };
         Some((Some(role), at, end))
     }
 
@@ -153,11 +154,11 @@ impl Template {
                     end
                 }
                 Role::TimeNumber => {
-                    let (value, end) = plain::number(bytes, at)?;
+                    let (value, end) = decimal::number(bytes, at)?;
                     (self.time, has_time) = (time_of(&Value::Number(value), kind).ok()?, true);
                     end
                 }
-                Role::Number => plain::number(bytes, at)?.1,
+                Role::Number => decimal::number(bytes, at)?.1,
                 Role::Text => plain::text(bytes, at)?,
                 Role::Entity => {
                     let end = plain::text(bytes, at)?;
