@@ -3,7 +3,7 @@
 //! **Invariant.** A document and its numbers together say what serde_json reads in the whole. What is not written as [`super::document`] writes it is left
 //! to serde_json.
 
-use crate::decimal;
+use crate::decimal::Shape;
 use memchr::memmem;
 
 /// What stands before the lists.
@@ -47,9 +47,10 @@ pub(super) fn part(text: &str) -> Option<Parted> {
 fn numbers(bytes: &[u8], mut at: usize) -> Option<(Vec<f64>, usize)> {
     let length = memchr::memchr(b']', bytes.get(at..)?)?;
     let mut numbers = Vec::with_capacity(1 + memchr::memchr_iter(b',', &bytes[at..at + length]).count());
+    let mut shape = Shape::default();
     loop {
         let is_over = |end: usize| matches!(bytes.get(end), Some(b',' | b']'));
-        let (number, end) = decimal::number(bytes, at).filter(|(_, end)| is_over(*end)).or_else(|| long_number(bytes, at))?;
+        let (number, end) = shape.number(bytes, at).filter(|(_, end)| is_over(*end)).or_else(|| long_number(bytes, at))?;
         numbers.push(number);
         match bytes.get(end)? {
             b',' => at = end + 1,

@@ -13,7 +13,6 @@ mod line_reader;
 mod plain;
 mod row;
 mod rows;
-mod shape;
 pub mod simulate;
 pub mod table;
 mod template;

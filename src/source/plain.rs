@@ -2,7 +2,7 @@
 //!
 //! Each function reads one value where it begins and says where it ends, or `None` for whatever is not that plain: somebody else reads it then.
 
-use crate::decimal::digits;
+use crate::decimal::{HIGH, digits, eight};
 use crate::instant;
 use dataflows::Time;
 
@@ -10,14 +10,6 @@ use dataflows::Time;
 const SECOND_BYTES: usize = 19;
 const MINUTE_BYTES: usize = 16;
 const DATE_BYTES: usize = 11;
-
-/// A byte in each of the eight of a word.
-pub(super) const fn eight(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
-}
-
-/// The highest bit of each byte.
-pub(super) const HIGH: u64 = eight(0x80);
 
 /// Whether two texts of one length are the same. Most are as short as the name of a metric: to call somebody who compares any would take longer.
 #[inline]

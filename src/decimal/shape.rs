@@ -1,7 +1,6 @@
 //! How a number was written: the next one in its place most often is written alike.
 
-use super::plain::{HIGH, eight};
-use crate::decimal::{POWERS, Written, divided, written};
+use super::{HIGH, POWERS, Written, divided, eight, is_no_digit, of_eight, written};
 
 /// A point, where digits are their values.
 const POINT: u64 = (b'.' ^ b'0') as u64;
@@ -35,7 +34,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// The same as [`crate::decimal::number`].
+    /// The same as [`super::number`].
     #[inline(always)]
     pub fn number(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
         if let Some(word) = word(bytes, at) {
@@ -86,22 +85,10 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.last_chunk().filter(|_| absent < 8).map(|chunk| u64::from_le_bytes(*chunk) >> (8 * absent))
 }
 
-/// By the highest bit of each byte whether it is no digit, up to the first that is not ASCII, where digits are their values.
-fn is_no_digit(word: u64) -> u64 {
-    word.wrapping_add(eight(0x80 - 10)) | word
-}
-
-/// The number that eight digits come to, the first one lowest.
-fn of_eight(digits: u64) -> u64 {
-    let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8;
-    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(1 + (100 << 16)) >> 16;
-    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(1 + (10_000 << 32)) >> 32
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::number;
     use super::*;
-    use crate::decimal::number;
     use proptest::prelude::*;
 
     proptest! {
