@@ -85,9 +85,9 @@ pub(crate) struct Cells {
     latest: Vec<Latest>,
     /// The number of parts that mean something.
     series: usize,
-    /// The place behind that of the last event, and where the order went on before an event came out of turn.
+    /// The place whose turn it is, and the one behind the last event that came out of turn.
     next: usize,
-    resume: usize,
+    other: usize,
 }
 
 impl Cells {
@@ -109,7 +109,7 @@ impl Cells {
     /// Adds the samples of an event; the latest of each series are kept where it `is_looked_at`.
     pub(crate) fn add(&mut self, event: &Event, is_looked_at: bool) {
         let found = if self.is_at(self.next, event) { self.next } else { self.find(event) };
-        self.next = found + 1;
+        self.follow(found);
         let Self { places, parts, latest, .. } = self;
         let place = &mut places[found];
         place.partition = place.partition.min(event.partition);
@@ -154,14 +154,24 @@ impl Cells {
         self.places.get(place).is_some_and(|place| place.entity == event.entity)
     }
 
-    /// The place of an event's entity that is not the next one.
+    /// The place of an event's entity whose turn it is not.
     #[cold]
     fn find(&mut self, event: &Event) -> usize {
-        // One that is late leaves a gap where its turn was.
-        [self.next + 1, self.resume].into_iter().find(|place| self.is_at(*place, event)).unwrap_or_else(|| {
-            self.resume = self.next;
-            self.place_of(event)
-        })
+        let found = [self.next + 1, self.other].into_iter().find(|place| self.is_at(*place, event));
+        found.unwrap_or_else(|| self.place_of(event))
+    }
+
+    /// Takes note of who came. One that is late leaves a gap where its turn was, and changes nobody else's turn; of two the order goes on from the second.
+    fn follow(&mut self, found: usize) {
+        // Behind the last one, the first one's turn comes.
+        let behind = if found + 1 < self.places.len() { found + 1 } else { 0 };
+        if found == self.next || found == self.next + 1 {
+            self.next = behind;
+        } else if found == self.other {
+            (self.next, self.other) = (behind, self.next);
+        } else {
+            self.other = behind;
+        }
     }
 
     /// The place of an event's entity, behind all others if it has none yet.

@@ -35,12 +35,15 @@ pub struct Rows {
     is_news: bool,
     /// Half the number at which names that were not said for long are let go.
     kept: usize,
-    /// Room for the order of the rows of a bucket, and for what is said of the next one: to ask the system for it anew costs as much as to fill it.
-    room: (Vec<(usize, usize)>, Said),
+    /// Room for the order of the rows of a bucket, and for what is said of the next ones: to ask the system for it anew costs as much as to fill it.
+    room: (Vec<(usize, usize)>, Vec<Said>),
 }
 
 /// Where fewer than one of so many names was said, it is quicker to put in order what was said than to go through all names.
 const SPARSE: usize = 8;
+
+/// The buckets of one commit, as many as a file is read in.
+const ROOMS_MAX: usize = 8;
 
 /// Fewer names are not worth forgetting.
 const NAMES_MIN: usize = 10_000;
@@ -85,8 +88,7 @@ impl Rows {
         // Those of a start that were put to the rest meanwhile are taken up again.
         if self.latest.0 != start || self.latest.1.is_empty() {
             self.file();
-            let room = &mut self.room.1;
-            self.latest = (start, self.said.remove(&start).unwrap_or_else(|| std::mem::take(room)));
+            self.latest = (start, self.said.remove(&start).or_else(|| self.room.1.pop()).unwrap_or_default());
         }
         self.latest.1.push((place, new));
     }
@@ -111,7 +113,7 @@ impl Rows {
         while let Some(oldest) = self.said.first_entry().filter(|oldest| *oldest.key() < settled) {
             let (start, mut said) = oldest.remove_entry();
             self.rank();
-            let Self { ranks, ranked, room: (order, room), .. } = self;
+            let Self { ranks, ranked, room: (order, rooms), .. } = self;
             let text = instant::format(start);
             by_rank(&said, ranks, ranked.places.len(), order);
             for (rank, i) in order.iter() {
@@ -121,7 +123,9 @@ impl Rows {
                 written += 1;
             }
             said.clear();
-            *room = said;
+            if rooms.len() < ROOMS_MAX {
+                rooms.push(said);
+            }
         }
         self.forget(self.said.first_key_value().map_or(settled, |oldest| *oldest.0));
         Ok(written)

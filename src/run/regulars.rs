@@ -28,9 +28,9 @@ pub struct Regulars {
     all: Vec<Regular>,
     /// Their places, by a hash of their names: what was said, which begins with it, is compared anyway.
     places: HashedMap<u64, usize>,
-    /// The place behind that of the last one, and where the order went on before one came out of turn.
+    /// The place whose turn it is, and the one behind the last that came out of turn.
     next: usize,
-    resume: usize,
+    other: usize,
     /// The step of event time that the last of them came in.
     step: Time,
 }
@@ -39,7 +39,7 @@ impl Regulars {
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         if let Some(entity) = self.entity_at(self.next, filled, step) {
-            self.follow(self.next, true);
+            self.follow(self.next);
             return Some(entity);
         }
         self.find_elsewhere(filled, step)
@@ -54,10 +54,9 @@ impl Regulars {
     #[cold]
     fn find_elsewhere(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         let at = |place: usize| self.entity_at(place, filled, step).map(|entity| (place, entity));
-        // One that is late leaves a gap where its turn was.
-        let in_turn = [self.next + 1, self.resume].into_iter().find_map(at);
+        let in_turn = [self.next + 1, self.other].into_iter().find_map(at);
         let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().and_then(at))?;
-        self.follow(place, in_turn.is_some());
+        self.follow(place);
         Some(entity)
     }
 
@@ -73,7 +72,7 @@ impl Regulars {
             Some(before) => *before = known,
             None => self.all.push(known),
         }
-        self.follow(place, place == self.next);
+        self.follow(place);
     }
 
     /// Takes note that the census has heard of an entity by a record that no template fits.
@@ -81,13 +80,17 @@ impl Regulars {
         self.places.get(&hash(name)).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
     }
 
-    /// Takes note of who came.
-    fn follow(&mut self, place: usize, in_turn: bool) {
-        if !in_turn {
-            self.resume = self.next;
-        }
+    /// Takes note of who came. One that is late leaves a gap where its turn was, and changes nobody else's turn; of two the order goes on from the second.
+    fn follow(&mut self, place: usize) {
         // Behind the last one, the first one's turn comes.
-        self.next = if place + 1 < self.all.len() { place + 1 } else { 0 };
+        let behind = if place + 1 < self.all.len() { place + 1 } else { 0 };
+        if place == self.next || place == self.next + 1 {
+            self.next = behind;
+        } else if place == self.other {
+            (self.next, self.other) = (behind, self.next);
+        } else {
+            self.other = behind;
+        }
     }
 }
 
