@@ -21,6 +21,9 @@ const TRACK_BUCKETS: u32 = 12;
 /// with the log, and as many again for good measure.
 pub const UNTRACKED_BUCKETS: u32 = 2 * TRACK_BUCKETS;
 
+/// A series that may not live for long gets room for so many verdicts at once.
+const ROOM_MAX: usize = 32;
+
 /// What a series has come to, as far as it can change no more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
@@ -109,7 +112,9 @@ impl Series {
     /// A number that takes a look at all that the next bucket needs, but for the expected value. It means nothing.
     pub(crate) fn looked_at(&self) -> Time {
         let model = self.models.first().map_or(0, |model| model.looked_at());
-        let (oldest, latest) = (self.entries.front().map_or(0, Entry::start), self.entries.back());
+        let latest = self.entries.back();
+        // Of the oldest, whose place is that of the next one, both lines.
+        let oldest = self.entries.front().map_or(0, |oldest| oldest.start() + Time::from(oldest.evidence.is_some()));
         let track = latest.map_or(self.base_track.as_deref(), |latest| latest.track.as_deref()).map_or(0, |track| track.last_start);
         [model, oldest, track, self.stale.unwrap_or(0)].into_iter().fold(0, Time::wrapping_add)
     }
@@ -163,7 +168,11 @@ impl Series {
 
     /// Keeps a verdict that was just given, and the state after it; whether evidence has to be folded again from it on. Of nearly every bucket it has not:
     /// it is the latest, with nothing to remember before it, and nothing after.
-    pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>) -> bool {
+    pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>, policy: &Policy) -> bool {
+        if self.entries.capacity() == 0 {
+            // No more than may change, so that each takes the place of the one that has settled.
+            self.entries.reserve_exact(policy.entries().min(ROOM_MAX));
+        }
         let (start, place) = (verdict.bucket.start, self.find(verdict.bucket.start));
         let is_latest = place == Err(self.entries.len());
         let is_calm = !matches!(verdict.state, State::Anomalous | State::Missing);

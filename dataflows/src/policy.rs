@@ -108,6 +108,11 @@ impl Policy {
         self.bucket_width + self.lateness
     }
 
+    /// So many verdicts of a series may change at most, where it has one for each bucket.
+    pub(crate) fn entries(&self) -> usize {
+        usize::try_from(self.retention() / self.bucket_width.max(1)).map_or(1, |buckets| buckets.saturating_add(1))
+    }
+
     /// The first bucket that may still change once the common watermark is `horizon`: the same that a restart goes on from.
     pub fn settled(&self, horizon: Time) -> Time {
         let width = self.bucket_width.max(1);

@@ -169,11 +169,14 @@ impl Scorer {
             say(*verdict, 1);
             let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
             // What is folded again anyway is folded with this one, and settles then.
-            if series.keep(verdict, track.take()) || changed.contains_key(&id) {
+            let is_changed = changed.contains_key(&id);
+            if !is_changed {
+                // First: the place of the one that settles is that of the new one then, and near already.
+                series.settle(start - policy.retention());
+            }
+            if series.keep(verdict, track.take(), policy) || is_changed {
                 let from = changed.entry(id).or_insert(start);
                 *from = (*from).min(start);
-            } else {
-                series.settle(start - policy.retention());
             }
         }
     }
