@@ -30,16 +30,19 @@ impl Timing {
     }
 
     /// The same, found without a division where it is `near`, the start of some bucket: that of the last event most often is that of the next.
+    #[inline]
     pub fn start_near(&self, near: Time, time: Time) -> Time {
         if (near..near.saturating_add(self.bucket_width)).contains(&time) { near } else { self.start(time) }
     }
 
     /// Whether a bucket can change no more once the watermark has come to `watermark`.
+    #[inline]
     pub fn is_settled(&self, start: Time, watermark: Time) -> bool {
         start < self.floor || start.saturating_add(self.bucket_width + self.lateness) <= watermark
     }
 
     /// Whether the bucket that `time` falls into is settled. Nearly always its place in event time says so without that of its bucket, which takes a division.
+    #[inline]
     pub fn is_late(&self, time: Time, watermark: Time) -> bool {
         let is_plainly_open = time.saturating_add(self.lateness) >= watermark && time.saturating_sub(self.bucket_width) >= self.floor;
         !is_plainly_open && self.is_settled(self.start(time), watermark)
@@ -86,6 +89,7 @@ impl PartitionClock {
     }
 
     /// Decides on the next record of the partition, and moves the watermark unless it lies in the future. `now` is the clock that the future is measured from.
+    #[inline]
     pub fn admit(&mut self, time: Time, now: Time, timing: &Timing) -> Admission {
         if time > now.saturating_add(timing.skew) {
             return Admission::Future;

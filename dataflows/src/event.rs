@@ -49,12 +49,13 @@ impl Event {
     /// at once keeps a processor waiting for what it has just written.
     #[inline]
     pub fn add(events: &mut Vec<Self>, (entity, time, partition): (EntityId, Time, u32), metrics: &[MetricId], values: &[f64]) {
-        events.push(Self::empty(entity, time, partition));
-        let Some(event) = events.last_mut() else { return };
         if let (Some(metrics), Some(values)) = (metrics.first_chunk::<EVENT_WIDTH>(), values.first_chunk()) {
-            (event.metrics, event.values, event.count) = (metrics.map(|metric| metric.0), *values, EVENT_WIDTH as u32);
+            let (metrics, count) = (metrics.map(|metric| metric.0), EVENT_WIDTH as u32);
+            events.push(Self { entity: entity.0, time, metrics, count, partition, values: *values });
             return;
         }
+        events.push(Self::empty(entity, time, partition));
+        let Some(event) = events.last_mut() else { return };
         for (metric, value) in metrics.iter().zip(values) {
             event.push(*metric, *value);
         }

@@ -56,6 +56,7 @@ impl<'a> Filled<'a> {
     }
 
     /// Whether this is what [`Filled::entity`] would say.
+    #[inline]
     pub fn is_of(&self, entity: &[u8]) -> bool {
         if let Some(together) = self.together() {
             return together.len() == entity.len() && plain::is_same(together, entity);
