@@ -5,12 +5,16 @@
 #![no_main]
 #![allow(dead_code)] // parts of the application without the rest of it
 
+#[path = "../../src/decimal/mod.rs"]
+mod decimal;
 #[path = "../../src/source/decode.rs"]
 mod decode;
 #[path = "../../src/source/decoder.rs"]
 mod decoder;
 #[path = "../../src/source/fields.rs"]
 mod fields;
+#[path = "../../src/source/filled.rs"]
+mod filled;
 #[path = "../../src/instant.rs"]
 mod instant;
 #[path = "../../src/kind.rs"]
@@ -25,6 +29,8 @@ mod source {
 }
 #[path = "../../src/source/template.rs"]
 mod template;
+#[path = "../../src/source/together.rs"]
+mod together;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     property::holds(bytes);

@@ -4,7 +4,7 @@ use crate::instant;
 use crate::kind::Kinds;
 use crate::limits::Limits;
 use crate::source::decode::{Decoded, decode};
-use crate::source::decoder::Decoder;
+use crate::source::decoder::{Decoder, Expected, Read};
 use dataflows::accumulator::VALUE_LIMIT;
 use serde_json::{Map, Number, Value, json};
 
@@ -54,9 +54,26 @@ pub fn agrees(learned: &[&[u8]], bytes: &[u8]) {
         for record in PRODUCERS.iter().map(|text| text.as_bytes()).chain(learned.iter().copied()) {
             let _ = decoder.decode(record);
         }
-        for _ in 0..2 {
-            match (decoder.decode(bytes), decode(bytes, &kinds, &limits)) {
-                (Ok(quick), Ok(slow)) => assert_eq!(bits(&quick), bits(&slow)),
+        // What another record of each form said of its entity, and what this one did.
+        let mut said = vec![(0, Vec::new())];
+        for record in PRODUCERS.iter().map(|text| text.as_bytes()).chain(learned.iter().copied()).chain([bytes; 2]) {
+            if let Ok(Read::Filled(filled)) = decoder.read(record, Expected::default()) {
+                said.push((filled.form(), filled.entity()));
+            }
+        }
+        for (form, said) in &said {
+            let quick = decoder.read(bytes, Expected { form: *form, said }).map(|read| {
+                let (name, said) = match &read {
+                    Read::Filled(filled) => (Some(filled.entity_id().to_vec()), filled.is_expected().then(|| filled.entity())),
+                    Read::Decoded(_) => (None, None),
+                };
+                (read.decoded(), name, said)
+            });
+            match (quick, decode(bytes, &kinds, &limits)) {
+                (Ok((quick, name, now)), Ok(slow)) => {
+                    assert_eq!(bits(&quick), bits(&slow));
+                    assert!(name.is_none_or(|name| name == slow.entity_id.as_bytes()) && now.is_none_or(|now| now == *said));
+                }
                 (quick, slow) => assert_eq!(quick.map(|_| ()), slow.map(|_| ())),
             }
         }

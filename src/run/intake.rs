@@ -63,7 +63,8 @@ impl Intake<'_> {
         if !replayed {
             stretch.records += 1;
         }
-        let outcome = decoder.read(record.bytes).and_then(|read| self.admit(stretch, record, read, replayed, outlets));
+        let outcome =
+            decoder.read(record.bytes, stretch.regulars.expected()).and_then(|read| self.admit(stretch, record, read, replayed, outlets));
         match outcome {
             _ if replayed => {}
             Ok(()) => stretch.events += 1,

@@ -1,7 +1,7 @@
 //! Who sends records like the one before: nearly all do, and which entity such a record is of is then known by its bytes, without an identity being
 //! made of its name, or the entity being looked up among all others.
 
-use crate::source::decoder::Filled;
+use crate::source::decoder::{Expected, Filled};
 use dataflows::identity::HashedMap;
 use dataflows::{EntityId, Time};
 use smallvec::SmallVec;
@@ -36,13 +36,21 @@ pub struct Regulars {
 }
 
 impl Regulars {
+    /// What the next record is expected to say of its entity.
+    pub fn expected(&self) -> Expected<'_> {
+        self.all.get(self.next).map_or_else(Expected::default, |known| Expected { form: known.form, said: &known.said })
+    }
+
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
-        if let Some(entity) = self.entity_at(self.next, filled, step) {
-            self.follow(self.next);
-            return Some(entity);
+        // What was expected of it is what is known here.
+        match self.all.get(self.next).filter(|known| filled.is_expected() && known.step == step).map(|known| known.entity) {
+            Some(entity) => {
+                self.follow(self.next);
+                Some(entity)
+            }
+            None => self.find_elsewhere(filled, step),
         }
-        self.find_elsewhere(filled, step)
     }
 
     /// The entity in a place, if it is that of the record.
@@ -54,7 +62,7 @@ impl Regulars {
     #[cold]
     fn find_elsewhere(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         let at = |place: usize| self.entity_at(place, filled, step).map(|entity| (place, entity));
-        let in_turn = [self.next + 1, self.other].into_iter().find_map(at);
+        let in_turn = [self.next, self.next + 1, self.other].into_iter().find_map(at);
         let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().and_then(at))?;
         self.follow(place);
         Some(entity)
@@ -182,8 +190,8 @@ mod tests {
             |name: &str, rack: &str| format!(r#"{{"timestamp":"2026-01-24T12:34:56Z","server_id":"{name}","rack_id":"{rack}","cpu":1}}"#);
         let mut is_known = |text: &str, step: Time| {
             // The first of its form is learned from.
-            assert!(decoder.read(text.as_bytes()).is_ok());
-            let Ok(Read::Filled(filled)) = decoder.read(text.as_bytes()) else {
+            assert!(decoder.read(text.as_bytes(), Expected::default()).is_ok());
+            let Ok(Read::Filled(filled)) = decoder.read(text.as_bytes(), regulars.expected()) else {
                 regulars.forget(b"c");
                 return false;
             };

@@ -5,6 +5,7 @@
 use super::decode::{Decoded, Refusal, decode};
 pub use super::filled::Filled;
 use super::template::Template;
+pub use super::together::Expected;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
 use dataflows::Time;
@@ -65,32 +66,32 @@ impl Decoder {
     /// # Errors
     /// The refusals of [`decode`].
     pub fn decode<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Decoded<'a>, Refusal> {
-        self.read(bytes).map(Read::decoded)
+        self.read(bytes, Expected::default()).map(Read::decoded)
     }
 
-    /// Reads one record.
+    /// Reads one record, of which it is expected what it says of its entity.
     ///
     /// # Errors
     /// The refusals of [`decode`].
     #[inline(always)] // what it says stays in registers
-    pub fn read<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
-        if self.fits(self.latest, bytes) || self.another_fits(bytes) {
+    pub fn read<'a>(&'a mut self, bytes: &'a [u8], expected: Expected<'_>) -> Result<Read<'a>, Refusal> {
+        if self.fits(self.latest, bytes, expected) || self.another_fits(bytes, expected) {
             return Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)));
         }
         self.read_anew(bytes)
     }
 
     /// Whether a template fits, if there is one in this place; it is filled then.
-    fn fits(&mut self, place: usize, bytes: &[u8]) -> bool {
+    fn fits(&mut self, place: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
         let Some(template) = self.templates.get_mut(place).filter(|_| bytes.len() <= self.limits.record_bytes_max) else { return false };
-        kind_of(&self.kinds, template.kind()).is_some_and(|kind| template.fill(bytes, &self.limits, kind).is_some())
+        kind_of(&self.kinds, template.kind()).is_some_and(|kind| template.fill(bytes, &self.limits, kind, expected).is_some())
     }
 
     /// Whether another template fits than that of the last record.
     #[cold]
-    fn another_fits(&mut self, bytes: &[u8]) -> bool {
+    fn another_fits(&mut self, bytes: &[u8], expected: Expected<'_>) -> bool {
         let latest = self.latest;
-        let fitting = (0..self.templates.len()).filter(|place| *place != latest).find(|place| self.fits(*place, bytes));
+        let fitting = (0..self.templates.len()).filter(|place| *place != latest).find(|place| self.fits(*place, bytes, expected));
         self.latest = fitting.unwrap_or(self.latest);
         fitting.is_some()
     }

@@ -3,6 +3,7 @@
 use super::decode::Decoded;
 use super::plain;
 use super::template::Template;
+use super::together::Together;
 use dataflows::Time;
 use std::borrow::Cow;
 
@@ -38,7 +39,12 @@ impl<'a> Filled<'a> {
 
     /// The entity's name.
     pub fn entity_id(&self) -> &'a [u8] {
-        &self.bytes[self.template.texts[0].clone()]
+        &self.bytes[self.template.locate(self.bytes)[0].clone()]
+    }
+
+    /// Whether it says of its entity what was expected.
+    pub fn is_expected(&self) -> bool {
+        self.template.together.as_ref().is_some_and(Together::is_expected)
     }
 
     /// What the record says of its entity, its name and the values of its labels, in a way that depends on its form alone: as it stands there, where it
@@ -74,9 +80,7 @@ impl<'a> Filled<'a> {
 
     /// The texts of the entity and all between them, which is the same in each record of the form.
     fn together(&self) -> Option<&'a [u8]> {
-        let (first, last) = self.template.together?;
-        let texts = &self.template.texts;
-        self.bytes.get(texts.get(first)?.start..texts.get(last)?.end)
+        self.bytes.get(self.template.together.as_ref()?.span())
     }
 
     /// The values of the metrics in the record's order.
@@ -87,7 +91,8 @@ impl<'a> Filled<'a> {
     /// All of it.
     pub fn decoded(self) -> Decoded<'a> {
         let Self { template, bytes } = self;
-        for (label, place) in template.labels.iter_mut().zip(&template.texts[1..]) {
+        let texts = template.locate(bytes);
+        for (label, place) in template.labels.iter_mut().zip(&texts[1..]) {
             hold(&mut label.1, &bytes[place.clone()]);
         }
         for (metric, value) in template.metrics.iter_mut().zip(&template.values) {
@@ -96,7 +101,7 @@ impl<'a> Filled<'a> {
         let template: &'a Template = template;
         Decoded {
             kind: template.kind,
-            entity_id: String::from_utf8_lossy(&bytes[template.texts[0].clone()]),
+            entity_id: String::from_utf8_lossy(&bytes[texts[0].clone()]),
             time: template.time,
             labels: Cow::Borrowed(&template.labels),
             metrics: Cow::Borrowed(&template.metrics),

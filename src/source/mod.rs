@@ -16,6 +16,7 @@ mod rows;
 pub mod simulate;
 pub mod table;
 mod template;
+mod together;
 
 use crate::secret::redacted;
 use dataflows::Time;

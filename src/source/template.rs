@@ -4,6 +4,7 @@ use super::decode::{Decoded, time_of};
 use super::fields::Value;
 use super::filled::Filled;
 use super::plain::{self, Minute};
+use super::together::{Expected, Together};
 use crate::decimal::{self, Shape};
 use crate::kind::Kind;
 use crate::limits::Limits;
@@ -19,6 +20,8 @@ enum Role {
     TimeNumber,
     Label(usize),
     Metric(usize),
+    /// All texts of the entity, one behind the other: see [`Together`].
+    Together,
     /// A text or a number that means nothing, but must be one.
     Text,
     Number,
@@ -43,8 +46,8 @@ pub struct Template {
     pub(super) labels: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// Where the entity and, behind it, the values of the labels stand in the record that was read last.
     pub(super) texts: Vec<Range<usize>>,
-    /// The first and the last of them in the record, where no other value stands between them.
-    pub(super) together: Option<(usize, usize)>,
+    /// All of them, where no other value stands between them.
+    pub(super) together: Option<Together>,
     /// The names of the metrics, and their values in the record that was last asked for as a whole.
     pub(super) metrics: Vec<(Cow<'static, str>, f64)>,
     /// Their values in the record that was read last.
@@ -96,9 +99,9 @@ impl Template {
         }
         template.end = bytes[literal..].to_vec();
         template.values = vec![0.0; template.metrics.len()];
-        template.together = together(&template.pieces);
+        template.put_together();
         // What was learned must say the same of the record that it was learned from.
-        template.fill(bytes, limits, kind)?;
+        template.fill(bytes, limits, kind, Expected::default())?;
         let filled = Filled::new(&mut template, bytes).decoded();
         let is_same = *filled.metrics == *decoded.metrics && *filled.labels == *decoded.labels;
         let is_same = is_same && filled.entity_id == decoded.entity_id && filled.time == decoded.time;
@@ -135,8 +138,25 @@ impl Template {
         Some((Some(role), at, end))
     }
 
+    /// Makes one piece of the texts of the entity, where no other value stands between them.
+    fn put_together(&mut self) {
+        let text = |piece: &Piece| match piece.role {
+            Role::Entity => Some(0),
+            Role::Label(place) => Some(place + 1),
+            _ => None,
+        };
+        let Some(first) = self.pieces.iter().position(|piece| text(piece).is_some()) else { return };
+        let places: Vec<usize> = self.pieces[first..].iter().map_while(text).collect();
+        if places.len() == self.texts.len() {
+            let mut parts: Vec<Vec<u8>> = self.pieces.drain(first..first + places.len()).map(|piece| piece.before).collect();
+            let before = std::mem::take(&mut parts[0]);
+            self.pieces.insert(first, Piece { before, role: Role::Together, shape: Shape::default() });
+            self.together = Some(Together::new(parts.into_iter().zip(places).collect()));
+        }
+    }
+
     /// Reads a record that is written like the one this was learned from; `None` where it is not, or holds what is not plain.
-    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind) -> Option<()> {
+    pub fn fill(&mut self, bytes: &[u8], limits: &Limits, kind: &Kind, expected: Expected<'_>) -> Option<()> {
         let mut at = 0;
         let mut has_time = false;
         for Piece { before, role, shape } in &mut self.pieces {
@@ -159,14 +179,17 @@ impl Template {
                 }
                 Role::Number => decimal::number(bytes, at)?.1,
                 Role::Text => plain::text(bytes, at)?,
+                Role::Together => {
+                    let said = if expected.form == self.form { expected.said } else { &[] };
+                    self.together.as_mut()?.read(bytes, at, said, &mut self.texts)?
+                }
                 Role::Entity => {
                     let end = plain::text(bytes, at)?;
                     self.texts[0] = at..end;
-                    (end > at && end - at <= limits.name_bytes_max).then_some(end)?
+                    end
                 }
                 Role::Label(place) => {
                     let end = plain::text(bytes, at)?;
-                    (end - at <= limits.label_bytes_max).then_some(())?;
                     self.texts[place + 1] = at..end;
                     end
                 }
@@ -174,26 +197,29 @@ impl Template {
             at = end;
         }
         let rest = bytes.get(at..).filter(|rest| rest.len() == self.end.len())?;
-        (has_time && plain::is_same(rest, &self.end)).then_some(())
+        (has_time && plain::is_same(rest, &self.end) && self.is_within(limits)).then_some(())
+    }
+
+    /// Whether the texts of the entity are as long as they may be: what was said before is.
+    fn is_within(&self, limits: &Limits) -> bool {
+        let (name, labels) = (&self.texts[0], &self.texts[1..]);
+        self.together.as_ref().is_some_and(Together::is_expected)
+            || (1..=limits.name_bytes_max).contains(&name.len()) && labels.iter().all(|label| label.len() <= limits.label_bytes_max)
+    }
+
+    /// Where the texts of the entity stand in the record that was read last.
+    pub(super) fn locate(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut texts = self.texts.clone();
+        if let Some(together) = &self.together {
+            together.locate(bytes, together.span().start, &mut texts);
+        }
+        texts
     }
 
     /// The place of its kind.
     pub fn kind(&self) -> usize {
         self.kind
     }
-}
-
-/// The first and the last text that says something of the entity, where no other value stands between them.
-fn together(pieces: &[Piece]) -> Option<(usize, usize)> {
-    let text = |piece: &Piece| match piece.role {
-        Role::Entity => Some(0),
-        Role::Label(place) => Some(place + 1),
-        _ => None,
-    };
-    let texts = pieces.iter().map(text).skip_while(Option::is_none);
-    let first: Vec<usize> = texts.clone().map_while(|text| text).collect();
-    let is_all = texts.flatten().count() == first.len();
-    first.first().copied().zip(first.last().copied()).filter(|_| is_all)
 }
 
 /// The place behind the spaces at `at`.
@@ -226,7 +252,9 @@ mod tests {
     #[test]
     fn a_record_written_alike_is_read_and_one_that_is_not_is_left_to_others() {
         let mut template = learned(RECORD).unwrap();
-        let mut fits = |text: &str| template.fill(text.as_bytes(), &Limits::default(), Kinds::default().iter().next().unwrap()).is_some();
+        let mut fits = |text: &str| {
+            template.fill(text.as_bytes(), &Limits::default(), Kinds::default().iter().next().unwrap(), Expected::default()).is_some()
+        };
         let next =
             RECORD.replace("85.2", "-1234.5678").replace("12:34:56", "23:59:59.125").replace("srv-001", "srv 2").replace("\"A\"", "\"\"");
         assert!(fits(RECORD) && fits(&next));
@@ -248,7 +276,7 @@ mod tests {
             // Whether another record is of the same entity as the one before it.
             let mut said = Vec::new();
             let mut is_same = |record: &str| {
-                template.fill(record.as_bytes(), &limits, kinds.iter().next().unwrap()).unwrap();
+                template.fill(record.as_bytes(), &limits, kinds.iter().next().unwrap(), Expected { form: 1, said: &said }).unwrap();
                 let filled = Filled::new(&mut template, record.as_bytes());
                 let is_same = filled.is_of(&said);
                 said = filled.entity();
