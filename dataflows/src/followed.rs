@@ -21,8 +21,8 @@ const TRACK_BUCKETS: u32 = 12;
 /// with the log, and as many again for good measure.
 pub const UNTRACKED_BUCKETS: u32 = 2 * TRACK_BUCKETS;
 
-/// A series that may not live for long gets room for so many verdicts at once.
-const ROOM_MAX: usize = 32;
+/// A series gets room for so many verdicts at first.
+const ROOM_MIN: usize = 2;
 
 /// What a series has come to, as far as it can change no more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,9 +169,10 @@ impl Series {
     /// Keeps a verdict that was just given, and the state after it; whether evidence has to be folded again from it on. Of nearly every bucket it has not:
     /// it is the latest, with nothing to remember before it, and nothing after.
     pub(crate) fn keep(&mut self, verdict: &Verdict, track: Option<Box<Track>>, policy: &Policy) -> bool {
-        if self.entries.capacity() == 0 {
-            // No more than may change, so that each takes the place of the one that has settled.
-            self.entries.reserve_exact(policy.entries().min(ROOM_MAX));
+        let (count, most) = (self.entries.len(), policy.entries());
+        if count == self.entries.capacity() && count < most {
+            // In the end no more than may change, so that each takes the place of the one that has settled.
+            self.entries.reserve_exact(count.max(ROOM_MIN).min(most - count));
         }
         let (start, place) = (verdict.bucket.start, self.find(verdict.bucket.start));
         let is_latest = place == Err(self.entries.len());
