@@ -4,7 +4,7 @@ use super::Job;
 use super::group::News;
 use super::names::Placed;
 use super::output::Output;
-use super::restored::Restored;
+use super::restored::{Restored, heard_since};
 use super::share::Outlets;
 use super::worker::{Common, EPOCH_MILLISECONDS};
 use crate::history::incident::EntityPlacement;
@@ -179,7 +179,7 @@ impl Ends {
     /// Tells the graph which series were there before, and what had been said of them.
     pub fn acquaint(&mut self, common: &Common, peers: usize) {
         let Common { job, restored, partitions, .. } = common;
-        let Restored { position, scored, unsettled, tracked, placements, silences } = restored;
+        let Restored { position, settled, scored, unsettled, tracked, placements, silences } = restored;
         self.silence(silences, peers);
         for EntityPlacement { entity_id, placement } in placements {
             self.facts.send((placement.entity.0, Fact::Name(placement.entity, entity_id.clone())));
@@ -190,14 +190,14 @@ impl Ends {
         for Tracked { name, track, verdicts } in tracked {
             self.facts.send((name.entity().0, Fact::Tracked(name.id(), track.clone().map(Box::new), verdicts.clone())));
         }
-        // In a bucket that may still change, a series may be missing that is forgotten in the next.
-        let unsettled = job.timing.lateness + 2 * job.timing.bucket_width;
-        let since = position.horizon.unwrap_or(Time::MIN).saturating_sub(job.timing.forget + unsettled);
+        let since = position.horizon.map_or(Time::MIN, |horizon| heard_since(job, horizon));
         for (series, last) in &position.last_seen {
             let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-            if *last >= since {
-                let metric = dataflows::MetricId::of(&series.name.metric);
-                self.acquaintances.send(Acquaintance { entity: series.name.entity(), metric, partition: partition.id, last: *last });
+            let (entity, metric) = (series.name.entity(), dataflows::MetricId::of(&series.name.metric));
+            // It may have been silent before the last of them, in buckets that may still change.
+            let heard = settled.get(&series.name.id()).into_iter().chain([last]);
+            for last in heard.copied().filter(|last| *last >= since) {
+                self.acquaintances.send(Acquaintance { entity, metric, partition: partition.id, last });
             }
         }
     }

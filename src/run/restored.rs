@@ -7,7 +7,8 @@ use crate::history::track::{self, Tracked};
 use crate::history::unsettled::{self, Unsettled};
 use crate::history::{History, HistoryError, Position};
 use dataflows::followed::UNTRACKED_BUCKETS;
-use dataflows::{Silence, State, Time, Unscored, Verdict};
+use dataflows::{SeriesId, Silence, State, Time, Unscored, Verdict};
+use std::collections::HashMap;
 
 /// How far an earlier run had come, and what it had settled: that stays so, though this one may allow more lateness, since the records behind it are not
 /// read again.
@@ -29,6 +30,8 @@ pub fn position(job: &mut Job, history: &mut dyn History) -> Result<Position, Hi
 pub struct Restored {
     /// How far it had come.
     pub position: Position,
+    /// By series, the start of its last bucket with samples that can change no more. What it was silent in since is found out again.
+    pub settled: HashMap<SeriesId, Time>,
     /// The verdicts on buckets that may still change, as far as they have a score.
     pub scored: Vec<Verdict>,
     /// What of it may still change.
@@ -52,10 +55,11 @@ impl Restored {
         // Records may have been read before any bucket was over, and where their entities stand is said once.
         let placements = incident::placements(history, &source)?;
         let Some(horizon) = position.horizon else {
-            let (scored, unsettled, tracked) = (Vec::new(), Unsettled::default(), Vec::new());
-            return Ok(Self { position, scored, unsettled, tracked, placements, silences });
+            let (settled, scored, unsettled, tracked) = (HashMap::new(), Vec::new(), Unsettled::default(), Vec::new());
+            return Ok(Self { position, settled, scored, unsettled, tracked, placements, silences });
         };
         let boundary = job.timing.first_unsettled(horizon);
+        let settled = history.last_buckets(heard_since(job, horizon), boundary)?;
         let window = job.policy.buckets(job.policy.episode.window);
         let unsettled = unsettled::unsettled(history, &source, boundary, window)?;
         let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
@@ -64,6 +68,12 @@ impl Restored {
         let took_a_model =
             |verdict: &Verdict| verdict.score.is_some() || matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
         history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
-        Ok(Self { position, scored, unsettled, tracked, placements, silences })
+        Ok(Self { position, settled, scored, unsettled, tracked, placements, silences })
     }
+}
+
+/// The start of the first bucket in which a series may have been heard last to be missing in one that may still change: there it may be that it is forgotten
+/// in the next.
+pub fn heard_since(job: &Job, horizon: Time) -> Time {
+    horizon.saturating_sub(job.timing.forget + job.timing.lateness + 2 * job.timing.bucket_width)
 }

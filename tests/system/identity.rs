@@ -67,6 +67,18 @@ fn a_restart_says_nothing_again_of_an_incident_that_is_settled() {
     assert_eq!(in_pieces(&known(), &log, &[8 * 195], ""), wanted);
 }
 
+/// Failed once: a restart knew the last bucket of a series alone, and a silence before it, in buckets that may still change, became shorter or was not one.
+#[test]
+fn a_series_that_is_back_was_missing_for_as_long_after_a_restart() {
+    let log = rack(0..90, |server, metric, bucket| server == 1 && metric == "a" && (30..56).contains(&bucket));
+    let place = known();
+    let wanted = in_pieces(&place, &log, &[], "");
+    assert_eq!(place.count("SELECT count(*) FROM buckets WHERE state = 'missing'"), 26);
+    for buckets in [56, 57, 60, 66, 70] {
+        assert_eq!(in_pieces(&known(), &log, &[8 * buckets], ""), wanted, "cut at {buckets}");
+    }
+}
+
 /// Failed once: buckets under a silence counted as a gap, after which a larger step is usual: what the silence covered was learnt after some of them.
 #[test]
 fn nothing_of_what_a_silence_covers_is_learnt_however_long_it_lasts() {
