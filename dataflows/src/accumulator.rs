@@ -117,11 +117,11 @@ impl Accumulator {
         // Without the sign bit, which puts what is negative beyond all others.
         let exponent = value.to_bits() >> 52;
         let mantissa = value.to_bits() << 11 | 1 << 63;
-        // Nearly every sample is not negative, and none of its bits lies below half a unit.
+        // Nearly every sample is positive, and none of its bits lies below a unit: it is not less than 2^-5.
         if (SMALLEST_EXACT..=LARGEST_LOW).contains(&exponent) {
             let low = mantissa >> (LARGEST_LOW - exponent);
             self.add_magnitude(0, low, false);
-        } else if (LARGEST_LOW..LIMIT).contains(&exponent) {
+        } else if (LARGEST_LOW + 1..LIMIT).contains(&exponent) {
             let up = exponent - LARGEST_LOW;
             self.add_magnitude(mantissa >> (64 - up), mantissa << up, false);
         } else {
@@ -130,7 +130,7 @@ impl Accumulator {
         self.max = if value > self.max { value } else { self.max };
     }
 
-    /// Adds to the sums what is negative, or has bits below half a unit.
+    /// Adds to the sums what is negative, zero, or less than 2^-5.
     #[inline(never)]
     fn add_any(&mut self, value: f64) {
         let bits = value.to_bits();
@@ -250,13 +250,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sums_are_those_of_samples_in_units(samples in prop::collection::vec((0u64..1 << 52, -70i32..53, any::<bool>()), 1..20)) {
+        fn sums_are_those_of_samples_in_units(
+            samples in prop::collection::vec((prop_oneof![Just(0u64), Just((1 << 52) - 1), 0u64..1 << 52], -70i32..53, any::<bool>()), 1..20),
+            others in prop::collection::vec(prop_oneof![Just(0.0), Just(-0.0), proptest::num::f64::SUBNORMAL], 0..3),
+        ) {
             let values: Vec<f64> = samples
                 .into_iter()
                 .map(|(fraction, exponent, is_negative)| {
                     let magnitude = f64::from_bits(1023 << 52 | fraction) * 2f64.powi(exponent);
                     if is_negative { -magnitude } else { magnitude }
                 })
+                .chain(others)
                 .collect();
             let mut squares = Wide::default();
             values.iter().for_each(|value| squares.add(Wide::square(units(*value).unsigned_abs())));

@@ -122,8 +122,10 @@ impl Rows {
                 sheet.add(&Row { time: (start, &text), entity, metric, value: None, verdict: Some((verdict, &text)) })?;
                 written += 1;
             }
+            // Room of which half was not needed is given back.
+            let is_large = said.capacity() > 2 * said.len();
             said.clear();
-            if rooms.len() < ROOMS_MAX {
+            if rooms.len() < ROOMS_MAX && !is_large {
                 rooms.push(said);
             }
         }

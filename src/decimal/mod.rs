@@ -78,7 +78,7 @@ pub(crate) fn digits(bytes: &[u8], at: usize, before: u64) -> Option<(u64, usize
             value = value.wrapping_mul(TENS[count as usize]).wrapping_add(of_eight(word << (64 - 8 * count)));
             end += count as usize;
         }
-        if count < 8 {
+        if count < 8 || end - at > DIGITS_MAX {
             return (end > at && end - at <= DIGITS_MAX).then_some((value, end));
         }
     }

@@ -1,7 +1,7 @@
 //! The JSON form of a model: what redis-cli shows. No other file knows it.
 //!
 //! Numbers survive bit for bit: they are written in the shortest form that reads back to the same double, and
-//! serde_json reads exactly with its feature `float_roundtrip`.
+//! they are read exactly, by serde_json with its feature `float_roundtrip` or, those of a profile, by [`super::profile`].
 
 use super::profile::{self, Parted};
 use super::{Provenance, Trained};
@@ -67,7 +67,7 @@ struct Profiles {
 }
 
 impl Profiles {
-    /// In no more memory than they need: they are read without knowing how many they are, into room for as many again.
+    /// In no more memory than they need: serde_json reads them without knowing how many they are, into room for as many again.
     fn seasonal(mut self) -> Result<Seasonal, String> {
         [&mut self.daily, &mut self.weekday, &mut self.weekend].into_iter().flatten().for_each(Vec::shrink_to_fit);
         match self {
@@ -205,7 +205,7 @@ fn whole(Parted { document, lists }: Parted) -> Option<Document> {
     let Profiles { daily, weekday, weekend } = &mut document.seasonal;
     for (list, numbers) in [daily, weekday, weekend].into_iter().zip(lists) {
         // Otherwise they are not of this document.
-        if list.as_ref().is_some_and(Vec::is_empty) != numbers.is_some() {
+        if list.is_some() != numbers.is_some() || list.as_ref().is_some_and(|list| !list.is_empty()) {
             return None;
         }
         *list = numbers;

@@ -7,8 +7,8 @@ use dataflows::{EntityId, Time};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
-/// What most records say of their entity is no longer: its name, a rack and a zone.
-const SAID: usize = 40;
+/// What most records say of their entity is no longer: its name, a rack and a zone, and what stands between them.
+const SAID: usize = 64;
 
 /// An entity, and what its last record said of it.
 struct Regular {
@@ -26,7 +26,7 @@ struct Regular {
 pub struct Regulars {
     /// In the order in which they came first: who collects metrics goes round, and comes in it again.
     all: Vec<Regular>,
-    /// Their places, by a hash of their names: what was said, which begins with it, is compared anyway.
+    /// Their places, by a hash of their names: what was said, the name in it, is compared anyway.
     places: HashedMap<u64, usize>,
     /// The place whose turn it is, and the one behind the last that came out of turn.
     next: usize,

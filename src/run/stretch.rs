@@ -128,7 +128,9 @@ impl Stretch {
     pub fn begin(&mut self, offset: i64) {
         if !self.is_begun {
             self.is_begun = true;
-            self.marks.iter_mut().filter(|mark| mark.offset == i64::MIN).for_each(|mark| mark.offset = offset);
+            if let Some(first) = self.marks.front_mut().filter(|mark| mark.offset == i64::MIN) {
+                first.offset = offset;
+            }
         }
     }
 
