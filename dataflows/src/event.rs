@@ -79,3 +79,22 @@ impl Event {
         self.metrics[..count].iter().zip(&self.values[..count]).map(|(metric, value)| (MetricId(*metric), *value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_holds_the_first_metrics_that_there_are_and_nothing_else() {
+        let (metrics, values): (Vec<MetricId>, Vec<f64>) = (1..=13).map(|i| (MetricId(i), f64::from(i) / 2.0)).unzip();
+        for count in 0..=13 {
+            let mut events = Vec::new();
+            Event::add(&mut events, (EntityId(7), 9, 3), &metrics[..count], &values[..count]);
+            let [event] = events[..] else { panic!("{count} metrics are {} events", events.len()) };
+            assert_eq!((event.entity, event.time, event.partition, event.count as usize), (7, 9, 3, count.min(EVENT_WIDTH)));
+            let samples: Vec<(MetricId, f64)> = metrics.iter().copied().zip(values.iter().copied()).take(count.min(EVENT_WIDTH)).collect();
+            assert_eq!(event.samples().collect::<Vec<_>>(), samples);
+            assert!(event.metrics.iter().zip(&event.values).skip(count).all(|(metric, value)| *metric == 0 && value.is_nan()));
+        }
+    }
+}

@@ -165,7 +165,15 @@ mod tests {
         let rack = if style == 2 { rack.replace('r', "\\u0072") } else { rack.to_owned() };
         let values: String = (0..=metrics / 4).map(|i| format!(r#","m{i}":{space}{i}.5"#)).collect();
         let time = crate::instant::format(time);
-        format!(r#"{{"type":"{kind}","timestamp":"{time}","{field}":{space}"e{entity}","zone_id":"{rack}"{values}}}"#)
+        // A name is the beginning of another.
+        let entity = format!(r#""{field}":{space}"{}""#, ["e", "e1", "e11", "f", "1"][usize::from(entity)]);
+        let labelled = match style {
+            3 => format!(r#""zone_id":"{rack}",{entity}{values}"#),
+            4 => format!(r#"{entity}{values},"zone_id":"{rack}""#),
+            5 => format!("{entity}{values}"),
+            _ => format!(r#"{entity},"zone_id":"{rack}"{values}"#),
+        };
+        format!(r#"{{"type":"{kind}","timestamp":"{time}",{labelled}}}"#)
     }
 
     proptest! {
