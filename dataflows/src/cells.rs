@@ -8,6 +8,7 @@ use crate::accumulator::Accumulator;
 use crate::event::Event;
 use crate::identity::HashedMap;
 use crate::provisional::LAST;
+use crate::turn::Turn;
 
 /// The samples of one series.
 #[derive(Clone, Copy)]
@@ -85,9 +86,8 @@ pub(crate) struct Cells {
     latest: Vec<Latest>,
     /// The number of parts that mean something.
     series: usize,
-    /// The place whose turn it is, and the one behind the last event that came out of turn.
-    next: usize,
-    other: usize,
+    /// Whose turn it is among the places.
+    turn: Turn,
 }
 
 impl Cells {
@@ -108,8 +108,8 @@ impl Cells {
 
     /// Adds the samples of an event; the latest of each series are kept where it `is_looked_at`.
     pub(crate) fn add(&mut self, event: &Event, is_looked_at: bool) {
-        let found = if self.is_at(self.next, event) { self.next } else { self.find(event) };
-        self.follow(found);
+        let found = if self.is_at(self.turn.next(), event) { self.turn.next() } else { self.find(event) };
+        self.turn.follow(found, self.places.len());
         let Self { places, parts, latest, .. } = self;
         let place = &mut places[found];
         place.partition = place.partition.min(event.partition);
@@ -157,21 +157,8 @@ impl Cells {
     /// The place of an event's entity whose turn it is not.
     #[cold]
     fn find(&mut self, event: &Event) -> usize {
-        let found = [self.next + 1, self.other].into_iter().find(|place| self.is_at(*place, event));
+        let found = self.turn.others().into_iter().find(|place| self.is_at(*place, event));
         found.unwrap_or_else(|| self.place_of(event))
-    }
-
-    /// Takes note of who came. One that is late leaves a gap where its turn was, and changes nobody else's turn; of two the order goes on from the second.
-    fn follow(&mut self, found: usize) {
-        // Behind the last one, the first one's turn comes.
-        let behind = if found + 1 < self.places.len() { found + 1 } else { 0 };
-        if found == self.next || found == self.next + 1 {
-            self.next = behind;
-        } else if found == self.other {
-            (self.next, self.other) = (behind, self.next);
-        } else {
-            self.other = behind;
-        }
     }
 
     /// The place of an event's entity, behind all others if it has none yet.

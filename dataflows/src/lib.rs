@@ -47,6 +47,7 @@ pub mod scorer;
 pub mod silence;
 mod span;
 pub mod tracking;
+pub mod turn;
 pub mod verdict;
 pub mod wire;
 

@@ -3,6 +3,7 @@
 
 use crate::source::decoder::{Expected, Filled};
 use dataflows::identity::HashedMap;
+use dataflows::turn::Turn;
 use dataflows::{EntityId, Time};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -28,9 +29,8 @@ pub struct Regulars {
     all: Vec<Regular>,
     /// Their places, by a hash of their names: what was said, the name in it, is compared anyway.
     places: HashedMap<u64, usize>,
-    /// The place whose turn it is, and the one behind the last that came out of turn.
-    next: usize,
-    other: usize,
+    /// Whose turn it is among the places.
+    turn: Turn,
     /// The step of event time that the last of them came in.
     step: Time,
 }
@@ -38,15 +38,15 @@ pub struct Regulars {
 impl Regulars {
     /// What the next record is expected to say of its entity.
     pub fn expected(&self) -> Expected<'_> {
-        self.all.get(self.next).map_or_else(Expected::default, |known| Expected { form: known.form, said: &known.said })
+        self.all.get(self.turn.next()).map_or_else(Expected::default, |known| Expected { form: known.form, said: &known.said })
     }
 
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         // What was expected of it is what is known here.
-        match self.all.get(self.next).filter(|known| filled.is_expected() && known.step == step).map(|known| known.entity) {
+        match self.all.get(self.turn.next()).filter(|known| filled.is_expected() && known.step == step).map(|known| known.entity) {
             Some(entity) => {
-                self.follow(self.next);
+                self.turn.follow(self.turn.next(), self.all.len());
                 Some(entity)
             }
             None => self.find_elsewhere(filled, step),
@@ -62,9 +62,9 @@ impl Regulars {
     #[cold]
     fn find_elsewhere(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         let at = |place: usize| self.entity_at(place, filled, step).map(|entity| (place, entity));
-        let in_turn = [self.next, self.next + 1, self.other].into_iter().find_map(at);
+        let in_turn = [self.turn.next()].into_iter().chain(self.turn.others()).find_map(at);
         let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().and_then(at))?;
-        self.follow(place);
+        self.turn.follow(place, self.all.len());
         Some(entity)
     }
 
@@ -80,25 +80,12 @@ impl Regulars {
             Some(before) => *before = known,
             None => self.all.push(known),
         }
-        self.follow(place);
+        self.turn.follow(place, self.all.len());
     }
 
     /// Takes note that the census has heard of an entity by a record that no template fits.
     pub fn forget(&mut self, name: &[u8]) {
         self.places.get(&hash(name)).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
-    }
-
-    /// Takes note of who came. One that is late leaves a gap where its turn was, and changes nobody else's turn; of two the order goes on from the second.
-    fn follow(&mut self, place: usize) {
-        // Behind the last one, the first one's turn comes.
-        let behind = if place + 1 < self.all.len() { place + 1 } else { 0 };
-        if place == self.next || place == self.next + 1 {
-            self.next = behind;
-        } else if place == self.other {
-            (self.next, self.other) = (behind, self.next);
-        } else {
-            self.other = behind;
-        }
     }
 }
 
