@@ -66,7 +66,7 @@ impl Intake<'_> {
         let outcome =
             decoder.read(record.bytes, stretch.regulars.expected()).and_then(|read| self.admit(stretch, record, read, replayed, outlets));
         match outcome {
-            _ if replayed => {}
+            outcome if replayed => stretch.replayed.note(outcome.err().map(|refusal| refusal.reason)),
             Ok(()) => stretch.events += 1,
             Err(refusal) => self.refuse(stretch, record, refusal, outlets),
         }

@@ -67,7 +67,25 @@ pub struct Stretch {
     marks: VecDeque<Mark>,
     /// Whether a record was read.
     is_begun: bool,
+    /// What became of the records of an earlier commit.
+    pub replayed: Replayed,
     written: Option<Progress>,
+}
+
+/// What became of records that were read again.
+#[derive(Default)]
+pub struct Replayed {
+    records: u64,
+    /// Those that were not understood, whenever they came.
+    strange: u64,
+}
+
+impl Replayed {
+    /// Takes note of one, and of the reason for which it is refused, if it is.
+    pub fn note(&mut self, refusal: Option<&'static str>) {
+        self.records += 1;
+        self.strange += u64::from(refusal.is_some_and(|reason| !matches!(reason, "too_late" | "future")));
+    }
 }
 
 impl Stretch {
@@ -103,6 +121,7 @@ impl Stretch {
             polled_at: Instant::now(),
             marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
             is_begun: false,
+            replayed: Replayed::default(),
             written: progress.cloned(),
         }
     }
@@ -183,6 +202,14 @@ impl Stretch {
 
     /// Lets go of what was needed to read records again, once all were.
     pub fn end_replay(&mut self) {
+        let Replayed { records, strange } = std::mem::take(&mut self.replayed);
+        if records > 0 && strange == records {
+            tracing::warn!(
+                partition = %self.partition.name,
+                "none of the {records} records that are read again is understood: what an earlier run understood of them is taken back; \
+                 was it given another configuration?"
+            );
+        }
         self.refused = BTreeSet::new();
         self.census.end_replay();
     }

@@ -68,6 +68,23 @@ fn a_log_of_which_nothing_was_understood_is_read_from_its_beginning_by_kinds_tha
     assert_eq!(twice.count("SELECT sum(records) FROM outcomes WHERE outcome = 'event'"), 3000);
 }
 
+/// Failed once: incidents were taken back by a run that had lost its kinds, and nothing said why.
+#[test]
+fn a_restart_that_understands_nothing_of_what_it_reads_again_says_so() {
+    let place = Place::new();
+    let record = |i: i64| format!("{{\"station\":\"north\",\"at\":{},\"level\":{}}}\n", 1_768_780_800 + 60 * i, i % 5);
+    place.write("pumps.jsonl", (0..60).map(record).collect::<String>());
+    place.write("tidewatch.toml", "[kinds.pump]\nentity = \"station\"\ntime = \"at\"\n");
+    let run = |flags: &str| place.run(&format!("run --source file:pumps.jsonl {flags}")).well();
+    let first = run("--config tidewatch.toml");
+    let without = run("").stderr;
+    assert!(without.contains("records that are read again is understood") && without.contains("another configuration"), "{without}");
+    assert!(!first.stderr.contains("read again"), "{}", first.stderr);
+    let again = run("--config tidewatch.toml");
+    assert!(!again.stderr.contains("read again"), "{}", again.stderr);
+    assert_eq!(again.digest(), first.digest());
+}
+
 /// As docs/services.md says it.
 #[test]
 fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
