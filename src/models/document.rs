@@ -149,10 +149,7 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
 
 /// Reads a model; what is wrong with the document otherwise.
 pub(super) fn read(text: &str) -> Result<Trained, String> {
-    let document = match profile::part(text) {
-        Some(parted) => whole(parted).map_or_else(|| parse(text), Ok),
-        None => parse(text),
-    }?;
+    let document = profile::part(text).and_then(whole).map_or_else(|| parse(text), Ok)?;
     let seasonal = document.seasonal.seasonal()?;
     let is_whole = match &seasonal {
         Seasonal::Daily(daily) => daily.len() == document.period,

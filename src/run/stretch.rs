@@ -65,8 +65,6 @@ pub struct Stretch {
     end_since: Option<Instant>,
     polled_at: Instant,
     marks: VecDeque<Mark>,
-    /// Whether a record was read.
-    is_begun: bool,
     /// What became of the records of an earlier commit.
     pub replayed: Replayed,
     written: Option<Progress>,
@@ -120,7 +118,6 @@ impl Stretch {
             end_since: None,
             polled_at: Instant::now(),
             marks: VecDeque::from([Mark { offset: replay_offset, latest: replay_time }]),
-            is_begun: false,
             replayed: Replayed::default(),
             written: progress.cloned(),
         }
@@ -145,11 +142,8 @@ impl Stretch {
 
     /// Takes note of where the log begins, on the first record of all.
     pub fn begin(&mut self, offset: i64) {
-        if !self.is_begun {
-            self.is_begun = true;
-            if let Some(first) = self.marks.front_mut().filter(|mark| mark.offset == i64::MIN) {
-                first.offset = offset;
-            }
+        if self.marks[0].offset == i64::MIN {
+            self.marks[0].offset = offset;
         }
     }
 
