@@ -9,7 +9,7 @@ use crate::verdict::Aggregate;
 /// Samples must be smaller than this in magnitude (2^53, about 9e15): beyond it a sum of 2^17 samples could overflow.
 pub const VALUE_LIMIT: f64 = 9_007_199_254_740_992.0;
 
-/// One unit of a sum is 2^-57: the last binary digit of a double in [1/16, 1/8), so that larger values are held exactly
+/// One unit of a sum is 2^-57: the last binary digit of a double in [1/32, 1/16), so that larger values are held exactly
 /// and smaller ones to 3.5e-18.
 const FRACTION_BITS: i32 = 57;
 

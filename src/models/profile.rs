@@ -25,6 +25,10 @@ pub(super) struct Parted {
 /// Parts a document; `None` where its lists are not written plainly, or not to be told from others.
 pub(super) fn part(text: &str) -> Option<Parted> {
     let bytes = text.as_bytes();
+    if memchr::memchr(b'\\', bytes).is_some() {
+        // A name may be written with escapes, and be the same.
+        return None;
+    }
     let name = memmem::find(bytes, NAME.as_bytes())?;
     let before = name.checked_sub(1).filter(|before| bytes[*before..].starts_with(BEFORE.as_bytes()))?;
     let mut at = before + BEFORE.len();
@@ -119,10 +123,12 @@ mod tests {
             assert!(part(&document(list)).is_none(), "{list}");
         }
         assert!(part(&document("1.5e-7,-3e-17")).is_some());
-        // Two of the name, however each is written.
+        // Two of the name, in whichever spacing, or with escapes.
         for (one, other) in [("", ""), (" ", ""), ("", " ")] {
             let twice = format!(r#"{{"parameters":{{"a":1,"seasonal":{one}{{"daily":[1]}}}},"seasonal":{other}{{"daily":[]}}}}"#);
             assert!(part(&twice).is_none(), "{twice}");
         }
+        let escaped = r#"{"parameters":{"a":1,"seasonal":{"daily":[1]}},"s\u0065asonal":{"daily":[]}}"#;
+        assert!(part(escaped).is_none());
     }
 }

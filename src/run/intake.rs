@@ -63,10 +63,13 @@ impl Intake<'_> {
         if !replayed {
             stretch.records += 1;
         }
-        let outcome =
-            decoder.read(record.bytes, stretch.regulars.expected()).and_then(|read| self.admit(stretch, record, read, replayed, outlets));
-        match outcome {
-            outcome if replayed => stretch.replayed.note(outcome.err().map(|refusal| refusal.reason)),
+        let read = decoder.read(record.bytes, stretch.regulars.expected());
+        if replayed {
+            stretch.replayed.note(read.is_ok());
+        }
+        match read.and_then(|read| self.admit(stretch, record, read, replayed, outlets)) {
+            // It was counted then.
+            _ if replayed => {}
             Ok(()) => stretch.events += 1,
             Err(refusal) => self.refuse(stretch, record, refusal, outlets),
         }

@@ -74,15 +74,15 @@ pub struct Stretch {
 #[derive(Default)]
 pub struct Replayed {
     records: u64,
-    /// Those that were not understood, whenever they came.
-    strange: u64,
+    /// Those that are events.
+    understood: u64,
 }
 
 impl Replayed {
-    /// Takes note of one, and of the reason for which it is refused, if it is.
-    pub fn note(&mut self, refusal: Option<&'static str>) {
+    /// Takes note of one, and of whether it is an event.
+    pub fn note(&mut self, is_event: bool) {
         self.records += 1;
-        self.strange += u64::from(refusal.is_some_and(|reason| !matches!(reason, "too_late" | "future")));
+        self.understood += u64::from(is_event);
     }
 }
 
@@ -196,12 +196,13 @@ impl Stretch {
 
     /// Lets go of what was needed to read records again, once all were.
     pub fn end_replay(&mut self) {
-        let Replayed { records, strange } = std::mem::take(&mut self.replayed);
-        if records > 0 && strange == records {
+        let Replayed { records, understood } = std::mem::take(&mut self.replayed);
+        // Of a partition in which there never was an event nothing was expected.
+        if records > 0 && understood == 0 && self.outcomes.contains_key(EVENT) {
             tracing::warn!(
                 partition = %self.partition.name,
-                "none of the {records} records that are read again is understood: what an earlier run understood of them is taken back; \
-                 was it given another configuration?"
+                "none of the {records} records that are read again is understood: incidents that rest on them may be taken back, and \
+                 buckets that were open begin anew; was the earlier run given another configuration?"
             );
         }
         self.refused = BTreeSet::new();

@@ -83,6 +83,14 @@ fn a_restart_that_understands_nothing_of_what_it_reads_again_says_so() {
     let again = run("--config tidewatch.toml");
     assert!(!again.stderr.contains("read again"), "{}", again.stderr);
     assert_eq!(again.digest(), first.digest());
+    // Failed once: of what never was understood nothing is lost, and what there was no room for was an event.
+    place.write("rubbish.jsonl", "what is this?\n".repeat(20));
+    let busy =
+        |flags: &str| place.run(&format!("run --source file:pumps.jsonl,rubbish.jsonl --config tidewatch.toml {flags}")).well().stderr;
+    for flags in ["", "", "--entities-max 1"] {
+        let said = busy(flags);
+        assert!(!said.contains("read again"), "{said}");
+    }
 }
 
 /// As docs/services.md says it.
