@@ -23,6 +23,7 @@ fn trained(entity: &str, trained_until: Time) -> Trained {
         calendar: Arc::new(calendar),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
+        cadence: dataflows::Cadence::Steady,
     };
     let provenance = Provenance {
         method: "stl_zscore".into(),

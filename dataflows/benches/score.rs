@@ -34,6 +34,7 @@ fn model(method: Method) -> Arc<Model> {
         calendar: Arc::default(),
         method,
         metric_type: MetricType::Gauge,
+        cadence: dataflows::Cadence::Steady,
     })
 }
 

@@ -56,6 +56,7 @@ fn row_hash(verdict: &Verdict) -> u128 {
         State::Normal => 1,
         State::Anomalous => 2,
         State::Missing => 3,
+        State::NotDue => 9,
         State::Unscored(Unscored::NoModel) => 4,
         State::Silenced => 5,
         State::Accompanying => 8,

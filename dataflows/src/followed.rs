@@ -3,7 +3,7 @@
 use crate::Time;
 use crate::calibration::Watch;
 use crate::episode::{Episode, EpisodeId, Fold};
-use crate::judge::{Known, judge};
+use crate::judge::{Given, Known, judge};
 use crate::model::Model;
 use crate::policy::Policy;
 use crate::provisional::Provisional;
@@ -90,6 +90,8 @@ pub(crate) struct Series {
     pub(crate) handed_out: Option<(Time, Time, Option<Time>)>,
     /// Verdicts from here on do not know of a bucket before them that has changed.
     pub(crate) stale: Option<Time>,
+    /// The start of the last bucket with samples before the first entry; 0, which is long ago, where none is known.
+    pub(crate) heard: Time,
     /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
     pub(crate) scored: BTreeMap<Time, Known>,
     aside: Option<Box<Aside>>,
@@ -161,6 +163,11 @@ impl Series {
         self.entries.back().map_or_else(|| self.has_trivial_base(), |latest| latest.after().is_none())
     }
 
+    /// Whether nothing is said of any bucket that may still change.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.entries.iter().all(|entry| entry.verdict.state == State::NotDue)
+    }
+
     fn fold_before(&self, place: usize) -> Fold {
         let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after());
         before.cloned().unwrap_or_default()
@@ -198,6 +205,12 @@ impl Series {
         before.map_or(self.base_track.as_deref(), |before| self.entries[before].track.as_deref())
     }
 
+    /// The start of the last bucket with samples before `start`.
+    pub(crate) fn heard_before(&self, start: Time) -> Time {
+        let before = self.entries.range(..self.first_from(start)).rev();
+        before.map(|entry| &entry.verdict.bucket).find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start)
+    }
+
     /// Judges the buckets from `from` on again, and says what is different.
     pub(crate) fn judge_again(
         &mut self,
@@ -206,15 +219,17 @@ impl Series {
         policy: &Policy,
         say: &mut dyn FnMut(Verdict, isize),
     ) -> Option<Time> {
-        let mut track = self.track_before(from).cloned().map(Box::new);
+        let (mut track, mut heard) = (self.track_before(from).cloned().map(Box::new), self.heard_before(from));
         let (mut first, place) = (None, self.first_from(from));
         for entry in self.entries.range_mut(place..) {
             let bucket = entry.verdict.bucket;
             let known = self.scored.get(&bucket.start);
-            let (revised, after) = judge(bucket, &self.models, track.as_deref(), known, silenced(&bucket), policy);
+            let given = Given { models: &self.models, track: track.as_deref(), heard, known, silenced: silenced(&bucket) };
+            let (revised, after) = judge(bucket, given, policy);
+            heard = if bucket.aggregate.is_some() { bucket.start } else { heard };
             if revised != entry.verdict {
-                say(entry.verdict, -1);
-                say(revised, 1);
+                entry.verdict.tell(-1, say);
+                revised.tell(1, say);
                 entry.verdict = revised;
                 first = first.or(Some(bucket.start));
             }
@@ -233,7 +248,8 @@ impl Series {
         let place = self.first_from(from);
         let mut fold = self.fold_before(place);
         for entry in self.entries.range_mut(place..) {
-            let closed = fold.step(&entry.verdict, policy);
+            // What is not said is no bucket of the series.
+            let closed = if entry.verdict.state == State::NotDue { None } else { fold.step(&entry.verdict, policy) };
             let after = (!fold.is_trivial()).then(|| Box::new(fold.clone()));
             entry.evidence = (closed.is_some() || after.is_some()).then(|| Box::new(Evidence { after, closed }));
         }
@@ -243,6 +259,9 @@ impl Series {
     pub(crate) fn settle(&mut self, settled: Time) {
         while self.entries.front().is_some_and(|oldest| oldest.start() < settled) {
             let Some(entry) = self.entries.pop_front() else { break };
+            if entry.verdict.bucket.aggregate.is_some() {
+                self.heard = entry.start();
+            }
             let (after, closed) = entry.evidence.map_or((None, None), |evidence| (evidence.after, evidence.closed));
             self.base = after;
             self.settle_track(entry.track);

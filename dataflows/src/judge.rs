@@ -21,21 +21,28 @@ pub enum Known {
     Warming,
 }
 
-/// The verdict on a bucket, of its series alone, under these models, newest training first, after what led to the state `track`, and the state after it; `known`: what an earlier
-/// run scored it with, which counts where no model does; `silenced`: a silence covers it.
+/// What a verdict depends on besides its bucket.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The models of the series, newest training first.
+    pub models: &'a [Arc<Model>],
+    /// The state that the buckets before led to; `None`: none did.
+    pub track: Option<&'a Track>,
+    /// The start of the last bucket with samples before it, which matters where it has none; 0, which is long ago, where nobody remembers one.
+    pub heard: Time,
+    /// What an earlier run scored it with, which counts where no model does.
+    pub known: Option<&'a Known>,
+    /// Whether a silence covers it.
+    pub silenced: bool,
+}
+
+/// The verdict on a bucket, of its series alone, and the state after it.
 ///
 /// What is missing, without a model, or out of the ordinary under a silence leaves the state as it was: it says nothing of how the series behaves. Of the
 /// last, the state knows no more than that there were samples.
-pub fn judge(
-    bucket: Bucket,
-    models: &[Arc<Model>],
-    track: Option<&Track>,
-    known: Option<&Known>,
-    silenced: bool,
-    policy: &Policy,
-) -> (Verdict, Option<Box<Track>>) {
+pub fn judge(bucket: Bucket, given: Given<'_>, policy: &Policy) -> (Verdict, Option<Box<Track>>) {
     let mut verdict = Verdict { bucket, ..Verdict::NONE };
-    let after = judge_in_place(&mut verdict, models, track, known, silenced, policy);
+    let after = judge_in_place(&mut verdict, given, policy);
     (verdict, after)
 }
 
@@ -43,18 +50,12 @@ pub fn judge(
 /// what it has just written.
 // For the same reason as `Model::score`.
 #[inline(always)]
-pub(crate) fn judge_in_place(
-    verdict: &mut Verdict,
-    models: &[Arc<Model>],
-    track: Option<&Track>,
-    known: Option<&Known>,
-    silenced: bool,
-    policy: &Policy,
-) -> Option<Box<Track>> {
+pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &Policy) -> Option<Box<Track>> {
+    let Given { models, track, heard, known, silenced } = given;
     let before = || track.cloned().map(Box::new);
     let Verdict { bucket, score: scored, state } = verdict;
     let Some(aggregate) = &bucket.aggregate else {
-        (*scored, *state) = (None, if silenced { State::Silenced } else { State::Missing });
+        (*scored, *state) = (None, without_samples(models, heard, bucket.start, silenced));
         return before();
     };
     let mean = aggregate.mean;
@@ -78,6 +79,16 @@ pub(crate) fn judge_in_place(
     let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
     (*scored, *state) = (Some(score), said);
     if said == State::Silenced { skip(track, model, bucket.start, mean.0) } else { after }
+}
+
+/// What is said of a bucket without samples.
+#[cold]
+fn without_samples(models: &[Arc<Model>], heard: Time, start: Time, silenced: bool) -> State {
+    match in_force(models, start) {
+        Some(model) if !model.cadence.is_overdue(model, heard, start) => State::NotDue,
+        _ if silenced => State::Silenced,
+        _ => State::Missing,
+    }
 }
 
 /// The state after a bucket with this `mean` that a silence covers.

@@ -22,6 +22,7 @@
 
 pub mod accumulator;
 pub mod buckets;
+pub mod cadence;
 pub mod calendar;
 pub mod calibration;
 mod cells;
@@ -52,6 +53,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use buckets::Acquaintance;
+pub use cadence::Cadence;
 pub use calendar::Calendar;
 pub use calibration::{Promise, Tally, Watch};
 pub use clock::{Activity, Admission, PartitionClock, Report, Timing};

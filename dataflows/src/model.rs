@@ -1,6 +1,7 @@
 //! What the trainer hands to the detector for one series, and the methods that score with it.
 
 use crate::Time;
+use crate::cadence::Cadence;
 use crate::calendar::Calendar;
 use crate::number::Number;
 use crate::reading::Reading;
@@ -102,6 +103,8 @@ pub struct Model {
     pub method: Method,
     /// What it scores: of a counter, level, sigma and seasonal part are those of its growth per bucket. Known to `seasonal_level` alone.
     pub metric_type: MetricType,
+    /// When samples are due: without any in between, a silence is none.
+    pub cadence: Cadence,
 }
 
 impl Model {
@@ -118,6 +121,7 @@ impl Model {
             calendar: Arc::default(),
             method: Method::Warming(warming),
             metric_type: MetricType::Gauge,
+            cadence: Cadence::Steady,
         }
     }
 
@@ -131,8 +135,13 @@ impl Model {
 
     /// The phase of the bucket that starts at `start`.
     pub(crate) fn phase_at(&self, start: Time) -> usize {
+        self.phase(start, self.period())
+    }
+
+    /// Buckets in a season.
+    pub(crate) fn period(&self) -> usize {
         let (Seasonal::Daily(profile) | Seasonal::Weekly { weekday: profile, .. }) = &self.seasonal;
-        self.phase(start, profile.len())
+        profile.len()
     }
 
     /// A number that takes a look at a phase of the profile. It means nothing.

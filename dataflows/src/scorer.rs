@@ -9,7 +9,7 @@ use crate::Time;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::followed::{Entry, Past, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
-use crate::judge::{Known, in_force, judge_in_place, track_after};
+use crate::judge::{Given, Known, in_force, judge_in_place, track_after};
 use crate::model::{Method, MetricType, Model};
 use crate::policy::Policy;
 use crate::provisional::{Inside, Open, Provisional};
@@ -160,13 +160,19 @@ impl Scorer {
             if let Some(from) = series.stale.take() {
                 series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), policy, say);
             }
-            let known = series.scored.get(&bucket.start);
-            let silenced = is_silenced(silences, names, bucket);
+            let start = bucket.start;
+            let given = Given {
+                models: &series.models,
+                track: series.track_before(start),
+                heard: if bucket.aggregate.is_some() { start } else { series.heard_before(start) },
+                known: series.scored.get(&start),
+                silenced: is_silenced(silences, names, bucket),
+            };
             verdict.bucket = *bucket;
-            *track = judge_in_place(verdict, &series.models, series.track_before(bucket.start), known, silenced, policy);
+            *track = judge_in_place(verdict, given, policy);
         }
         for ((verdict, track), place) in judged.iter_mut().zip(&*places) {
-            say(*verdict, 1);
+            verdict.tell(1, say);
             let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
             // What is folded again anyway is folded with this one, and settles then.
             let is_changed = changed.contains_key(&id);
@@ -187,7 +193,7 @@ impl Scorer {
         let Some(series) = self.series.get_mut(id) else { return };
         if let Some(entry) = series.find(bucket.start).ok().and_then(|place| series.entries.remove(place)) {
             series.is_stale_from(bucket.start);
-            say(entry.verdict, -1);
+            entry.verdict.tell(-1, say);
             let from = self.changed.entry(id).or_insert(bucket.start);
             *from = (*from).min(bucket.start);
         }
@@ -224,6 +230,12 @@ impl Scorer {
         }
         series.base = (!base.is_trivial()).then(|| Box::new(base));
         self.changed.insert(id, first.bucket.start);
+    }
+
+    /// Takes when a series was heard last in a bucket that is settled.
+    pub fn hear(&mut self, id: SeriesId, last: Time) {
+        let series = self.series.entry(id);
+        series.heard = series.heard.max(last);
     }
 
     /// Takes the state of a series as an earlier run stored it, if it did, and the settled verdicts after it, in order, that it does not hold yet. The
@@ -326,9 +338,11 @@ impl Scorer {
             let Some(series) = series.get_mut(*id) else { return false };
             // What starts exactly there is settled as well.
             series.settle(settled_from.saturating_add(1));
-            if series.entries.is_empty() {
-                let closed = series.base.as_mut().and_then(|base| base.abandon(settled_from, policy));
-                series.aside().done.extend(closed.map(|closed| *closed));
+            if series.is_unheard()
+                && let Some(closed) = series.base.as_mut().and_then(|base| base.abandon(settled_from, policy))
+            {
+                series.aside().done.push(*closed);
+                series.refold(Time::MIN, policy);
             }
             for done in
                 series.aside().done.iter_mut().filter(|done| done.stage == Stage::Closed && done.last.saturating_add(span) <= horizon)

@@ -62,6 +62,8 @@ pub enum State {
     Accompanying,
     /// The series was silent while its peers went on.
     Missing,
+    /// So it was, and no samples were due, by the [`crate::Cadence`] of its model. It is neither said nor stored.
+    NotDue,
     /// It would be anomalous or missing, and that was to be expected: an operator's silence covers it.
     Silenced,
     /// No score, and why.
@@ -79,6 +81,7 @@ impl State {
             Self::Anomalous => "anomalous",
             Self::Accompanying => "accompanying",
             Self::Missing => "missing",
+            Self::NotDue => "not_due",
             Self::Silenced => "silenced",
             Self::Unscored(Unscored::NoModel) => "unscored(no_model)",
             Self::Unscored(Unscored::Reset) => "unscored(reset)",
@@ -134,6 +137,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Says it, or takes it back, unless it is one that is not said.
+    pub(crate) fn tell(&self, sign: isize, say: &mut dyn FnMut(Self, isize)) {
+        if self.state != State::NotDue {
+            say(*self, sign);
+        }
+    }
+
     /// A place for one. It means nothing.
     pub(crate) const NONE: Self =
         Self { bucket: Bucket { entity: EntityId(0), metric: MetricId(0), start: 0, aggregate: None }, score: None, state: State::Missing };

@@ -2,7 +2,9 @@
 
 mod harness;
 
-use dataflows::{Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker, Warming};
+use dataflows::{
+    Cadence, Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker, Warming,
+};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -85,6 +87,7 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
                 calendar: Arc::default(),
                 method,
                 metric_type: if counts { MetricType::Counter } else { MetricType::Gauge },
+                cadence: cadence(metric, trained_until),
             };
             models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
         }
@@ -92,6 +95,16 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
     // As the graph keeps them: newest training first.
     models.sort_by_key(|model| std::cmp::Reverse(model.2.trained_until));
     models
+}
+
+/// Some series have samples now and then, or in the last of four phases, from one of their trainings on.
+fn cadence(metric: u32, trained_until: Time) -> Cadence {
+    match (metric, trained_until) {
+        (1, 90_000) => Cadence::Within(3),
+        (2, 102_000) => Cadence::Phases { weekday: vec![(0, 1), (3, 4)], weekend: vec![] },
+        (0, 103_000) => Cadence::Unknown,
+        _ => Cadence::Steady,
+    }
 }
 
 /// Now and then, a silence over a few buckets of some entities.

@@ -1,13 +1,13 @@
 //! `tidewatch explain`: the arithmetic behind one verdict.
 
-use super::{in_short, say};
+use super::{due, in_short, say};
 use crate::cli::{EMBEDDED, time};
 use crate::history::{self, Anomaly, History, calibration};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
 use crate::series::SeriesName;
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use clap::Args;
 use dataflows::reading::{OVERSHOOT, Reading, View, WEIGHTS};
 use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
@@ -53,8 +53,15 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let start = arguments.at.div_euclid(width) * width;
     let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
     let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
-    say(&words.ok_or_else(|| anyhow!("{series} has no bucket at {}", instant::format(start)))?);
+    say(&words.ok_or_else(|| absent(&series, start, model.as_ref()))?);
     Ok(())
+}
+
+/// Why there is no such bucket, if its model knows.
+fn absent(series: &SeriesName, start: Time, model: Option<&Trained>) -> Error {
+    let due = model.and_then(|trained| due::words(&trained.model));
+    let due = due.map_or_else(String::new, |due| format!(": its samples usually come {due}, and where none are due there is none"));
+    anyhow!("{series} has no bucket at {}{due}", instant::format(start))
 }
 
 /// The arithmetic behind the verdict on the bucket that starts at `start`, as the command and the page say it; `None` where there is no such bucket.
@@ -308,7 +315,10 @@ fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> Str
         (State::Accompanying, _) => {
             "accompanying: past its threshold, and another metric of its entity is further past its own in this bucket, which speaks for both".into()
         }
-        (State::Missing, _) => "missing: no samples, though other series of its partition have some".into(),
+        (State::Missing, _) => {
+            let due = model.and_then(|trained| due::words(&trained.model)).map_or_else(String::new, |due| format!("; its own usually come {due}"));
+            format!("missing: no samples, though other series of its partition have some{due}")
+        }
         (State::Unscored(Unscored::Reset), _) => {
             "unscored(reset): the counter began anew in this bucket, and what was counted meanwhile is not known".into()
         }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod dead_letters;
 mod destination;
 pub mod digest;
+mod due;
 pub mod explain;
 mod in_short;
 pub mod incidents;

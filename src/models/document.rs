@@ -7,7 +7,7 @@ use super::profile::{self, Parted};
 use super::{Provenance, Trained};
 use crate::instant;
 use crate::series::SeriesName;
-use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time, Tracker, Warming};
+use dataflows::{Cadence, Calendar, Method, MetricType, Model, Seasonal, Time, Tracker, Warming};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -39,6 +39,9 @@ struct Document {
     /// Where it is not UTC without holidays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calendar: Option<Days>,
+    /// When samples are due, where that is not in every bucket: see [`Cadence`].
+    #[serde(default, skip_serializing_if = "is_steady")]
+    cadence: Cadence,
     /// Of the method `seasonal_level` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracker: Option<Box<Tracker>>,
@@ -134,6 +137,7 @@ pub(super) fn write(trained: &Trained) -> Result<String, String> {
         sigma: model.sigma,
         seasonal,
         calendar: (*model.calendar != Calendar::default()).then(|| Days::of(&model.calendar)),
+        cadence: model.cadence.clone(),
         tracker: match &model.method {
             Method::SeasonalLevel(tracker) => Some(tracker.clone()),
             Method::StlZscore | Method::SeasonalNaive | Method::Warming(_) => None,
@@ -175,6 +179,7 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
         calendar: Arc::new(document.calendar.map_or_else(|| Ok(Calendar::default()), Days::calendar)?),
         method,
         metric_type: document.metric_type,
+        cadence: document.cadence,
     };
     if let Some(defect) = model.defect() {
         return Err(defect.into());
@@ -190,6 +195,10 @@ pub(super) fn read(text: &str) -> Result<Trained, String> {
     };
     let series: SeriesName = document.series.parse()?;
     Ok(Trained { series, model: Arc::new(model), provenance })
+}
+
+fn is_steady(cadence: &Cadence) -> bool {
+    *cadence == Cadence::Steady
 }
 
 fn parse(text: &str) -> Result<Document, String> {
@@ -248,6 +257,23 @@ mod tests {
         );
         assert!(text.contains(r#""trained_until":"2026-01-21T12:53:20Z""#), "{text}");
         assert!(text.contains(r#""level":42.5,"sigma":2.0,"seasonal":{"weekday":["#), "{text}");
+    }
+
+    #[test]
+    fn when_samples_are_due_is_said_where_it_is_not_in_every_bucket() {
+        let mut trained = trained("a", 1_000, 1.0);
+        assert!(!write(&trained).unwrap().contains("cadence"));
+        let nightly = Cadence::Phases { weekday: vec![(0, 1), (2, 4)], weekend: vec![] };
+        for (cadence, text) in [
+            (nightly, r#""cadence":{"phases":{"weekday":[[0,1],[2,4]],"weekend":[]}}"#),
+            (Cadence::Within(24), r#""cadence":{"within":24}"#),
+            (Cadence::Unknown, r#""cadence":"unknown""#),
+        ] {
+            Arc::make_mut(&mut trained.model).cadence = cadence.clone();
+            let written = write(&trained).unwrap();
+            assert!(written.contains(text), "{written}");
+            assert_eq!(read(&written).unwrap().model.cadence, cadence);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) fn trained(entity: &str, trained_until: Time, level: f64) -> Trained 
         calendar: Arc::new(Calendar { zone: "Europe/Berlin".into(), offsets, holidays: vec![20_812] }),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
+        cadence: dataflows::Cadence::Steady,
     };
     let parameters = serde_json::json!({ "rounds": 3, "outlier_sigmas": 4.5 }).as_object().cloned().unwrap_or_default();
     let provenance = Provenance {

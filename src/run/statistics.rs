@@ -141,7 +141,7 @@ impl Tallied {
             Some(State::Missing) => self.missing += 1,
             Some(State::Silenced) => self.silenced += 1,
             Some(State::Unscored(_)) => self.unscored += 1,
-            None => {}
+            Some(State::NotDue) | None => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the grid of one series to its model, by the method of its metric.
 
+use super::cadence::cadence;
 use super::grid::Grid;
 use super::method::Fitted;
 use super::peers::Shape;
@@ -20,7 +21,8 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shap
     if seen < needed {
         return Err(Skipped::Warming { seen, needed });
     }
-    let fitted = method.fit(&series.metric, grid, request, shape)?;
+    let mut fitted = method.fit(&series.metric, grid, request, shape)?;
+    fitted.model.cadence = cadence(grid);
     let provenance = provenance(grid, request, &fitted);
     Ok(Trained { series: series.clone(), model: Arc::new(fitted.model), provenance })
 }

@@ -1,5 +1,6 @@
 //! The batch trainer: history → regular grid → season, level, scales → models.
 
+mod cadence;
 mod calendar;
 mod civil;
 pub mod command;

@@ -44,6 +44,7 @@ impl Fit for SeasonalNaive {
             calendar: Arc::clone(&grid.calendar),
             method: Method::SeasonalNaive,
             metric_type: MetricType::Gauge,
+            cadence: dataflows::Cadence::Steady,
         };
         Ok(Fitted { model, kept: grid.observed(), parameters: json!({ "window_seconds": request.window / 1000 }) })
     }

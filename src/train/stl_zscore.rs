@@ -136,5 +136,6 @@ fn model(grid: &Grid, request: &Request, mut weekday: Vec<f64>, correction: Opti
         calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
         metric_type: MetricType::Gauge,
+        cadence: dataflows::Cadence::Steady,
     }
 }

@@ -257,6 +257,7 @@ fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<
         calendar: Arc::clone(&grid.calendar),
         method: Method::StlZscore,
         metric_type,
+        cadence: dataflows::Cadence::Steady,
     };
     if recent.is_some() && !history.bears_out(&model, from) {
         model.seasonal = Seasonal::Daily(vec![0.0; history.period]);

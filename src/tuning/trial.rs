@@ -4,7 +4,7 @@ use super::grid::Candidate;
 use crate::quality::Stretch;
 use crate::series::SeriesName;
 use dataflows::episode::Fold;
-use dataflows::judge::{judge, judge_by};
+use dataflows::judge::{Given, judge, judge_by};
 use dataflows::{Bucket, Limits, Model, Policy, Silence, State, Time, Verdict};
 use std::sync::Arc;
 
@@ -47,14 +47,15 @@ pub struct Trials {
 
 /// Scores the buckets of a series in order, by the same function as a run. What a silence covers is calm, whatever it would be.
 pub fn score(series: &SeriesName, buckets: &[Bucket], models: &[Arc<Model>], silences: &[Silence], policy: &Policy) -> Vec<Verdict> {
-    let mut track = None;
+    let (mut track, mut heard) = (None, 0);
     let judged = buckets.iter().map(|bucket| {
         let silenced = silences.iter().any(|silence| silence.covers(&series.entity_id, bucket.metric, bucket.start));
-        let (verdict, after) = judge(*bucket, models, track.as_deref(), None, silenced, policy);
-        track = after;
+        let given = Given { models, track: track.as_deref(), heard, known: None, silenced };
+        let (verdict, after) = judge(*bucket, given, policy);
+        (track, heard) = (after, if bucket.aggregate.is_some() { bucket.start } else { heard });
         if silenced { Verdict { state: State::Silenced, ..verdict } } else { verdict }
     });
-    judged.collect()
+    judged.filter(|verdict| verdict.state != State::NotDue).collect()
 }
 
 impl Scored {

@@ -2,6 +2,7 @@
 
 mod accompanying;
 mod alerts;
+mod cadence;
 mod command_line;
 mod compose;
 mod configuration;

@@ -1,6 +1,7 @@
 //! Buckets become verdicts, verdicts become episodes.
 
 use super::{Arrivals, Epoch, Horizon, Pending, smallest};
+use crate::Time;
 use crate::chorus::{Chorus, Part};
 use crate::episode::{Episode, EpisodeId};
 use crate::followed::{Past, Settled};
@@ -44,6 +45,8 @@ pub enum Fact {
     Restored(Past),
     /// The state of a series and the settled verdicts after it: see [`Scorer::follow`].
     Tracked(SeriesId, Option<Box<Track>>, Vec<Verdict>),
+    /// The last bucket of a series with samples that can change no more: see [`Scorer::hear`].
+    Heard(SeriesId, Time),
     /// An episode that can change no more, and is stored.
     Retired(EpisodeId),
 }
@@ -197,6 +200,7 @@ fn score(
             Fact::Scored(verdict) => scorer.recall(&verdict),
             Fact::Restored(past) => scorer.restore(&past),
             Fact::Tracked(series, track, verdicts) => scorer.follow(series, track.map(|track| *track), &verdicts),
+            Fact::Heard(series, last) => scorer.hear(series, last),
             Fact::Retired(id) => scorer.retire(id, episode),
         }
     }

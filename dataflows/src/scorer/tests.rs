@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{Method, Seasonal, Warming};
 use crate::number::Number;
 use crate::verdict::Aggregate;
-use crate::{EntityId, MetricId};
+use crate::{Cadence, EntityId, MetricId};
 use std::collections::BTreeMap;
 
 const MINUTE: Time = 60_000;
@@ -32,6 +32,7 @@ fn model(trained_until: Time, level: f64) -> Arc<Model> {
         calendar: Arc::default(),
         method,
         metric_type: MetricType::Gauge,
+        cadence: Cadence::Steady,
     })
 }
 

@@ -90,7 +90,7 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
             State::Anomalous | State::Missing => (calm, off) = (0, verdict.bucket.start),
             State::Normal if loud => (calm, off) = (0, verdict.bucket.start),
             State::Normal | State::Silenced => calm += 1,
-            State::Accompanying => unreachable!("series are judged one by one here"),
+            State::Accompanying | State::NotDue => unreachable!("series are judged one by one, and what is not said is not here"),
         }
         if calm == policy.episode.calm_min {
             return (n + 1, n + 1, Stage::Closed, off);

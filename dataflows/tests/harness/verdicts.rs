@@ -4,7 +4,7 @@
 
 use super::WIDTH;
 use dataflows::verdict::Unscored;
-use dataflows::{Bucket, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
+use dataflows::{Bucket, Cadence, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
 use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
@@ -135,17 +135,36 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
     }
 }
 
-/// The verdicts on the buckets of one series, in order.
+/// Whether samples of a series that was heard last at `heard` came too seldom until `start` to call it missing.
+fn is_not_due(model: &Model, heard: Time, start: Time) -> bool {
+    match &model.cadence {
+        Cadence::Steady => false,
+        Cadence::Unknown => true,
+        Cadence::Within(buckets) => heard + Time::from(*buckets) * WIDTH > start,
+        // All of it is on one Thursday.
+        Cadence::Phases { weekday, .. } => {
+            let due = |at: Time| weekday.iter().any(|(first, end)| (*first..*end).contains(&((at / WIDTH % 4) as u32)));
+            !(heard / WIDTH + 1..=start / WIDTH).any(|slot| due(slot * WIDTH))
+        }
+    }
+}
+
+/// The verdicts on the buckets of one series, in order; none on those in which no samples were due.
 pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bucket) -> bool) -> Vec<Verdict> {
-    let (mut state, mut followed): (Option<Numbers>, Time) = (None, Time::MIN);
+    let (mut state, mut followed, mut heard): (Option<Numbers>, Time, Time) = (None, Time::MIN, 0);
     let judge = |bucket: &Bucket| {
-        let said = |score: Option<Score>, state: State| Verdict { bucket: *bucket, score, state };
-        let Some(aggregate) = bucket.aggregate else {
-            return said(None, if silenced(bucket) { State::Silenced } else { State::Missing });
-        };
+        let said = |score: Option<Score>, state: State| Some(Verdict { bucket: *bucket, score, state });
         let (young, ready): (Vec<&Arc<Model>>, Vec<&Arc<Model>>) =
             models.iter().filter(|model| model.trained_until <= bucket.start).partition(|model| matches!(model.method, Method::Warming(_)));
-        let Some(model) = ready.into_iter().max_by_key(|model| model.trained_until) else {
+        let newest = ready.into_iter().max_by_key(|model| model.trained_until);
+        let Some(aggregate) = bucket.aggregate else {
+            if newest.is_some_and(|model| is_not_due(model, heard, bucket.start)) {
+                return None;
+            }
+            return said(None, if silenced(bucket) { State::Silenced } else { State::Missing });
+        };
+        heard = bucket.start;
+        let Some(model) = newest else {
             return said(None, State::Unscored(if young.is_empty() { Unscored::NoModel } else { Unscored::Warming }));
         };
         let mean = aggregate.mean.0;
@@ -187,5 +206,5 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         (state, followed) = (after, model.trained_until);
         said(Some(score), if anomalous { State::Anomalous } else { State::Normal })
     };
-    buckets.iter().map(judge).collect()
+    buckets.iter().filter_map(judge).collect()
 }

@@ -1,0 +1,75 @@
+//! When a series usually has samples, in words.
+
+use dataflows::cadence::Phases;
+use dataflows::{Cadence, Model, Time};
+
+/// More stretches of a day than this are counted, and not named.
+const NAMED_MAX: usize = 4;
+
+/// When samples of the series of a model usually come; `None` where that is in every bucket.
+pub fn words(model: &Model) -> Option<String> {
+    match &model.cadence {
+        Cadence::Steady => None,
+        Cadence::Unknown => Some("too seldom for training to say when".into()),
+        Cadence::Within(buckets) => Some(format!("no later than {} min after the last ones", minutes(Time::from(*buckets), model))),
+        Cadence::Phases { weekday, weekend } if weekday == weekend => Some(format!("each day {}", times(weekday, model))),
+        Cadence::Phases { weekday, weekend } => {
+            Some(format!("on weekdays {}, on weekends and holidays {}", times(weekday, model), times(weekend, model)))
+        }
+    }
+}
+
+/// So many buckets in minutes.
+fn minutes(buckets: Time, model: &Model) -> Time {
+    buckets.saturating_mul(model.bucket_width) / 60_000
+}
+
+/// The times of the day of some phases, where the season is a day.
+fn times(phases: &Phases, model: &Model) -> String {
+    let clock = |phase: u32| {
+        let minutes = minutes(phase.into(), model);
+        format!("{:02}:{:02}", minutes / 60, minutes % 60)
+    };
+    let named: Vec<String> = phases.iter().map(|(first, end)| format!("from {} to {}", clock(*first), clock(*end))).collect();
+    match named.as_slice() {
+        [] => "never".into(),
+        [named @ .., last] if !named.is_empty() && named.len() < NAMED_MAX => format!("{} and {last}", named.join(", ")),
+        [one] => one.clone(),
+        [first, .., last] => format!("at {} times, the first {first}, the last {last}", named.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::{Method, MetricType, Seasonal};
+    use std::sync::Arc;
+
+    fn said(cadence: Cadence) -> Option<String> {
+        words(&Model {
+            bucket_width: 300_000,
+            trained_from: 0,
+            trained_until: 0,
+            level: 0.0,
+            sigma: 1.0,
+            seasonal: Seasonal::Daily(vec![0.0; 288]),
+            calendar: Arc::default(),
+            method: Method::StlZscore,
+            metric_type: MetricType::Gauge,
+            cadence,
+        })
+    }
+
+    #[test]
+    fn a_person_can_read_when_samples_come() {
+        assert_eq!(said(Cadence::Steady), None);
+        assert_eq!(said(Cadence::Within(24)).unwrap(), "no later than 120 min after the last ones");
+        let night = |phases: Phases| Cadence::Phases { weekday: phases.clone(), weekend: phases };
+        assert_eq!(said(night(vec![(24, 48)])).unwrap(), "each day from 02:00 to 04:00");
+        assert_eq!(said(night(vec![(24, 48), (280, 288)])).unwrap(), "each day from 02:00 to 04:00 and from 23:20 to 24:00");
+        let hours = (0..24).map(|hour| (12 * hour + 1, 12 * hour + 2)).collect();
+        assert_eq!(said(night(hours)).unwrap(), "each day at 24 times, the first from 00:05 to 00:10, the last from 23:05 to 23:10");
+        let working = Cadence::Phases { weekday: vec![(96, 216)], weekend: vec![] };
+        assert_eq!(said(working).unwrap(), "on weekdays from 08:00 to 18:00, on weekends and holidays never");
+    }
+}

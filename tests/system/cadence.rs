@@ -1,0 +1,91 @@
+//! A job that runs by the hour, or at night, is missed when it was due and not in between.
+
+use crate::incidents::{START, in_pieces};
+use crate::support::Place;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+const HOUR: i64 = 60;
+const DAY: i64 = 24 * HOUR;
+/// The hourly job does not run from here on, counted in minutes from when training ends, for three hours...
+const NOT_HOURLY: std::ops::Range<i64> = DAY + 10 * HOUR..DAY + 13 * HOUR;
+/// ...and the nightly one begins an hour late.
+const LATE: i64 = DAY + 3 * HOUR;
+
+/// What two servers say every five minutes of a span, a job at seven past each hour, and one from two to four in the morning.
+fn lines(minutes: std::ops::Range<i64>) -> String {
+    let mut log = String::new();
+    for minute in minutes.step_by(5) {
+        let (seconds, hour, of_day) = ((START + minute) * 60, minute.rem_euclid(HOUR), minute.rem_euclid(DAY));
+        let noise = (minute.rem_euclid(7 * DAY) * minute.rem_euclid(7 * DAY)) % 13;
+        for server in 0..2 {
+            let _ = writeln!(log, r#"{{"server_id":"srv-{server}","timestamp":{seconds},"cpu":{}}}"#, 40 + noise);
+        }
+        if hour == 5 && !NOT_HOURLY.contains(&minute) {
+            let _ = writeln!(log, r#"{{"service_name":"backup","timestamp":{},"seconds":{}}}"#, seconds + 120, 300 + noise);
+        }
+        if (2 * HOUR..4 * HOUR).contains(&of_day) && !(DAY..LATE).contains(&minute) {
+            let _ = writeln!(log, r#"{{"service_name":"report","timestamp":{seconds},"rows":{}}}"#, 3000 + noise);
+        }
+    }
+    log
+}
+
+/// The missing buckets after training: minutes since its end, and who.
+fn missing(place: &Place) -> BTreeSet<(i64, String)> {
+    let sql = format!(
+        "SELECT (bucket_start - {0}) / 60000, entity_id FROM buckets JOIN series USING (series_id) WHERE state = 'missing' AND bucket_start >= {0}",
+        START * 60_000
+    );
+    let database = place.database();
+    let mut statement = database.prepare(&sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// A place with models of fourteen days, which are in its log.
+fn known() -> Place {
+    let place = Place::new();
+    place.write("log.jsonl", lines(-14 * DAY..0));
+    place.run("run --source file:log.jsonl").well();
+    place.run("train --until 2026-01-19T00:00:00Z").well();
+    place
+}
+
+/// Failed once: whatever came less often than each bucket was missing in between, an incident that never ended.
+#[test]
+fn a_job_is_missed_when_it_was_due_and_what_is_said_of_it_does_not_depend_on_restarts() {
+    let log = lines(-14 * DAY..2 * DAY);
+    let place = known();
+    let wanted = in_pieces(&place, &log, &[], "");
+    let hourly = (NOT_HOURLY.start + 5..NOT_HOURLY.end + 5).step_by(5).map(|minute| (minute, "backup".to_owned()));
+    let nightly = (DAY + 2 * HOUR..LATE).step_by(5).map(|minute| (minute, "report".to_owned()));
+    assert_eq!(missing(&place), hourly.chain(nightly).collect());
+    assert_eq!(place.count(&format!("SELECT count(*) FROM incidents WHERE opened >= {}", START * 60_000)), 2);
+    let lines_to =
+        |minute: i64| log.lines().take_while(|line| !line.contains(&format!(r#""timestamp":{}"#, (START + minute) * 60))).count();
+    // Before, within and after the time of each, and hours after it was heard of last.
+    for cuts in [
+        vec![20 * HOUR, DAY + 2 * HOUR + 30],
+        vec![2 * HOUR + 10, NOT_HOURLY.start + 5, NOT_HOURLY.start + 100],
+        vec![4 * HOUR, 9 * HOUR, LATE],
+    ] {
+        let cuts: Vec<usize> = cuts.into_iter().map(lines_to).collect();
+        let place = known();
+        assert_eq!(in_pieces(&place, &log, &cuts, ""), wanted, "{cuts:?}");
+    }
+}
+
+#[test]
+fn explain_says_when_samples_usually_come() {
+    let place = known();
+    place.write("log.jsonl", lines(-14 * DAY..2 * DAY));
+    place.run("run --source file:log.jsonl").well();
+    let shown = place.run("explain report rows 2026-01-20T02:30:00Z").well();
+    assert!(shown.stdout.contains(
+        "missing: no samples, though other series of its partition have some; its own usually come each day from 02:00 to 04:00"
+    ));
+    place
+        .run("explain report rows 2026-01-19T12:00:00Z")
+        .error(&["no bucket at 2026-01-19T12:00:00Z", "usually come each day from 02:00 to 04:00"]);
+}
