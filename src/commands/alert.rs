@@ -78,7 +78,7 @@ fn send(recipient: &Recipient, sample: &Alert) -> bool {
 }
 
 fn list(arguments: &AlertArgs) -> Result<()> {
-    let mut history = history::open(existing(&arguments.history)?)?;
+    let mut history = history::open(existing("--history", &arguments.history)?)?;
     let is_wanted = |receiver: &str| arguments.name.as_deref().is_none_or(|name| name == receiver);
     for row in outbox::latest(&mut *history, arguments.limit)?.iter().filter(|row| is_wanted(&row.receiver)) {
         say(&line(row));

@@ -37,7 +37,7 @@ pub struct DeadLettersArgs {
 /// # Errors
 /// A history that cannot be read, or a reason for which nothing was refused.
 pub fn dead_letters(arguments: &DeadLettersArgs) -> Result<()> {
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     let filter = LetterFilter {
         reason: arguments.reason.clone(),
         from: arguments.from.unwrap_or(Time::MIN),

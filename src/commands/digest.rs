@@ -27,7 +27,7 @@ pub struct DigestArgs {
 /// # Errors
 /// A history that cannot be read.
 pub fn digest(arguments: &DigestArgs) -> Result<()> {
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     say(&format!("digest: {}", of(&mut *history, arguments.from, arguments.to)?));
     Ok(())
 }

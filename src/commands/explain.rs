@@ -47,11 +47,11 @@ pub struct ExplainArgs {
 /// # Errors
 /// A series or bucket that is not in history.
 pub fn explain(arguments: &ExplainArgs) -> Result<()> {
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     let series = find(&mut *history, arguments)?;
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
-    let model = models::open(super::existing(&arguments.models)?)?.get(&series)?;
+    let model = models::open(super::existing("--models", &arguments.models)?)?.get(&series)?;
     let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
     say(&words.ok_or_else(|| absent(&series, start, model.as_ref()))?);
     Ok(())

@@ -35,7 +35,7 @@ pub struct IncidentsArgs {
 /// # Errors
 /// A history that cannot be read.
 pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     let (from, to) = (arguments.from.unwrap_or(Time::MIN), arguments.to.unwrap_or(Time::MAX));
     let rows = incident::incidents(&mut *history, from, to)?;
     let widths = incident::bucket_widths(&mut *history, from, to)?;

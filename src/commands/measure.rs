@@ -3,6 +3,7 @@
 use super::destination::Destination;
 use super::sheet::spoken;
 use crate::history::History;
+use crate::instant;
 use crate::quality::{Judged, Labels, Quality};
 use crate::series::SeriesName;
 use anyhow::{Context, Result};
@@ -27,7 +28,23 @@ pub fn measure(
         names.get(series).into_iter().for_each(|name| by_series.entry(name).or_default().push(verdict));
     }
     let judged: Vec<Judged> = by_series.into_iter().map(|(name, verdicts)| judged(name, verdicts, labels, policy)).collect();
+    warn_of_unmet(labels, &judged, from, policy.bucket_width);
     Ok(Quality::of(&judged, policy.bucket_width))
+}
+
+/// Warns of labels that can be neither found nor missed: a misspelt name, or a time in which nothing came.
+fn warn_of_unmet(labels: &Labels, judged: &[Judged], from: Time, width: Time) {
+    let scored: Vec<_> = judged.iter().map(|one| (&one.series, one.scores.iter().map(|(start, _)| *start).collect())).collect();
+    let unmet = labels.unmet(from, width, &scored);
+    if let Some(first) = unmet.first() {
+        let whose = first.metric.as_ref().map_or_else(|| first.entity.clone(), |metric| format!("{} of {}", metric, first.entity));
+        tracing::warn!(
+            labels = unmet.len(),
+            "no bucket was scored that these labels meet, so that they are neither found nor missed; the first is {whose}, {} to {}",
+            instant::format(first.start),
+            instant::format(first.end)
+        );
+    }
 }
 
 /// One series. Missing buckets count neither for nor against: there is nothing to score.

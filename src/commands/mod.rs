@@ -32,7 +32,7 @@ use std::io::Write;
 pub fn train(arguments: &trainer::command::Args) -> Result<()> {
     let stop = telemetry::stop_flag()?;
     if arguments.every.is_none() {
-        existing(&arguments.history)?;
+        existing("--history", &arguments.history)?;
     }
     let open = |url: &str| {
         let mut history = history::open(url)?;
@@ -69,15 +69,15 @@ pub fn migrate(arguments: &StoreArgs) -> Result<()> {
     Ok(())
 }
 
-/// A store to look into. Looking makes no empty one where there is none.
+/// A store to look into, as the flag `flag` names it. Looking makes no empty one where there is none.
 ///
 /// # Errors
 /// An embedded file that is not there.
-pub(crate) fn existing(url: &str) -> Result<&str> {
+pub(crate) fn existing<'a>(flag: &str, url: &'a str) -> Result<&'a str> {
     match url.strip_prefix("embedded:") {
         // That no path is given at all is said by who opens it.
         Some(path) if !["", ":memory:"].contains(&path) && !std::path::Path::new(path).exists() => {
-            bail!("there is nothing at '{url}': name another place, or let `tidewatch run` make it")
+            bail!("there is nothing at '{url}', which is {flag}: name another place, or let `tidewatch run` make it")
         }
         _ => Ok(url),
     }

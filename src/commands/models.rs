@@ -60,7 +60,7 @@ enum Action {
 /// # Errors
 /// A store that cannot be reached, or a series without a model or without one before it.
 pub fn models(arguments: &ModelsArgs) -> Result<()> {
-    let mut models = models::open(super::existing(&arguments.models)?)?;
+    let mut models = models::open(super::existing("--models", &arguments.models)?)?;
     match &arguments.action {
         Action::List => list(&mut *models, &drifting(arguments)?),
         Action::Rollback { series, .. } => rollback(&mut *models, series),
@@ -77,7 +77,7 @@ pub fn models(arguments: &ModelsArgs) -> Result<()> {
 /// Since when series drift, as far as there is a history to ask.
 fn drifting(arguments: &ModelsArgs) -> Result<BTreeMap<SeriesName, Time>> {
     let drifting = match &arguments.history {
-        Some(url) => calibration::drifting(&mut *history::open(super::existing(url)?)?)?,
+        Some(url) => calibration::drifting(&mut *history::open(super::existing("--history", url)?)?)?,
         // Models may well be in a file of their own.
         None if arguments.models.starts_with("embedded:") => {
             history::open(&arguments.models).and_then(|mut history| calibration::drifting(&mut *history)).unwrap_or_default()

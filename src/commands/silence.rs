@@ -59,7 +59,7 @@ enum Action {
 /// # Errors
 /// A history that cannot be read or written, a silence that covers nothing, or a number that is none.
 pub fn silence(arguments: &SilenceArgs) -> Result<()> {
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     match &arguments.action {
         Action::Add { entity, metric, from, to, length, reason } => {
             let until = to.unwrap_or_else(|| from + length.map_or(0, milliseconds));

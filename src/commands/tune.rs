@@ -72,7 +72,7 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     if let Some(path) = &arguments.write {
         tuning::check_writable(path)?;
     }
-    let mut history = history::open(super::existing(&arguments.history)?)?;
+    let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     history.migrate()?;
     let (from, until) = span(arguments, &mut *history)?;
     let models = fit(arguments, &mut *history, from)?;

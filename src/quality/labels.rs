@@ -193,6 +193,18 @@ impl Labels {
         own.filter_map(|label| Some((label.kind.clone()?, stretch(label, width)))).collect()
     }
 
+    /// Those from `from` on that are to be found and meet none of the series that were scored, each with the starts of its buckets in order.
+    pub fn unmet(&self, from: Time, width: Time, scored: &[(&SeriesName, Vec<Time>)]) -> Vec<&Label> {
+        let is_met = |label: &Label| {
+            let Stretch { first, last } = stretch(label, width);
+            let of_label = scored.iter().filter(|(series, _)| label.is_about(series));
+            of_label
+                .map(|(_, starts)| starts.get(starts.partition_point(|start| *start < first)))
+                .any(|next| next.is_some_and(|next| *next <= last))
+        };
+        self.0.iter().filter(|label| label.end > from && !label.is_aside() && !is_met(label)).collect()
+    }
+
     fn stretches(&self, width: Time, includes: impl Fn(&Label) -> bool) -> Vec<Stretch> {
         Stretch::merged(self.0.iter().filter(|label| includes(label)).map(|label| stretch(label, width)).collect(), width)
     }

@@ -189,7 +189,7 @@ fn uninterrupted(place: &str, stop: &AtomicBool) -> Result<()> {
 
 /// Scores the whole input by the models there are. Rows are written while it goes on; what else the graph finds is forgotten at the end.
 fn score(arguments: &BacktestArgs, input: &Input, output: Output, kinds: Kinds, stop: &Arc<AtomicBool>) -> Result<()> {
-    let url = arguments.models.as_deref().map_or(Ok(""), super::existing)?;
+    let url = arguments.models.as_deref().map_or(Ok(""), |url| super::existing("--models", url))?;
     let loaded = models::open(url)?.load()?;
     check(&loaded, milliseconds(arguments.detection.bucket)).with_context(|| format!("models '{}'", crate::secret::redacted(url)))?;
     let written = Written::new(Rows::new(Time::MIN), output.sheet(arguments)?, stop);

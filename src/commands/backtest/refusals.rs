@@ -15,8 +15,12 @@ pub(super) fn warn_of_refusals(input: &str, history: &mut dyn History) -> Result
     for (reason, count) in &refused {
         let filter = LetterFilter { reason: Some(reason.clone()), from: Time::MIN, until: Time::MAX, limit: 1 };
         let example = history.letters(&filter)?.pop().map_or_else(String::new, |stored| {
-            let record: String = String::from_utf8_lossy(&stored.letter.bytes).chars().take(SHOWN).collect();
-            format!("; one of them: {}: {}", printable(&stored.letter.detail), printable(&record))
+            let record = String::from_utf8_lossy(&stored.letter.bytes);
+            let mut shown: String = record.chars().take(SHOWN).collect();
+            if shown.len() < record.len() {
+                shown.push('…');
+            }
+            format!("; one of them: {}: {}", printable(&stored.letter.detail), printable(&shown))
         });
         let records = if *count == 1 { "1 record was".into() } else { format!("{count} records were") };
         tracing::warn!("{records} refused as {reason}{example}");
