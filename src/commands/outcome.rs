@@ -33,6 +33,9 @@ pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
         };
         tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
     }
+    if statistics.past.get() > 0 {
+        tracing::info!(incidents = statistics.past.get(), "over for longer than --alert-age-max, so that nobody was told of them");
+    }
     if statistics.behind.get() > 0 {
         tracing::warn!(
             "{} events came from a partition that had been idle for longer than the lateness, and were left out",

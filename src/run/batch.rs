@@ -226,6 +226,11 @@ pub struct Told {
 }
 
 impl Told {
+    /// How many incidents are new, and were over before a time.
+    pub fn over_before(&self, since: Time) -> usize {
+        self.incidents.iter().filter(|(named, before)| before.is_none() && named.incident.last < since).count()
+    }
+
     /// Says it.
     pub fn tell(&self, observer: &dyn Observer) {
         self.incidents.iter().for_each(|(incident, before)| observer.incident(incident, before.as_ref()));

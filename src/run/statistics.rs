@@ -68,6 +68,8 @@ pub struct Statistics {
     pub commit_seconds: Histogram,
     /// Events left out because their partition had been idle for longer than the lateness.
     pub behind: Counter,
+    /// Incidents that were over for too long to tell anybody of them, where somebody is told of any.
+    pub past: Counter,
     /// The generation of the models in use.
     pub generation: AtomicU64,
     /// The series whose deviations are larger than their models promised, as far as it is committed.
@@ -101,6 +103,7 @@ impl Default for Statistics {
             commits: Counter::default(),
             commit_seconds: Histogram::default(),
             behind: Counter::default(),
+            past: Counter::default(),
             generation: AtomicU64::new(0),
             drifting: AtomicU64::new(0),
             health: Health::default(),
