@@ -11,6 +11,7 @@ use crate::source::{Source, SourceError};
 use crate::{history, models, notify};
 use anyhow::{Result, bail};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What to look at.
@@ -104,7 +105,13 @@ fn trained(url: &str) -> Result<String> {
     if is_to_be_made(url) {
         return Ok("nothing there yet; `tidewatch train` makes it".into());
     }
-    Ok(format!("generation {}", models::open(url)?.generation()?))
+    let mut models = models::open(url)?;
+    let (generation, (trained, unusable)) = (models.generation()?, models.load()?);
+    let series: BTreeSet<_> = trained.iter().map(|one| &one.series).collect();
+    match unusable.first() {
+        None => Ok(format!("generation {generation}, {} series", series.len())),
+        Some(first) => bail!("{} cannot be read, and their series go unscored: {first}; `tidewatch train` replaces them", unusable.len()),
+    }
 }
 
 /// Whether an embedded store is not there yet, in a place where it can be made.

@@ -1,5 +1,6 @@
 //! What is wrong with a command line is said in one line that names the place and the fix.
 
+use crate::incidents::trained;
 use crate::support::Place;
 use std::time::Duration;
 
@@ -190,6 +191,23 @@ fn services_that_are_not_there_are_named_soon_and_without_their_passwords() {
             scope.spawn(|| refused(std::slice::from_ref(case)));
         }
     });
+}
+
+/// Failed once: a model that no run could read was all right.
+#[test]
+fn check_reads_the_models() {
+    let place = trained();
+    place
+        .database()
+        .execute(
+            "UPDATE model_documents SET document = replace(document, '\"sigma\"', '\"sgma\"') WHERE key LIKE 'model:server:srv-03:%'",
+            [],
+        )
+        .unwrap();
+    let check = place.run("check");
+    check.error(&["1 of 3"]);
+    let models = check.stdout.lines().find(|line| line.contains(" models ")).unwrap();
+    assert!(models.starts_with("failed") && models.contains("1 cannot be read") && models.contains("srv-03"), "{models}");
 }
 
 #[test]

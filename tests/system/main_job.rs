@@ -86,7 +86,7 @@ fn check_and_migrate_say_what_is_there() {
     let lines: Vec<&str> = check.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{}", check.stdout);
     assert!(lines.iter().all(|line| line.starts_with("ok ")), "{}", check.stdout);
-    assert!(lines[1].contains("220 series") && lines[2].contains("generation 1"), "{}", check.stdout);
+    assert!(lines[1].contains("220 series") && lines[2].contains("generation 1, 220 series"), "{}", check.stdout);
     assert_eq!(place.run("migrate").well().stdout, "the history is up to date\n");
     let elsewhere = Place::new();
     let fresh = elsewhere.run("migrate --history embedded:a/b/new.db").well();
