@@ -8,6 +8,7 @@ use crate::identity::{EntityId, MetricId, mix};
 use crate::policy::{IncidentPolicy, Policy};
 use crate::verdict::Severity;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Where an entity stands, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -233,25 +234,25 @@ fn is_spread(scope: Scope, incidents: &[Incident]) -> bool {
 /// Incidents on their way to become one.
 struct Group {
     whole: Incident,
-    entities: u32,
     /// The last beginning.
     latest: Time,
 }
 
 impl Group {
     fn new(first: Incident) -> Self {
-        Self { entities: first.entities, latest: first.opened, whole: first }
+        Self { latest: first.opened, whole: first }
     }
 
     fn add(&mut self, incident: Incident) {
-        self.entities += incident.entities;
         self.latest = self.latest.max(incident.opened);
         self.whole.absorb(incident);
     }
 
     fn close(self, scope: Scope, peers_at: impl Fn(Time) -> u32) -> Incident {
-        let peers = peers_at(self.latest).max(self.entities);
-        Incident { scope, entities: self.entities, peers, ..self.whole }
+        // One that was hit twice, too long apart to be one incident by itself, is one entity.
+        let hit: BTreeSet<EntityId> = self.whole.episodes.iter().map(|episode| episode.entity).collect();
+        let entities = u32::try_from(hit.len()).unwrap_or(u32::MAX);
+        Incident { scope, entities, peers: peers_at(self.latest).max(entities), ..self.whole }
     }
 }
 
@@ -291,6 +292,16 @@ mod tests {
     fn rack(incidents: Vec<Incident>) -> Vec<Incident> {
         let since = (0..10).map(|n| (EntityId(n), 0)).collect();
         roll_up(Scope::Rack, Peers { since, incidents }, &policy())
+    }
+
+    /// Failed once: of ten servers eleven were hit.
+    #[test]
+    fn an_entity_that_is_hit_twice_is_one() {
+        let twice = join(&[episode(0, 1, 0, 1, Stage::Closed), episode(0, 2, 15, 20, Stage::Closed)], &[placement(0)], &policy());
+        assert_eq!(twice.len(), 2);
+        let others = (1..10).zip([0, 0, 0, 3, 6, 9, 12, 12, 15]).map(|(n, opened)| single(n, opened));
+        let rolled = rack(twice.into_iter().chain(others).collect());
+        assert_eq!((rolled.len(), rolled[0].entities, rolled[0].peers), (1, 10, 10));
     }
 
     #[test]

@@ -210,20 +210,21 @@ fn roll_up(scope: Scope, at: &(String, String), sets: &mut Vec<(Scope, u32, Vec<
             if spread && enough { group } else { Vec::new() }
         })
         .collect();
-    let mut group: Option<(u32, Time, Vec<Episode>)> = None;
+    let close = |whole: Vec<Episode>| (scope, peers.max(entities(&whole).len() as u32), whole);
+    let mut group: Option<(Time, Vec<Episode>)> = None;
     for (n, (old, count, set)) in mine.into_iter().enumerate() {
-        let (from, hit) = (opened(&set), entities(&set).len() as u32);
-        if let Some((entities, latest, whole)) = group.as_mut().filter(|group| from <= group.1 + window) {
-            (*entities, *latest) = (*entities + hit, from);
+        let from = opened(&set);
+        if let Some((latest, whole)) = group.as_mut().filter(|group| from <= group.0 + window) {
+            *latest = from;
             whole.extend(set);
         } else if seeds.contains(&n) {
-            sets.extend(group.take().map(|(entities, _, whole)| (scope, peers.max(entities), whole)));
-            group = Some((hit, from, set));
+            sets.extend(group.take().map(|(_, whole)| close(whole)));
+            group = Some((from, set));
         } else {
             sets.push((old, count, set));
         }
     }
-    sets.extend(group.map(|(entities, _, whole)| (scope, peers.max(entities), whole)));
+    sets.extend(group.map(|(_, whole)| close(whole)));
 }
 
 fn incident(scope: Scope, peers: u32, set: &[Episode], placements: &[Placement]) -> Incident {
