@@ -10,6 +10,7 @@ use crate::{generate, instant, train};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dataflows::cadence::PATIENCE_MAX;
 use dataflows::{Time, Timing};
 use std::ffi::OsString;
 use std::io::Write;
@@ -260,6 +261,7 @@ impl DetectionArgs {
             lateness: milliseconds(self.lateness),
             skew: milliseconds(self.skew),
             forget: milliseconds(self.forget),
+            patience: PATIENCE_MAX,
             floor: Time::MIN,
         }
     }

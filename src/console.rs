@@ -206,7 +206,7 @@ fn calmed_line(series: &SeriesName, start: Time, reason: &str) -> String {
 
 /// One that has begun. A host that is down is one line, however many metrics it has.
 fn silence_line((start, entity_type, entity_id): &(Time, String, String), metrics: &[String]) -> String {
-    let (start, peers) = (instant::format(*start), "though its peers have some");
+    let (start, peers) = (instant::format(*start), "though others have some");
     match metrics {
         [metric] => format!("{start}  missing   {entity_type}:{entity_id}:{metric}  no samples, {peers}"),
         _ => format!("{start}  missing   {entity_type}:{entity_id}  no samples of {} metrics, {peers}", metrics.len()),

@@ -92,6 +92,7 @@ impl PolicyArgs {
         Policy {
             bucket_width: timing.bucket_width,
             lateness: timing.lateness,
+            forget: timing.forget,
             limits,
             by_metric,
             anomalies_per: match self.anomalies_per {
@@ -125,7 +126,8 @@ mod tests {
         policy: PolicyArgs,
     }
 
-    const TIMING: Timing = Timing { bucket_width: 300_000, out_of_orderness: 0, lateness: 0, skew: 0, forget: 0, floor: i64::MIN };
+    const TIMING: Timing =
+        Timing { bucket_width: 300_000, out_of_orderness: 0, lateness: 0, skew: 0, forget: 0, patience: 0, floor: i64::MIN };
 
     fn policy(line: &str) -> Policy {
         Line::try_parse_from(std::iter::once("tidewatch").chain(line.split_whitespace())).unwrap().policy.policy(&TIMING)

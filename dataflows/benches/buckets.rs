@@ -12,7 +12,7 @@ use std::io::Write;
 use std::time::Instant;
 
 const TIMING: Timing =
-    Timing { bucket_width: 300_000, out_of_orderness: 120_000, lateness: 0, skew: 0, forget: 86_400_000, floor: Time::MIN };
+    Timing { bucket_width: 300_000, out_of_orderness: 120_000, lateness: 0, skew: 0, forget: 86_400_000, patience: 0, floor: Time::MIN };
 /// Between two events of an entity, in milliseconds.
 const INTERVAL: Time = 10_000;
 /// Measurements of which the best counts: other work on the machine only ever adds.

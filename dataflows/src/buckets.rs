@@ -12,23 +12,9 @@ use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
 use crate::identity::{EntityId, HashedMap, MetricId};
 use crate::provisional::Open;
-use crate::span::Known;
+use crate::span::{Acquaintance, Known};
 use crate::verdict::Bucket;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// A series that was seen before the process started, from history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Acquaintance {
-    /// The thing measured.
-    pub entity: EntityId,
-    /// What was measured.
-    pub metric: MetricId,
-    /// The partition that it was seen in.
-    pub partition: u32,
-    /// The start of the last bucket with samples.
-    pub last: Time,
-}
 
 /// All cells of one bucket's time.
 #[derive(Default)]
@@ -58,6 +44,9 @@ pub struct Buckets {
     watermarks: Watermarks,
     intervals: BTreeMap<Time, Interval>,
     known: HashedMap<u64, Known>,
+    /// How much longer than others some series are waited for, and those of them that are to be looked for anew.
+    patience: HashedMap<(u64, u32), Time>,
+    patient: Vec<(u64, u32)>,
     /// Where a partition had records, and nobody looked yet who was silent there.
     unchecked: BTreeSet<(Time, u32)>,
     checked: BTreeSet<(Time, u32)>,
@@ -84,6 +73,8 @@ impl Buckets {
             watermarks: Watermarks::new(horizon),
             intervals: BTreeMap::new(),
             known: HashedMap::default(),
+            patience: HashedMap::default(),
+            patient: Vec::new(),
             unchecked: BTreeSet::new(),
             checked: BTreeSet::new(),
             revised: HashMap::new(),
@@ -95,9 +86,19 @@ impl Buckets {
         }
     }
 
-    /// Takes note of a series that was seen before the process started.
+    /// Takes note of what is known of a series.
     pub fn remember(&mut self, acquaintance: &Acquaintance) {
-        self.note(acquaintance.entity.0, acquaintance.metric.0, acquaintance.partition, acquaintance.last);
+        match *acquaintance {
+            Acquaintance::Seen { series: (entity, metric), partition, last } => self.note(entity.0, metric.0, partition, last),
+            Acquaintance::Patience { series: (entity, metric), patience } => {
+                // Models come and go: who waits for too long is put right by the scorer.
+                let known = self.patience.entry((entity.0, metric.0)).or_default();
+                if patience > *known {
+                    *known = patience.min(self.timing.patience);
+                    self.patient.push((entity.0, metric.0));
+                }
+            }
+        }
     }
 
     /// Adds the samples of one event to their bucket. An event whose bucket is settled by the common watermark is left out and counted as behind: its
@@ -135,6 +136,9 @@ impl Buckets {
         }
         self.revise(say);
         self.close(say);
+        for (entity, metric) in std::mem::take(&mut self.patient) {
+            self.miss_after(Time::MIN, entity, metric, say);
+        }
         self.settle();
     }
 
@@ -204,10 +208,11 @@ impl Buckets {
     fn miss_after(&mut self, start: Time, entity: u64, metric: u32, say: &mut dyn FnMut(Bucket, isize)) {
         let Some(known) = self.known.get(&entity) else { return };
         let Some(span) = known.spans.iter().find(|span| span.metric == metric) else { return };
-        for (start, interval) in self.intervals.range_mut(start + 1..).filter(|(_, interval)| interval.closed) {
+        let forget = forget_of(&self.timing, &self.patience, entity, metric);
+        for (start, interval) in self.intervals.range_mut(start.saturating_add(1)..).filter(|(_, interval)| interval.closed) {
             let silent = interval.cells.get(entity).is_none_or(|cell| cell.find(metric).is_none());
             let looked = self.checked.contains(&(*start, known.partition));
-            if silent && looked && span.is_expected_at(*start, self.timing.forget) && interval.missing.insert((entity, metric)) {
+            if silent && looked && span.is_expected_at(*start, forget) && interval.missing.insert((entity, metric)) {
                 say(Bucket { entity: EntityId(entity), metric: MetricId(metric), start: *start, aggregate: None }, 1);
             }
         }
@@ -264,7 +269,8 @@ impl Buckets {
             let cell = interval.cells.get(*entity);
             for span in &known.spans {
                 let silent = cell.is_none_or(|cell| cell.find(span.metric).is_none());
-                if silent && span.is_expected_at(start, self.timing.forget) && interval.missing.insert((*entity, span.metric)) {
+                let forget = || forget_of(&self.timing, &self.patience, *entity, span.metric);
+                if silent && span.is_expected_at(start, forget()) && interval.missing.insert((*entity, span.metric)) {
                     say(Bucket { entity: EntityId(*entity), metric: MetricId(span.metric), start, aggregate: None }, 1);
                 }
             }
@@ -287,7 +293,7 @@ impl Buckets {
             }
         }
         if low < Time::MAX {
-            let forgotten = low.saturating_sub(self.timing.forget + self.timing.lateness + self.timing.bucket_width);
+            let forgotten = low.saturating_sub(self.timing.forget + self.timing.patience + self.timing.lateness + self.timing.bucket_width);
             self.known.retain(|_, known| {
                 known.spans.iter_mut().for_each(|span| span.runs.retain(|run| run.1 >= forgotten));
                 known.spans.retain(|span| !span.runs.is_empty());
@@ -297,12 +303,18 @@ impl Buckets {
     }
 }
 
+/// How long a series may be silent before it is forgotten.
+fn forget_of(timing: &Timing, patience: &HashedMap<(u64, u32), Time>, entity: u64, metric: u32) -> Time {
+    timing.forget + patience.get(&(entity, metric)).copied().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Activity;
 
-    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000, floor: Time::MIN };
+    const TIMING: Timing =
+        Timing { bucket_width: 300, out_of_orderness: 0, lateness: 600, skew: 100, forget: 100_000, patience: 0, floor: Time::MIN };
 
     /// Failed once: a partition that came back after longer than the lateness turned the buckets of its backlog into missing ones.
     #[test]

@@ -19,6 +19,8 @@ pub struct Timing {
     pub skew: Time,
     /// A series that was silent for longer than this is forgotten rather than missing.
     pub forget: Time,
+    /// What is known of a series is kept for so much longer than that: its model may have a plan with gaps.
+    pub patience: Time,
     /// Buckets that start before this were settled by an earlier run, whatever lateness it allowed; `Time::MIN` on a first one.
     pub floor: Time,
 }
@@ -186,7 +188,8 @@ impl Watermarks {
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { bucket_width: 300, out_of_orderness: 30, lateness: 600, skew: 100, forget: 3_000, floor: Time::MIN };
+    const TIMING: Timing =
+        Timing { bucket_width: 300, out_of_orderness: 30, lateness: 600, skew: 100, forget: 3_000, patience: 0, floor: Time::MIN };
 
     #[test]
     fn a_clock_in_the_future_moves_no_watermark() {

@@ -92,6 +92,8 @@ pub(crate) struct Series {
     pub(crate) stale: Option<Time>,
     /// The start of the last bucket with samples before the first entry; 0, which is long ago, where none is known.
     pub(crate) heard: Time,
+    /// Whether a model of it ever had a plan: it is to be asked for how long the series has been silent. Of others nobody asks, which would cost a third.
+    pub(crate) is_waited_for: bool,
     /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
     pub(crate) scored: BTreeMap<Time, Known>,
     aside: Option<Box<Aside>>,
@@ -205,8 +207,11 @@ impl Series {
         before.map_or(self.base_track.as_deref(), |before| self.entries[before].track.as_deref())
     }
 
-    /// The start of the last bucket with samples before `start`.
+    /// The start of the last bucket with samples before `start`, or `start` where that does not matter.
     pub(crate) fn heard_before(&self, start: Time) -> Time {
+        if !self.is_waited_for {
+            return start;
+        }
         let before = self.entries.range(..self.first_from(start)).rev();
         before.map(|entry| &entry.verdict.bucket).find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start)
     }
@@ -226,10 +231,11 @@ impl Series {
             let known = self.scored.get(&bucket.start);
             let given = Given { models: &self.models, track: track.as_deref(), heard, known, silenced: silenced(&bucket) };
             let (revised, after) = judge(bucket, given, policy);
-            heard = if bucket.aggregate.is_some() { bucket.start } else { heard };
+            heard = if bucket.aggregate.is_some() || !self.is_waited_for { bucket.start } else { heard };
             if revised != entry.verdict {
                 entry.verdict.tell(-1, say);
                 revised.tell(1, say);
+                take_back(&mut self.scored, &revised, say);
                 entry.verdict = revised;
                 first = first.or(Some(bucket.start));
             }
@@ -237,6 +243,11 @@ impl Series {
             track = after;
         }
         first
+    }
+
+    /// Takes back what an earlier run said of a bucket without samples, if nothing is said of it now.
+    pub(crate) fn take_back(&mut self, now: &Verdict, say: &mut dyn FnMut(Verdict, isize)) {
+        take_back(&mut self.scored, now, say);
     }
 
     pub(crate) fn is_stale_from(&mut self, start: Time) {
@@ -319,5 +330,16 @@ impl Series {
         said.iter().filter(|episode| !now.contains(episode)).for_each(|episode| say(*episode, -1));
         now.iter().filter(|episode| !said.contains(episode)).for_each(|episode| say(*episode, 1));
         self.aside().said = now;
+    }
+}
+
+/// See [`Series::take_back`].
+fn take_back(scored: &mut BTreeMap<Time, Known>, now: &Verdict, say: &mut dyn FnMut(Verdict, isize)) {
+    let start = now.bucket.start;
+    if now.state == State::NotDue
+        && let Some(Known::Silent(state)) = scored.get(&start).copied()
+    {
+        scored.remove(&start);
+        say(Verdict { state, ..*now }, -1);
     }
 }

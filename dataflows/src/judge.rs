@@ -19,6 +19,8 @@ pub enum Known {
     Reset,
     /// It said that the series is warming.
     Warming,
+    /// It said this of a bucket without samples.
+    Silent(State),
 }
 
 /// What a verdict depends on besides its bucket.
@@ -53,9 +55,10 @@ pub fn judge(bucket: Bucket, given: Given<'_>, policy: &Policy) -> (Verdict, Opt
 pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &Policy) -> Option<Box<Track>> {
     let Given { models, track, heard, known, silenced } = given;
     let before = || track.cloned().map(Box::new);
+    let known = known.filter(|known| !matches!(known, Known::Silent(_)));
     let Verdict { bucket, score: scored, state } = verdict;
     let Some(aggregate) = &bucket.aggregate else {
-        (*scored, *state) = (None, without_samples(models, heard, bucket.start, silenced));
+        (*scored, *state) = (None, without_samples(models, (heard, bucket.start), silenced, policy.forget));
         return before();
     };
     let mean = aggregate.mean;
@@ -66,7 +69,7 @@ pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &P
         (None, Some(Known::Scored(known, score))) if *known == mean => (Some(*score), before()),
         (None, Some(Known::Scored(_, score))) => (Some(score.of(mean.0)), before()),
         (None, Some(Known::Reset)) => (None, before()),
-        (None, Some(Known::Warming) | None) => {
+        (None, Some(Known::Warming | Known::Silent(_)) | None) => {
             let is_warming = known.is_some() || is_warming(models, bucket.start);
             (*scored, *state) = (None, State::Unscored(if is_warming { Unscored::Warming } else { Unscored::NoModel }));
             return before();
@@ -83,11 +86,17 @@ pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &P
 
 /// What is said of a bucket without samples.
 #[cold]
-fn without_samples(models: &[Arc<Model>], heard: Time, start: Time, silenced: bool) -> State {
-    match in_force(models, start) {
-        Some(model) if !model.cadence.is_overdue(model, heard, start) => State::NotDue,
-        _ if silenced => State::Silenced,
-        _ => State::Missing,
+fn without_samples(models: &[Arc<Model>], (heard, start): (Time, Time), silenced: bool, forget: Time) -> State {
+    // Of a series that is too young for a model it is known whether it comes often enough to be missed.
+    let model = in_force(models, start).or_else(|| models.iter().find(|model| model.trained_until <= start));
+    let is_missed = match model {
+        Some(model) => model.cadence.is_missed(model, heard, start, forget),
+        None => start.saturating_sub(heard) <= forget,
+    };
+    match is_missed {
+        false => State::NotDue,
+        true if silenced => State::Silenced,
+        true => State::Missing,
     }
 }
 

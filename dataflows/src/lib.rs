@@ -52,7 +52,6 @@ pub mod turn;
 pub mod verdict;
 pub mod wire;
 
-pub use buckets::Acquaintance;
 pub use cadence::Cadence;
 pub use calendar::Calendar;
 pub use calibration::{Promise, Tally, Watch};
@@ -72,6 +71,7 @@ pub use policy::{AnomaliesPer, EpisodePolicy, IncidentPolicy, Limits, Policy};
 pub use provisional::{Open, Provisional};
 
 pub use silence::Silence;
+pub use span::Acquaintance;
 pub use tracking::{Calibration, Track, Tracker};
 pub use verdict::{Aggregate, Bucket, Score, Severity, State, Unscored, Verdict, anomaly_score};
 pub use wire::Plain;

@@ -250,7 +250,7 @@ impl Model {
             Some("a number is not finite")
         } else if profiles.iter().any(|profile| profile.is_empty()) {
             Some("the seasonal profile is empty")
-        } else if let Some(defect) = self.calendar.defect() {
+        } else if let Some(defect) = self.calendar.defect().or_else(|| self.cadence.defect(self.period())) {
             Some(defect)
         } else if let Method::SeasonalLevel(tracker) = &self.method {
             tracker.defect()

@@ -85,6 +85,8 @@ pub struct Policy {
     pub bucket_width: Time,
     /// How long after its watermark a sample may still revise a bucket, in milliseconds.
     pub lateness: Time,
+    /// A series that was silent for longer is forgotten rather than missing, in milliseconds; one whose plan has gaps as much later as they are long.
+    pub forget: Time,
     /// For metrics that `by_metric` does not name.
     pub limits: Limits,
     /// For single metrics.

@@ -79,8 +79,8 @@ impl Roll {
     }
 
     /// Lets go of those that are not to stay.
-    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&mut Series) -> bool) {
-        let stay: Vec<bool> = self.all.iter_mut().map(&mut stays).collect();
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(SeriesId, &mut Series) -> bool) {
+        let stay: Vec<bool> = self.ids.iter().zip(&mut self.all).map(|(id, series)| stays(*id, series)).collect();
         if stay.iter().all(|stays| *stays) {
             return;
         }
@@ -106,7 +106,7 @@ mod tests {
                 let series = SeriesId(id);
                 match step {
                     0 => {
-                        roll.retain(|series| series.stale.is_none_or(|time| time % 3 > 0));
+                        roll.retain(|_, series| series.stale.is_none_or(|time| time % 3 > 0));
                         map.retain(|_, time: &mut i64| *time % 3 > 0);
                     }
                     1 => roll.entry(series).stale = Some(*map.entry(series).or_insert(time)),

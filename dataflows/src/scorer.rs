@@ -6,6 +6,7 @@
 //! function of the verdicts of its series; neither of a clock or of the order of arrival.
 
 use crate::Time;
+use crate::cadence::PATIENCE_MAX;
 use crate::episode::{Episode, EpisodeId, Fold, Stage};
 use crate::followed::{Entry, Past, Series, Settled};
 use crate::identity::{EntityId, HashedMap, SeriesId};
@@ -36,6 +37,8 @@ pub struct Scorer {
     /// The name of an entity, and when the entity was last heard of.
     names: Names,
     silences: Vec<Silence>,
+    /// When series were heard last that were let go: a model may come that waits for them.
+    gone: HashedMap<SeriesId, Time>,
     /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
     changed: HashedMap<SeriesId, Time>,
     /// Series with episodes.
@@ -72,6 +75,7 @@ impl Scorer {
             series: Roll::default(),
             names: HashedMap::default(),
             silences: Vec::new(),
+            gone: HashedMap::default(),
             changed: HashedMap::default(),
             watched: BTreeSet::new(),
             has_states: false,
@@ -86,13 +90,18 @@ impl Scorer {
     pub fn learn(&mut self, series: SeriesId, model: Arc<Model>, say: &mut dyn FnMut(Verdict, isize)) {
         self.has_states |= matches!(model.method, Method::SeasonalLevel(_));
         let entry = self.series.entry(series);
+        entry.is_waited_for |= model.cadence.patience(model.bucket_width) > 0;
+        entry.heard = entry.heard.max(self.gone.remove(&series).unwrap_or_default());
         entry.settle(self.settled);
         let is_warming = |model: &Model| model.as_warming().is_some();
         let is_replaced =
             |known: &Model| is_warming(known) == is_warming(&model) && (is_warming(known) || known.trained_until == model.trained_until);
-        let before = entry.models.iter().filter(|known| is_warming(known) && is_warming(&model)).map(|known| known.trained_until).min();
-        // After a training of some series, all of them are read again.
-        if before.is_some_and(|before| before <= model.trained_until) || entry.models.contains(&model) {
+        // After a training of some series, all of them are read again. Of one that is warming it may be known by now how often it comes.
+        let young = entry.models.iter().find(|known| is_warming(known) && is_warming(&model));
+        let is_told = |known: &Arc<Model>| {
+            known.trained_until < model.trained_until || known.trained_until == model.trained_until && known.cadence == model.cadence
+        };
+        if young.is_some_and(is_told) || entry.models.contains(&model) {
             return;
         }
         entry.models.retain(|known| !is_replaced(known));
@@ -164,7 +173,7 @@ impl Scorer {
             let given = Given {
                 models: &series.models,
                 track: series.track_before(start),
-                heard: if bucket.aggregate.is_some() { start } else { series.heard_before(start) },
+                heard: if bucket.aggregate.is_none() { series.heard_before(start) } else { start },
                 known: series.scored.get(&start),
                 silenced: is_silenced(silences, names, bucket),
             };
@@ -174,6 +183,7 @@ impl Scorer {
         for ((verdict, track), place) in judged.iter_mut().zip(&*places) {
             verdict.tell(1, say);
             let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
+            series.take_back(verdict, say);
             // What is folded again anyway is folded with this one, and settles then.
             let is_changed = changed.contains_key(&id);
             if !is_changed {
@@ -205,6 +215,7 @@ impl Scorer {
             (Some(score), _) => verdict.bucket.aggregate.map(|aggregate| Known::Scored(aggregate.mean, score)),
             (None, State::Unscored(Unscored::Reset)) => Some(Known::Reset),
             (None, State::Unscored(Unscored::Warming)) => Some(Known::Warming),
+            (None, state) if verdict.bucket.aggregate.is_none() => Some(Known::Silent(state)),
             _ => None,
         };
         if let Some(known) = known {
@@ -312,15 +323,20 @@ impl Scorer {
     fn sweep(&mut self, horizon: Time) {
         self.swept = horizon;
         let settled_from = horizon.saturating_sub(self.policy.retention());
-        let Self { series, names, .. } = self;
-        series.retain(|series| {
+        let Self { policy, series, names, gone, .. } = self;
+        gone.retain(|_, heard| heard.saturating_add(policy.forget + PATIENCE_MAX) >= horizon);
+        series.retain(|id, series| {
             let latest = series.entries.back().map(|latest| (latest.verdict.bucket.entity, latest.start()));
             latest
                 .and_then(|(entity, start)| Some((names.get_mut(&entity)?, start)))
                 .into_iter()
                 .for_each(|(known, start)| known.1 = known.1.max(start));
             series.settle(settled_from.saturating_add(1));
-            !series.is_forgotten() || !series.models.is_empty()
+            let stays = !series.is_forgotten() || !series.models.is_empty();
+            if !stays {
+                gone.insert(id, series.heard);
+            }
+            stays
         });
         names.retain(|_, known| {
             // What came before event time had a horizon was heard of just now.

@@ -1,6 +1,37 @@
 //! When a series was heard: what it takes to know that it has fallen silent.
 
 use crate::Time;
+use crate::identity::{EntityId, MetricId};
+use serde::{Deserialize, Serialize};
+
+/// What is known of a series besides its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Acquaintance {
+    /// It was seen before the process started, by history.
+    Seen {
+        /// Whose series it is.
+        series: (EntityId, MetricId),
+        /// The partition that it was seen in.
+        partition: u32,
+        /// The start of the last bucket with samples.
+        last: Time,
+    },
+    /// A model waits for it so many milliseconds longer than for others: see [`crate::Cadence::patience`].
+    Patience {
+        /// Whose series it is.
+        series: (EntityId, MetricId),
+        /// So long.
+        patience: Time,
+    },
+}
+
+impl Acquaintance {
+    /// The entity that it is about.
+    pub fn entity(&self) -> EntityId {
+        let (Self::Seen { series, .. } | Self::Patience { series, .. }) = self;
+        series.0
+    }
+}
 
 /// When a series had samples: runs of bucket starts, oldest first, in which no silence is longer than `forget`.
 pub(crate) struct Span {

@@ -2,9 +2,7 @@
 
 mod harness;
 
-use dataflows::{
-    Cadence, Calibration, Method, MetricId, MetricType, Model, Seasonal, SeriesId, Silence, State, Time, Track, Tracker, Warming,
-};
+use dataflows::{Cadence, Calibration, Method, MetricId, MetricType, Model, Seasonal, Silence, State, Time, Track, Tracker, Warming};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -89,7 +87,7 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
                 metric_type: if counts { MetricType::Counter } else { MetricType::Gauge },
                 cadence: cadence(metric, trained_until),
             };
-            models.push((owner.0, SeriesId::of(owner, MetricId(metric)), Arc::new(model)));
+            models.push((owner.0, MetricId(metric), Arc::new(model)));
         }
     }
     // As the graph keeps them: newest training first.
@@ -101,7 +99,7 @@ fn models(entities: impl Iterator<Item = u64>) -> Models {
 fn cadence(metric: u32, trained_until: Time) -> Cadence {
     match (metric, trained_until) {
         (1, 90_000) => Cadence::Within(3),
-        (2, 102_000) => Cadence::Phases { weekday: vec![(0, 1), (3, 4)], weekend: vec![] },
+        (2, 102_000) => Cadence::Phases { weekday: vec![(0, 1), (3, 4)], weekend: vec![], longest: 3 },
         (0, 103_000) => Cadence::Unknown,
         _ => Cadence::Steady,
     }

@@ -1,10 +1,18 @@
-//! When a series usually has samples, in words.
+//! When a series usually has samples, and why there is no bucket, in words.
 
+use crate::history::{History, span};
+use crate::instant;
+use crate::models::Trained;
+use crate::series::SeriesName;
+use anyhow::{Error, Result, anyhow};
 use dataflows::cadence::Phases;
 use dataflows::{Cadence, Model, Time};
 
 /// More stretches of a day than this are counted, and not named.
 const NAMED_MAX: usize = 4;
+
+/// For so long before a bucket it is looked for samples, in milliseconds: nine days, as long as any series is waited for by default.
+const REMEMBERED: Time = 9 * 86_400_000;
 
 /// When samples of the series of a model usually come; `None` where that is in every bucket.
 pub fn words(model: &Model) -> Option<String> {
@@ -12,11 +20,32 @@ pub fn words(model: &Model) -> Option<String> {
         Cadence::Steady => None,
         Cadence::Unknown => Some("too seldom for training to say when".into()),
         Cadence::Within(buckets) => Some(format!("no later than {} min after the last ones", minutes(Time::from(*buckets), model))),
-        Cadence::Phases { weekday, weekend } if weekday == weekend => Some(format!("each day {}", times(weekday, model))),
-        Cadence::Phases { weekday, weekend } => {
+        Cadence::Phases { weekday, weekend, .. } if weekday == weekend => Some(format!("each day {}", times(weekday, model))),
+        Cadence::Phases { weekday, weekend, .. } => {
             Some(format!("on weekdays {}, on weekends and holidays {}", times(weekday, model), times(weekend, model)))
         }
     }
+}
+
+/// Why there is no bucket of a series that starts at `start`, as far as that is known.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn absent(history: &mut dyn History, series: &SeriesName, start: Time, width: Time, model: Option<&Trained>) -> Result<Error> {
+    let why = match span::of_buckets(history, Time::MAX)? {
+        Some((first, _)) if start < first => format!("history begins at {}", instant::format(first)),
+        Some((_, last)) if start > last => format!("history has come to {}", instant::format(last + width)),
+        _ => {
+            let before = history.verdicts_of(series, start - REMEMBERED, start)?;
+            let last = before.iter().rev().map(|verdict| &verdict.bucket).find(|bucket| bucket.aggregate.is_some());
+            let due = model.and_then(|trained| words(&trained.model)).map_or_else(String::new, |due| format!(", which usually come {due}"));
+            match last {
+                Some(last) => format!("its last samples before are of {}{due}", instant::format(last.start)),
+                None => format!("it had no samples in the nine days before{due}"),
+            }
+        }
+    };
+    Ok(anyhow!("{series} has no bucket at {}: {why}", instant::format(start)))
 }
 
 /// So many buckets in minutes.
@@ -64,12 +93,12 @@ mod tests {
     fn a_person_can_read_when_samples_come() {
         assert_eq!(said(Cadence::Steady), None);
         assert_eq!(said(Cadence::Within(24)).unwrap(), "no later than 120 min after the last ones");
-        let night = |phases: Phases| Cadence::Phases { weekday: phases.clone(), weekend: phases };
+        let night = |phases: Phases| Cadence::Phases { weekday: phases.clone(), weekend: phases, longest: 9 };
         assert_eq!(said(night(vec![(24, 48)])).unwrap(), "each day from 02:00 to 04:00");
         assert_eq!(said(night(vec![(24, 48), (280, 288)])).unwrap(), "each day from 02:00 to 04:00 and from 23:20 to 24:00");
         let hours = (0..24).map(|hour| (12 * hour + 1, 12 * hour + 2)).collect();
         assert_eq!(said(night(hours)).unwrap(), "each day at 24 times, the first from 00:05 to 00:10, the last from 23:05 to 23:10");
-        let working = Cadence::Phases { weekday: vec![(96, 216)], weekend: vec![] };
+        let working = Cadence::Phases { weekday: vec![(96, 216)], weekend: vec![], longest: 9 };
         assert_eq!(said(working).unwrap(), "on weekdays from 08:00 to 18:00, on weekends and holidays never");
     }
 }

@@ -7,7 +7,7 @@ use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
 use crate::series::SeriesName;
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use dataflows::reading::{OVERSHOOT, Reading, View, WEIGHTS};
 use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
@@ -53,15 +53,11 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let start = arguments.at.div_euclid(width) * width;
     let model = models::open(super::existing("--models", &arguments.models)?)?.get(&series)?;
     let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
-    say(&words.ok_or_else(|| absent(&series, start, model.as_ref()))?);
+    match words {
+        Some(words) => say(&words),
+        None => return Err(due::absent(&mut *history, &series, start, width, model.as_ref())?),
+    }
     Ok(())
-}
-
-/// Why there is no such bucket, if its model knows.
-fn absent(series: &SeriesName, start: Time, model: Option<&Trained>) -> Error {
-    let due = model.and_then(|trained| due::words(&trained.model));
-    let due = due.map_or_else(String::new, |due| format!(": its samples usually come {due}, and where none are due there is none"));
-    anyhow!("{series} has no bucket at {}{due}", instant::format(start))
 }
 
 /// The arithmetic behind the verdict on the bucket that starts at `start`, as the command and the page say it; `None` where there is no such bucket.

@@ -125,8 +125,16 @@ fn span(arguments: &TuneArgs, history: &mut dyn History) -> Result<(Time, Time)>
 }
 
 fn timing(arguments: &TuneArgs) -> Timing {
-    // An hour of lateness, as a run has: it decides when an episode of a series that fell silent is over.
-    Timing { bucket_width: milliseconds(arguments.bucket), out_of_orderness: 0, lateness: 3_600_000, skew: 0, forget: 0, floor: Time::MIN }
+    // An hour of lateness, as a run has: it decides when an episode of a series that fell silent is over. What is stored as missing was missed.
+    Timing {
+        bucket_width: milliseconds(arguments.bucket),
+        out_of_orderness: 0,
+        lateness: 3_600_000,
+        skew: 0,
+        forget: Time::MAX / 4,
+        patience: 0,
+        floor: Time::MIN,
+    }
 }
 
 /// The models as they would have been at a time.

@@ -263,9 +263,9 @@ mod tests {
     fn when_samples_are_due_is_said_where_it_is_not_in_every_bucket() {
         let mut trained = trained("a", 1_000, 1.0);
         assert!(!write(&trained).unwrap().contains("cadence"));
-        let nightly = Cadence::Phases { weekday: vec![(0, 1), (2, 4)], weekend: vec![] };
+        let nightly = Cadence::Phases { weekday: vec![(0, 1), (2, 4)], weekend: vec![], longest: 9 };
         for (cadence, text) in [
-            (nightly, r#""cadence":{"phases":{"weekday":[[0,1],[2,4]],"weekend":[]}}"#),
+            (nightly, r#""cadence":{"phases":{"weekday":[[0,1],[2,4]],"weekend":[],"longest":9}}"#),
             (Cadence::Within(24), r#""cadence":{"within":24}"#),
             (Cadence::Unknown, r#""cadence":"unknown""#),
         ] {

@@ -53,10 +53,10 @@ pub fn deviation(alert: &Alert) -> String {
     let Some(peak) = &alert.peak else {
         // Whether the others of its metrics went on, and whether they do now, is not known.
         let named = alert.scope == "entity" && !alert.silent && !alert.forgotten;
-        return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though its peers have some".into() };
+        return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though others have some".into() };
     };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
-    let silent = if alert.silent { ", and then no samples, though its peers have some" } else { "" };
+    let silent = if alert.silent { ", and then no samples, though others have some" } else { "" };
     plain(&format!("{whose}{} {}, expected {} (z {:+.1}){silent}", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
 }
 
@@ -197,10 +197,10 @@ mod tests {
         assert_eq!(headline(&silent), format!("Over: server srv-038, HIGH, no samples of {}", metrics(&silent)));
         let partly = Alert { peak: None, ..alert() };
         assert!(headline(&partly).ends_with("no samples of cpu_temperature_celsius, cpu_usage_percent"), "{}", headline(&partly));
-        assert!(headline(&Alert { silent: true, ..partly }).ends_with("srv-038, no samples, though its peers have some"));
+        assert!(headline(&Alert { silent: true, ..partly }).ends_with("srv-038, no samples, though others have some"));
         // Failed once: of a host in trouble that stopped sending nothing was said.
         let stopped = Alert { silent: true, change: Change::Escalated, ..alert() };
-        assert!(headline(&stopped).ends_with("65.2 (z +4.2), and then no samples, though its peers have some"));
+        assert!(headline(&stopped).ends_with("65.2 (z +4.2), and then no samples, though others have some"));
         let withdrawn = Alert { change: Change::Withdrawn, ..alert() };
         assert!(headline(&withdrawn).starts_with("Taken back: server srv-038"));
         // Failed once: nothing had turned out to be false.

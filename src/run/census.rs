@@ -266,7 +266,8 @@ fn stay(partition: &str, entity: EntityId, known: &Known, until: Option<i64>) ->
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800, floor: Time::MIN };
+    const TIMING: Timing =
+        Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800, patience: 0, floor: Time::MIN };
 
     fn census(stays: &[Stay]) -> Census {
         let limits = Limits { entities_max: 2, metrics_max: 2, series_max: 3, ..Limits::default() };

@@ -109,6 +109,11 @@ impl Ends {
     /// Hands models to those who own their series.
     pub fn learn(&mut self, trained: Vec<Trained>) {
         for one in trained {
+            let patience = one.model.cadence.patience(one.model.bucket_width);
+            if patience > 0 {
+                let series = (one.series.entity(), dataflows::MetricId::of(&one.series.metric));
+                self.acquaintances.send(Acquaintance::Patience { series, patience });
+            }
             self.facts.send((one.series.entity().0, Fact::Model(one.series.id(), one.model)));
         }
     }
@@ -199,7 +204,7 @@ impl Ends {
             // It may have been silent before the last of them, in buckets that may still change.
             let heard = settled.get(&id).into_iter().chain([last]);
             for last in heard.copied().filter(|last| *last >= since) {
-                self.acquaintances.send(Acquaintance { entity, metric, partition: partition.id, last });
+                self.acquaintances.send(Acquaintance::Seen { series: (entity, metric), partition: partition.id, last });
             }
         }
     }

@@ -13,8 +13,15 @@ pub const MINUTE: Time = 60_000;
 
 /// Buckets of a minute, out of order by as much, ten minutes of lateness, and an hour until a series is forgotten.
 pub fn job(source: Arc<dyn Source>, limits: Limits) -> Job {
-    let timing =
-        Timing { bucket_width: MINUTE, out_of_orderness: MINUTE, lateness: 10 * MINUTE, skew: 0, forget: 60 * MINUTE, floor: Time::MIN };
+    let timing = Timing {
+        bucket_width: MINUTE,
+        out_of_orderness: MINUTE,
+        lateness: 10 * MINUTE,
+        skew: 0,
+        forget: 60 * MINUTE,
+        patience: 0,
+        floor: Time::MIN,
+    };
     Job {
         source,
         log_continues: false,

@@ -172,9 +172,9 @@ pub struct Directory {
 }
 
 /// How long after a name was heard last a verdict may need it: a series is said again in each step in which it has samples, is missing until it was
-/// silent for longer than `forget`, and its verdicts change within the lateness.
+/// silent for longer than `forget`, or its plan, and its verdicts change within the lateness.
 pub fn kept_for(timing: &Timing) -> Time {
-    timing.forget + 2 * (step(timing) + timing.lateness + timing.bucket_width) + timing.out_of_orderness
+    timing.forget + timing.patience + 2 * (step(timing) + timing.lateness + timing.bucket_width) + timing.out_of_orderness
 }
 
 impl Directory {
@@ -289,7 +289,8 @@ impl Directory {
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800, floor: Time::MIN };
+    const TIMING: Timing =
+        Timing { bucket_width: 10, out_of_orderness: 0, lateness: 100, skew: 0, forget: 800, patience: 0, floor: Time::MIN };
 
     fn name(id: u64, label: &str, heard: Time) -> EntityName {
         let labels = vec![("rack_id".to_string(), label.to_string())];

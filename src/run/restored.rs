@@ -32,7 +32,7 @@ pub struct Restored {
     pub position: Position,
     /// By series, the start of its last bucket with samples that can change no more. What it was silent in since is found out again.
     pub settled: HashMap<SeriesId, Time>,
-    /// The verdicts on buckets that may still change, as far as they have a score.
+    /// The verdicts on buckets that may still change, as far as they took a model, or that nothing may be said of now.
     pub scored: Vec<Verdict>,
     /// What of it may still change.
     pub unsettled: Unsettled,
@@ -65,8 +65,10 @@ impl Restored {
         let untracked = job.policy.buckets(UNTRACKED_BUCKETS) + job.timing.out_of_orderness;
         let tracked = track::tracked(history, &source, boundary.saturating_sub(untracked), boundary)?;
         let mut scored = Vec::new();
-        let took_a_model =
-            |verdict: &Verdict| verdict.score.is_some() || matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
+        let took_a_model = |verdict: &Verdict| {
+            let is_unscored = matches!(verdict.state, State::Unscored(Unscored::Warming | Unscored::Reset));
+            verdict.score.is_some() || is_unscored || verdict.bucket.aggregate.is_none()
+        };
         history.verdicts(boundary, Time::MAX, &mut |verdict| scored.extend(Some(verdict).filter(took_a_model)))?;
         Ok(Self { position, settled, scored, unsettled, tracked, placements, silences })
     }
@@ -75,5 +77,5 @@ impl Restored {
 /// The start of the first bucket in which a series may have been heard last to be missing in one that may still change: there it may be that it is forgotten
 /// in the next.
 pub fn heard_since(job: &Job, horizon: Time) -> Time {
-    horizon.saturating_sub(job.timing.forget + job.timing.lateness + 2 * job.timing.bucket_width)
+    horizon.saturating_sub(job.timing.forget + job.timing.patience + job.timing.lateness + 2 * job.timing.bucket_width)
 }

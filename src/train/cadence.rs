@@ -5,8 +5,8 @@
 //! silent for twice as long as is usual.
 
 use super::grid::Grid;
-use dataflows::Cadence;
-use dataflows::cadence::Phases;
+use dataflows::cadence::{Phases, early, is_overdue};
+use dataflows::{Cadence, Time};
 
 /// With fewer days everything that came once looks like a plan.
 const DAYS_MIN: usize = 3;
@@ -45,23 +45,32 @@ struct Slot {
     is_seen: bool,
 }
 
+/// What is usual of a series that is too young for a model, and for a plan.
+pub(super) fn of_young(grid: &Grid) -> Cadence {
+    by_distance(&slots(grid), 0)
+}
+
 /// What is usual of a series.
 pub(super) fn cadence(grid: &Grid) -> Cadence {
     if grid.observed() == grid.values.len() && grid.values.len() > DISTANCES_MIN {
         return Cadence::Steady;
     }
+    let slots = slots(grid);
+    let once_in = |days: usize| slots.len() / (days * grid.period.max(1));
+    by_phase(&slots, (grid.period, grid.width), once_in(MISS_DAYS)).unwrap_or_else(|| by_distance(&slots, once_in(OUTAGE_DAYS)))
+}
+
+fn slots(grid: &Grid) -> Vec<Slot> {
     let slot = |i: usize| Slot {
         kind: usize::from(grid.calendar.is_rest(grid.time(i))),
         phase: grid.phase(i),
         is_seen: grid.values[i].is_finite(),
     };
-    let slots: Vec<Slot> = (0..grid.values.len()).map(slot).collect();
-    let once_in = |days: usize| slots.len() / (days * grid.period.max(1));
-    by_phase(&slots, grid.period, once_in(MISS_DAYS)).unwrap_or_else(|| by_distance(&slots, once_in(OUTAGE_DAYS)))
+    (0..grid.values.len()).map(slot).collect()
 }
 
 /// The plan of a series, if it has one.
-fn by_phase(slots: &[Slot], period: usize, misses_max: usize) -> Option<Cadence> {
+fn by_phase(slots: &[Slot], (period, width): (usize, Time), misses_max: usize) -> Option<Cadence> {
     let mut kinds = [vec![(0, 0); period], vec![(0, 0); period]];
     for slot in slots {
         let (days, seen) = &mut kinds[slot.kind][slot.phase];
@@ -77,32 +86,47 @@ fn by_phase(slots: &[Slot], period: usize, misses_max: usize) -> Option<Cadence>
         kinds = [all.clone(), all];
     }
     // What most days had may be all of it, outages apart; if not, what nearly all had.
-    let most = |(days, seen): (usize, usize)| 2 * seen > days;
+    // Two Sundays without the Saturday before are most days of rest, and no plan.
+    let most = |(days, seen): (usize, usize)| 2 * seen > days && seen >= days.min(DAYS_MIN);
     let nearly_all = |(days, seen): (usize, usize)| {
         let missed_max = if days < MISSED.1 { 0 } else { (days / MISSED.0).max(1) };
         days > 0 && days - seen <= missed_max
     };
     let of = |is_due: &dyn Fn((usize, usize)) -> bool| kinds.each_ref().map(|phases| phases.iter().map(|phase| is_due(*phase)).collect());
-    [of(&most), of(&nearly_all)].into_iter().find(|plan| is_plan(plan, slots, misses_max)).map(|plan| {
+    [of(&most), of(&nearly_all)].into_iter().find(|plan| is_plan(plan, slots, width, misses_max)).map(|plan| {
         let [weekday, weekend] = plan.each_ref().map(|due| stretches(due));
         let is_steady = plan.iter().flatten().all(|is_due| *is_due);
-        if is_steady { Cadence::Steady } else { Cadence::Phases { weekday, weekend } }
+        if is_steady { Cadence::Steady } else { Cadence::Phases { weekday, weekend, longest: longest(&plan) } }
     })
 }
 
 /// Whether a series came by a plan, which says of each kind of day which phases are due.
-fn is_plan(plan: &[Vec<bool>; 2], slots: &[Slot], misses_max: usize) -> bool {
+fn is_plan(plan: &[Vec<bool>; 2], slots: &[Slot], width: Time, misses_max: usize) -> bool {
     let is_due = |slot: &Slot| plan[slot.kind][slot.phase];
     let seen = || slots.iter().filter(|slot| slot.is_seen);
     let planned = seen().filter(|slot| is_due(slot)).count();
-    planned >= PLANNED.0 && 100 * planned >= PLANNED.1 * seen().count() && misses(slots, is_due) <= misses_max
+    planned >= PLANNED.0
+        && 100 * planned >= PLANNED.1 * seen().count()
+        && misses(slots, early(longest(plan) as usize, width), is_due) <= misses_max
+}
+
+/// The most buckets from one that is due to the next, in a week that goes round.
+fn longest([weekday, weekend]: &[Vec<bool>; 2]) -> u32 {
+    let week = || [weekday; 5].into_iter().chain([weekend; 2]).flatten();
+    let due: Vec<usize> = week().chain(week()).enumerate().filter(|(_, is_due)| **is_due).map(|(place, _)| place).collect();
+    due.windows(2).map(|pair| pair[1] - pair[0]).max().and_then(|longest| u32::try_from(longest).ok()).unwrap_or(0)
 }
 
 /// How often a series was silent for a while though samples were due.
-fn misses(slots: &[Slot], is_due: impl Fn(&Slot) -> bool) -> usize {
-    let silences = slots.chunk_by(|one, next| !one.is_seen && !next.is_seen).filter(|stretch| !stretch[0].is_seen);
-    let overdue = |silence: &[Slot]| silence.iter().position(&is_due).map_or(0, |first| silence.len() - first);
-    silences.filter(|silence| overdue(silence) >= MISS_MIN).count()
+fn misses(slots: &[Slot], early: usize, is_due: impl Fn(&Slot) -> bool) -> usize {
+    let seen = (0..slots.len()).filter(|i| slots[*i].is_seen);
+    let missed = |heard: usize, silence: usize| {
+        let is_due = |after: usize| slots.get(heard + after).is_some_and(&is_due);
+        (1..=silence).filter(|silent| is_overdue(*silent, early, is_due)).take(MISS_MIN).count()
+    };
+    let silences =
+        seen.clone().zip(seen.skip(1)).map(|(heard, next)| (heard, next - heard - 1)).filter(|(_, silence)| *silence >= MISS_MIN);
+    silences.filter(|(heard, silence)| missed(*heard, *silence) == MISS_MIN).count()
 }
 
 /// Of a series that comes now and then.
@@ -113,7 +137,10 @@ fn by_distance(slots: &[Slot], outages_max: usize) -> Cadence {
         return Cadence::Unknown;
     }
     distances.sort_unstable_by(|one, other| other.cmp(one));
-    let usual = distances[outages_max.min(distances.len() / OUTAGE_SAMPLES)];
+    // Who never comes on days of rest is no longer silent than usual on those.
+    let rests = || slots.iter().filter(|slot| slot.kind == 1);
+    let is_idle_at_rest = rests().count() > 0 && rests().all(|slot| !slot.is_seen);
+    let usual = if is_idle_at_rest { distances[0] } else { distances[outages_max.min(distances.len() / OUTAGE_SAMPLES)] };
     match u32::try_from(usual) {
         Ok(1) => Cadence::Steady,
         Ok(usual) => Cadence::Within(usual.saturating_mul(PATIENCE)),
@@ -135,7 +162,7 @@ fn stretches(due: &[bool]) -> Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{Calendar, SeriesId, Time};
+    use dataflows::{Calendar, SeriesId};
     use std::sync::Arc;
 
     const PERIOD: usize = 288;
@@ -165,7 +192,9 @@ mod tests {
     }
 
     fn daily(phases: &[(u32, u32)]) -> Cadence {
-        Cadence::Phases { weekday: phases.to_vec(), weekend: phases.to_vec() }
+        let (first, last) = (phases[0].0, phases[phases.len() - 1].1);
+        let gaps = phases.windows(2).map(|pair| pair[1].0 + 1 - pair[0].1).chain([289 + first - last]);
+        Cadence::Phases { weekday: phases.to_vec(), weekend: phases.to_vec(), longest: gaps.max().unwrap() }
     }
 
     /// A number that looks like chance, in 0..100.
@@ -192,7 +221,7 @@ mod tests {
         let until = |day: usize| 48 + 2 * (day % 3);
         assert_eq!(of(14, |day, phase| (24..until(day)).contains(&phase)), daily(&[(24, 48)]), "it takes longer now and then");
         assert_eq!(of(14, |day, phase| phase == 30 && day != 8), daily(&[(30, 31)]), "once a night");
-        let working = Cadence::Phases { weekday: vec![(96, 216)], weekend: vec![] };
+        let working = Cadence::Phases { weekday: vec![(96, 216)], weekend: vec![], longest: 62 * 12 + 1 };
         assert_eq!(of(14, |day, phase| day % 7 < 5 && (96..216).contains(&phase)), working);
         assert_eq!(of(14, |_, phase| phase / 3 != 12), daily(&[(0, 36), (39, 288)]), "a restart each night");
     }
@@ -202,6 +231,8 @@ mod tests {
         let Cadence::Within(buckets) = of(14, |day, phase| chance(day, phase) < 60) else { panic!("by chance, and often") };
         assert!((8..=24).contains(&buckets), "{buckets}");
         assert_eq!(of(14, |day, phase| (day * PERIOD + phase).is_multiple_of(7)), Cadence::Within(14), "each thirty-five minutes");
+        let office = of(14, |day, phase| day % 7 < 5 && (96..216).contains(&phase) && chance(day, phase) < 30);
+        assert!(matches!(office, Cadence::Within(1_400..1_600)), "by chance, on working days: {office:?}");
         assert_eq!(of(2, |_, phase| phase % HOUR == 1), Cadence::Within(24), "each hour, of which there were two days");
         assert_eq!(of(14, |day, phase| phase == 3 && day % 7 == 6), Cadence::Unknown, "on two Sundays");
         assert!(matches!(of(2, |_, phase| (24..48).contains(&phase)), Cadence::Within(500..)), "at night, of which there were two");

@@ -1,6 +1,6 @@
 //! From the grid of one series to its model, by the method of its metric.
 
-use super::cadence::cadence;
+use super::cadence::{cadence, of_young};
 use super::grid::Grid;
 use super::method::Fitted;
 use super::peers::Shape;
@@ -31,7 +31,7 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shap
 pub(super) fn warming(series: &SeriesName, grid: &Grid, request: &Request, (seen, needed): (usize, usize)) -> Trained {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let warming = Warming { seen: count(seen), needed: count(needed), as_of: request.until() };
-    let model = Model::warming(grid.width, grid.start, warming);
+    let model = Model { cadence: of_young(grid), ..Model::warming(grid.width, grid.start, warming) };
     let fitted = Fitted { model, kept: grid.observed(), parameters: json!({}) };
     let provenance = provenance(grid, request, &fitted);
     Trained { series: series.clone(), model: Arc::new(fitted.model), provenance }

@@ -159,7 +159,7 @@ fn a_host_in_trouble_that_stops_sending_is_told_of() {
     pipe.flush().unwrap();
     let told = server.hears(|told| told["change"] == "escalated");
     assert_eq!((&told["entity_id"], &told["severity"], &told["silent"]), (&"srv-03".into(), &"critical".into(), &true.into()));
-    assert!(told["text"].as_str().unwrap().ends_with(", and then no samples, though its peers have some"), "{told:#}");
+    assert!(told["text"].as_str().unwrap().ends_with(", and then no samples, though others have some"), "{told:#}");
     drop(pipe);
     run.finish().well();
     let escalated = server.messages().iter().filter(|message| message.json()["change"] == "escalated").count();

@@ -39,7 +39,7 @@ fn a_host_that_stops_is_missing_in_all_its_series_until_it_comes_back_and_no_oth
         let outcome = place.run(&format!("-w {workers} {LOG} --outage srv-003@2026-01-19T00:27:30Z/30m")).well();
         assert_eq!(missing(&place), expected);
         // Said once of all of them, in the first whole bucket, which is the second of the silence.
-        assert_eq!(said(&outcome), ["2026-01-19T00:30:00Z  missing   server:srv-003  no samples of 6 metrics, though its peers have some"]);
+        assert_eq!(said(&outcome), ["2026-01-19T00:30:00Z  missing   server:srv-003  no samples of 6 metrics, though others have some"]);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::{Arrivals, Epoch, Pending, smallest};
 use crate::Time;
-use crate::buckets::{Acquaintance, Buckets};
+use crate::buckets::Buckets;
 use crate::clock::{Report, Timing};
 use crate::event::Event;
 use crate::provisional::Open;
+use crate::span::Acquaintance;
 use crate::verdict::Bucket;
 use crate::wire::Plain;
 use differential_dataflow::{AsCollection, VecCollection};
@@ -74,7 +75,7 @@ pub fn bucket_samples<'scope>(
     let mut events =
         builder.new_input(events, ExchangeCore::<CapacityContainerBuilder<Plain<Event>>, _>::new_core(|event: &Event| event.entity));
     let mut reports = builder.new_input(reports.broadcast(), Pipeline);
-    let mut acquaintances = builder.new_input(acquaintances, Exchange::new(|known: &Acquaintance| known.entity.0));
+    let mut acquaintances = builder.new_input(acquaintances, Exchange::new(|known: &Acquaintance| known.entity().0));
     let (buckets_out, bucket_stream) = builder.new_output();
     let (horizons_out, horizons) = builder.new_output();
     let (opens_out, opens) = builder.new_output();

@@ -64,7 +64,8 @@ fn what_is_no_longer_heard_of_is_let_go_and_what_is_goes_on() {
         scorer.score([Bucket { entity, ..bucket(minute * MINUTE) }].iter(), &mut |_, _| ());
         scorer.finish(Some(minute * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
     }
-    let (series, names) = (scorer.series.ids().len(), scorer.names.len());
+    let (series, names, gone) = (scorer.series.ids().len(), scorer.names.len(), scorer.gone.len());
+    assert!(gone <= 9 * 24, "{gone} of the last eight days");
     assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");
 }
 

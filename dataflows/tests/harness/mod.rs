@@ -15,7 +15,8 @@ use timely::dataflow::operators::{Concatenate, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
 pub const WIDTH: Time = 300;
-pub const TIMING: Timing = Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500, floor: Time::MIN };
+pub const TIMING: Timing =
+    Timing { bucket_width: WIDTH, out_of_orderness: 60, lateness: 900, skew: 600, forget: 1_500, patience: 2_000, floor: Time::MIN };
 /// The clock that the future is measured from.
 pub const NOW: Time = 1_000_000;
 
@@ -23,6 +24,7 @@ pub fn policy() -> Policy {
     Policy {
         bucket_width: WIDTH,
         lateness: TIMING.lateness,
+        forget: TIMING.forget,
         episode: EpisodePolicy { calm_min: 2, ..EpisodePolicy::default() },
         incident: IncidentPolicy { gap: 4, onset_window: 1, entities_min: 2, ..IncidentPolicy::default() },
         ..Policy::default()
@@ -59,7 +61,7 @@ pub struct Line {
 }
 
 pub type Log = Vec<Vec<Line>>;
-pub type Models = Vec<(u64, SeriesId, Arc<Model>)>;
+pub type Models = Vec<(u64, MetricId, Arc<Model>)>;
 
 pub fn entity(number: u64) -> EntityId {
     EntityId::of("server", &number.to_string())
@@ -129,9 +131,16 @@ pub fn graph(log: &Log, facts: &Facts, reading: &Reading, known: &[Acquaintance]
         }
         for epoch in 0u64.. {
             if index == 0 && epoch == reading.models_epoch {
-                let models = facts.models.iter().map(|(entity, series, model)| (*entity, Fact::Model(*series, Arc::clone(model))));
+                let models = facts
+                    .models
+                    .iter()
+                    .map(|(entity, metric, model)| (*entity, Fact::Model(SeriesId::of(EntityId(*entity), *metric), Arc::clone(model))));
                 let silences = (0..peers as u64).map(|peer| (peer, Fact::Silences(facts.silences.clone())));
                 models.chain(silences).for_each(|fact| fact_input.send(fact));
+                for (entity, metric, model) in &facts.models {
+                    let series = (EntityId(*entity), *metric);
+                    acquaintances.send(Acquaintance::Patience { series, patience: model.cadence.patience(WIDTH) });
+                }
             }
             for partition in &partitions {
                 let batch = reading.batches[(epoch as usize + partition) % reading.batches.len()];
@@ -220,12 +229,13 @@ pub fn oracle(log: &Log, facts: &Facts) -> Relation {
         let home = homes[number];
         for (_, start) in alive.iter().filter(|(partition, start)| *partition == home && start + WIDTH <= ends[home]) {
             let before = buckets.range(..*start).next_back();
-            if !buckets.contains_key(start) && before.is_some_and(|(last, _)| start - last <= TIMING.forget) {
+            if !buckets.contains_key(start) && before.is_some() {
                 say(*start, None);
             }
         }
         let series = SeriesId::of(entity(*number), MetricId(*metric));
-        let models: Vec<Arc<Model>> = models.iter().filter(|model| model.1 == series).map(|model| Arc::clone(&model.2)).collect();
+        let of_series = models.iter().filter(|model| SeriesId::of(EntityId(model.0), model.1) == series);
+        let models: Vec<Arc<Model>> = of_series.map(|model| Arc::clone(&model.2)).collect();
         let silenced = |bucket: &Bucket| silences.iter().any(|silence| silence.covers(&number.to_string(), bucket.metric, bucket.start));
         let all: Vec<Bucket> = all.into_values().collect();
         let said = verdicts::verdicts(&all, &models, &silenced);

@@ -135,16 +135,26 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
     }
 }
 
-/// Whether samples of a series that was heard last at `heard` came too seldom until `start` to call it missing.
-fn is_not_due(model: &Model, heard: Time, start: Time) -> bool {
-    match &model.cadence {
-        Cadence::Steady => false,
-        Cadence::Unknown => true,
-        Cadence::Within(buckets) => heard + Time::from(*buckets) * WIDTH > start,
+/// Whether a series that was heard last at `heard` is missed at `start`: samples were due since, and it is not forgotten.
+fn is_missed(model: Option<&Arc<Model>>, heard: Time, start: Time) -> bool {
+    let (silent, forgotten_after) = ((start - heard) / WIDTH, super::TIMING.forget / WIDTH);
+    match model.map(|model| &model.cadence) {
+        None | Some(Cadence::Steady) => silent <= forgotten_after,
+        Some(Cadence::Unknown) => false,
+        Some(Cadence::Within(buckets)) => (Time::from(*buckets)..=forgotten_after + Time::from(*buckets)).contains(&silent),
         // All of it is on one Thursday.
-        Cadence::Phases { weekday, .. } => {
-            let due = |at: Time| weekday.iter().any(|(first, end)| (*first..*end).contains(&((at / WIDTH % 4) as u32)));
-            !(heard / WIDTH + 1..=start / WIDTH).any(|slot| due(slot * WIDTH))
+        Some(Cadence::Phases { weekday, longest, .. }) => {
+            let due = |slot: Time| weekday.iter().any(|(first, end)| (*first..*end).contains(&((slot % 4) as u32)));
+            let (heard, now) = (heard / WIDTH, start / WIDTH);
+            // The time that it was heard in, or up to two buckets before.
+            let mut next = (heard..=heard + 2).find(|slot| due(*slot)).unwrap_or(heard);
+            let (begin, mut missed) = (next, false);
+            while due(next) && next <= now + 2 {
+                missed |= next == now;
+                next += 1;
+            }
+            let is_done = begin > heard && next - begin <= 2;
+            silent <= forgotten_after + Time::from(*longest) && (missed && !is_done || (next..=now).any(due))
         }
     }
 }
@@ -158,7 +168,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             models.iter().filter(|model| model.trained_until <= bucket.start).partition(|model| matches!(model.method, Method::Warming(_)));
         let newest = ready.into_iter().max_by_key(|model| model.trained_until);
         let Some(aggregate) = bucket.aggregate else {
-            if newest.is_some_and(|model| is_not_due(model, heard, bucket.start)) {
+            if !is_missed(newest, heard, bucket.start) {
                 return None;
             }
             return said(None, if silenced(bucket) { State::Silenced } else { State::Missing });

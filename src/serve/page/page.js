@@ -70,7 +70,7 @@ export function incidentTable(caption, list, fresh = () => false) {
   return table(caption, ["What", "Severity", "Worst of it", "Evidence", "Status"], list.map((one) => {
     const cause = one.peak
       ? [seriesLink(one.peak.series, one.peak.metric), ` of ${one.peak.entity_id}: ${number(one.peak.mean)} instead of ${number(one.peak.expected)}, z ${signed(one.peak.z_score)}`]
-      : ["no samples, though its peers have some"];
+      : ["no samples, though others have some"];
     return { attributes: { class: fresh(one) ? "new" : null, "data-incident": one.incident_id }, cells: [
       [make("a", { href: `/incidents/${one.incident_id}` }, one.reach), {}], badge(one.severity), [cause, {}], [evidence(one), {}],
       [[one.status, one.label ? make("small", {}, `, ${one.label.replace("_", " ")}`) : null, one.withdrawn_reason ? make("small", {}, `: ${one.withdrawn_reason}`) : null], {}],
