@@ -167,7 +167,7 @@ pub struct DetectionArgs {
     /// A record this far in the future is refused
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
     pub skew: Duration,
-    /// A series that was silent for longer than this is forgotten rather than missing
+    /// A series that was silent for longer than this is forgotten rather than missing, one that has a plan with gaps as much later
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1d")]
     pub forget: Duration,
     /// A partition without records for this long holds nobody back

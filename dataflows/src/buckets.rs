@@ -125,6 +125,8 @@ impl Buckets {
 
     /// Ends an epoch: takes the reports of the epoch, then says what changed, `+1` for what holds now and `-1` for what held before.
     pub fn finish(&mut self, reports: &[Report], say: &mut dyn FnMut(Bucket, isize)) {
+        // Of the buckets before nobody is missed any more, whoever waits for whom from now on.
+        let settled = self.timing.first_unsettled(self.watermarks.low()).saturating_sub(1);
         for report in reports {
             match *report {
                 Report::Watermark { partition, watermark, activity } => self.watermarks.report(partition, watermark, activity),
@@ -137,7 +139,7 @@ impl Buckets {
         self.revise(say);
         self.close(say);
         for (entity, metric) in std::mem::take(&mut self.patient) {
-            self.miss_after(Time::MIN, entity, metric, say);
+            self.miss_after(settled, entity, metric, say);
         }
         self.settle();
     }

@@ -92,7 +92,8 @@ pub(crate) struct Series {
     pub(crate) stale: Option<Time>,
     /// The start of the last bucket with samples before the first entry; 0, which is long ago, where none is known.
     pub(crate) heard: Time,
-    /// Whether a model of it ever had a plan: it is to be asked for how long the series has been silent. Of others nobody asks, which would cost a third.
+    /// Whether a model of it ever had a plan, or an earlier run missed it: it is to be asked for how long the series has been silent. Of others nobody asks,
+    /// which would cost a third.
     pub(crate) is_waited_for: bool,
     /// What an earlier run said, for buckets whose model the store may have let go meanwhile.
     pub(crate) scored: BTreeMap<Time, Known>,
@@ -207,13 +208,10 @@ impl Series {
         before.map_or(self.base_track.as_deref(), |before| self.entries[before].track.as_deref())
     }
 
-    /// The start of the last bucket with samples before `start`, or `start` where that does not matter.
-    pub(crate) fn heard_before(&self, start: Time) -> Time {
-        if !self.is_waited_for {
-            return start;
-        }
-        let before = self.entries.range(..self.first_from(start)).rev();
-        before.map(|entry| &entry.verdict.bucket).find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start)
+    /// The start of the last bucket with samples before `start`; `None` where nobody asks.
+    pub(crate) fn heard_before(&self, start: Time) -> Option<Time> {
+        let before = || self.entries.range(..self.first_from(start)).rev().map(|entry| &entry.verdict.bucket);
+        self.is_waited_for.then(|| before().find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start))
     }
 
     /// Judges the buckets from `from` on again, and says what is different.
@@ -221,6 +219,7 @@ impl Series {
         &mut self,
         from: Time,
         silenced: &dyn Fn(&Bucket) -> bool,
+        recalled: &dyn Fn(&Bucket) -> bool,
         policy: &Policy,
         say: &mut dyn FnMut(Verdict, isize),
     ) -> Option<Time> {
@@ -229,9 +228,10 @@ impl Series {
         for entry in self.entries.range_mut(place..) {
             let bucket = entry.verdict.bucket;
             let known = self.scored.get(&bucket.start);
-            let given = Given { models: &self.models, track: track.as_deref(), heard, known, silenced: silenced(&bucket) };
+            let (track_before, silenced) = (track.as_deref(), silenced(&bucket));
+            let given = Given { models: &self.models, track: track_before, heard, known, silenced, is_recalled: recalled(&bucket) };
             let (revised, after) = judge(bucket, given, policy);
-            heard = if bucket.aggregate.is_some() || !self.is_waited_for { bucket.start } else { heard };
+            heard = heard.map(|heard| if bucket.aggregate.is_some() { bucket.start } else { heard });
             if revised != entry.verdict {
                 entry.verdict.tell(-1, say);
                 revised.tell(1, say);

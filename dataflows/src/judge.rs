@@ -30,12 +30,15 @@ pub struct Given<'a> {
     pub models: &'a [Arc<Model>],
     /// The state that the buckets before led to; `None`: none did.
     pub track: Option<&'a Track>,
-    /// The start of the last bucket with samples before it, which matters where it has none; 0, which is long ago, where nobody remembers one.
-    pub heard: Time,
+    /// The start of the last bucket with samples before it, which matters where it has none; 0, which is long ago, where nobody remembers one; `None` of a
+    /// series that no model ever waited for: if it is silent, it is missing.
+    pub heard: Option<Time>,
     /// What an earlier run scored it with, which counts where no model does.
     pub known: Option<&'a Known>,
     /// Whether a silence covers it.
     pub silenced: bool,
+    /// Whether an earlier run may have said something of it: that it did not counts where the model that it knew is gone.
+    pub is_recalled: bool,
 }
 
 /// The verdict on a bucket, of its series alone, and the state after it.
@@ -53,14 +56,14 @@ pub fn judge(bucket: Bucket, given: Given<'_>, policy: &Policy) -> (Verdict, Opt
 // For the same reason as `Model::score`.
 #[inline(always)]
 pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &Policy) -> Option<Box<Track>> {
-    let Given { models, track, heard, known, silenced } = given;
+    let Given { models, track, known, silenced, .. } = given;
     let before = || track.cloned().map(Box::new);
-    let known = known.filter(|known| !matches!(known, Known::Silent(_)));
     let Verdict { bucket, score: scored, state } = verdict;
     let Some(aggregate) = &bucket.aggregate else {
-        (*scored, *state) = (None, without_samples(models, (heard, bucket.start), silenced, policy.forget));
+        (*scored, *state) = (None, without_samples(&given, bucket.start, policy.forget));
         return before();
     };
+    let known = known.filter(|known| !matches!(known, Known::Silent(_)));
     let mean = aggregate.mean;
     let model = in_force(models, bucket.start);
     let (score, after) = match (model, known) {
@@ -86,16 +89,21 @@ pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &P
 
 /// What is said of a bucket without samples.
 #[cold]
-fn without_samples(models: &[Arc<Model>], (heard, start): (Time, Time), silenced: bool, forget: Time) -> State {
+fn without_samples(given: &Given<'_>, start: Time, forget: Time) -> State {
+    let Given { models, heard, known, silenced, is_recalled, .. } = given;
     // Of a series that is too young for a model it is known whether it comes often enough to be missed.
     let model = in_force(models, start).or_else(|| models.iter().find(|model| model.trained_until <= start));
-    let is_missed = match model {
-        Some(model) => model.cadence.is_missed(model, heard, start, forget),
-        None => start.saturating_sub(heard) <= forget,
+    let heard = heard.unwrap_or(start);
+    let is_missed = match (model, known) {
+        (Some(model), _) => model.cadence.is_missed(model, heard, start, forget),
+        (None, Some(Known::Silent(_))) => true,
+        // All that the store still has are newer.
+        (None, _) if *is_recalled && !models.is_empty() => false,
+        (None, _) => start.saturating_sub(heard) <= forget,
     };
     match is_missed {
         false => State::NotDue,
-        true if silenced => State::Silenced,
+        true if *silenced => State::Silenced,
         true => State::Missing,
     }
 }

@@ -37,6 +37,8 @@ pub struct Scorer {
     /// The name of an entity, and when the entity was last heard of.
     names: Names,
     silences: Vec<Silence>,
+    /// Buckets that start before this may have been said by an earlier run.
+    recalled: Time,
     /// When series were heard last that were let go: a model may come that waits for them.
     gone: HashedMap<SeriesId, Time>,
     /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
@@ -75,6 +77,7 @@ impl Scorer {
             series: Roll::default(),
             names: HashedMap::default(),
             silences: Vec::new(),
+            recalled: Time::MIN,
             gone: HashedMap::default(),
             changed: HashedMap::default(),
             watched: BTreeSet::new(),
@@ -140,11 +143,12 @@ impl Scorer {
 
     /// Judges the buckets of a series from `from` on again; the first whose verdict is different.
     fn judge_from(&mut self, series: SeriesId, from: Time, say: &mut dyn FnMut(Verdict, isize)) -> Option<Time> {
-        let Self { policy, series: all, names, silences, settled, .. } = self;
+        let Self { policy, series: all, names, silences, settled, recalled, .. } = self;
         let silenced = |bucket: &Bucket| is_silenced(silences, names, bucket);
+        let is_recalled = |bucket: &Bucket| bucket.start < *recalled;
         let series = all.get_mut(series)?;
         series.settle(*settled);
-        series.judge_again(from, &silenced, policy, say)
+        series.judge_again(from, &silenced, &is_recalled, policy, say)
     }
 
     /// Judges new or revised buckets of one moment, each of another series. Of several moments, the earlier ones first: what comes after them need not be
@@ -154,7 +158,7 @@ impl Scorer {
     /// done between them. So each step is taken for all buckets before the next one is; and a verdict is not moved while it is put together, since what was
     /// written in pieces cannot be read as a whole before it has reached the cache.
     pub fn score<'a>(&mut self, buckets: impl Iterator<Item = &'a Bucket> + Clone, say: &mut dyn FnMut(Verdict, isize)) {
-        let Self { policy, series: all, names, silences, changed, together: Together { places, judged }, .. } = self;
+        let Self { policy, series: all, names, silences, changed, recalled, together: Together { places, judged }, .. } = self;
         places.clear();
         places.extend(buckets.clone().map(|bucket| all.place(bucket.series())));
         let found = || places.iter().map(|place| all.at(*place));
@@ -167,15 +171,16 @@ impl Scorer {
         for ((bucket, place), (verdict, track)) in buckets.zip(&*places).zip(&mut *judged) {
             let series = all.at_mut(*place);
             if let Some(from) = series.stale.take() {
-                series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), policy, say);
+                series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), &|bucket| bucket.start < *recalled, policy, say);
             }
             let start = bucket.start;
             let given = Given {
                 models: &series.models,
                 track: series.track_before(start),
-                heard: if bucket.aggregate.is_none() { series.heard_before(start) } else { start },
+                heard: if bucket.aggregate.is_none() { series.heard_before(start) } else { None },
                 known: series.scored.get(&start),
                 silenced: is_silenced(silences, names, bucket),
+                is_recalled: start < *recalled,
             };
             verdict.bucket = *bucket;
             *track = judge_in_place(verdict, given, policy);
@@ -219,7 +224,9 @@ impl Scorer {
             _ => None,
         };
         if let Some(known) = known {
-            self.series.entry(verdict.bucket.series()).scored.insert(verdict.bucket.start, known);
+            let series = self.series.entry(verdict.bucket.series());
+            series.is_waited_for |= matches!(known, Known::Silent(_));
+            series.scored.insert(verdict.bucket.start, known);
         }
     }
 
@@ -241,6 +248,11 @@ impl Scorer {
         }
         series.base = (!base.is_trivial()).then(|| Box::new(base));
         self.changed.insert(id, first.bucket.start);
+    }
+
+    /// Takes how far an earlier run had come: what it said of buckets that may still change is recalled besides.
+    pub fn recall_until(&mut self, horizon: Time) {
+        self.recalled = horizon.saturating_sub(self.policy.bucket_width - 1);
     }
 
     /// Takes when a series was heard last in a bucket that is settled.
@@ -324,7 +336,9 @@ impl Scorer {
         self.swept = horizon;
         let settled_from = horizon.saturating_sub(self.policy.retention());
         let Self { policy, series, names, gone, .. } = self;
-        gone.retain(|_, heard| heard.saturating_add(policy.forget + PATIENCE_MAX) >= horizon);
+        // What may be missed in a bucket that may still change.
+        let kept = policy.forget + PATIENCE_MAX + policy.retention();
+        gone.retain(|_, heard| heard.saturating_add(kept) >= horizon);
         series.retain(|id, series| {
             let latest = series.entries.back().map(|latest| (latest.verdict.bucket.entity, latest.start()));
             latest
@@ -334,14 +348,15 @@ impl Scorer {
             series.settle(settled_from.saturating_add(1));
             let stays = !series.is_forgotten() || !series.models.is_empty();
             if !stays {
-                gone.insert(id, series.heard);
+                let heard = gone.entry(id).or_default();
+                *heard = series.heard.max(*heard);
             }
             stays
         });
         names.retain(|_, known| {
             // What came before event time had a horizon was heard of just now.
             known.1 = if known.1 == Time::MIN { horizon } else { known.1 };
-            known.1.saturating_add(NAME_KEPT) > horizon
+            known.1.saturating_add(kept.max(NAME_KEPT)) > horizon
         });
     }
 

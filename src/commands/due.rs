@@ -71,22 +71,10 @@ fn times(phases: &Phases, model: &Model) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{Method, MetricType, Seasonal};
-    use std::sync::Arc;
+    use dataflows::Warming;
 
     fn said(cadence: Cadence) -> Option<String> {
-        words(&Model {
-            bucket_width: 300_000,
-            trained_from: 0,
-            trained_until: 0,
-            level: 0.0,
-            sigma: 1.0,
-            seasonal: Seasonal::Daily(vec![0.0; 288]),
-            calendar: Arc::default(),
-            method: Method::StlZscore,
-            metric_type: MetricType::Gauge,
-            cadence,
-        })
+        words(&Model { cadence, ..Model::warming(300_000, 0, Warming { seen: 0, needed: 0, as_of: 0 }) })
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn warn_of_unmet(labels: &Labels, judged: &[Judged], from: Time, width: Time) {
         let whose = first.metric.as_ref().map_or_else(|| first.entity.clone(), |metric| format!("{} of {}", metric, first.entity));
         tracing::warn!(
             labels = unmet.len(),
-            "no bucket was scored that these labels meet, so that they are neither found nor missed; the first is {whose}, {} to {}",
+            "no bucket with samples was scored that these labels meet, so that they are neither found nor missed, as no silence is; the first is {whose}, {} to {}",
             instant::format(first.start),
             instant::format(first.end)
         );

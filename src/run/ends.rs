@@ -15,6 +15,7 @@ use dataflows::{
     group_episodes, score_buckets,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concatenate, Input, Probe};
@@ -189,6 +190,13 @@ impl Ends {
         for EntityPlacement { entity_id, placement } in placements {
             self.facts.send((placement.entity.0, Fact::Name(placement.entity, entity_id.clone())));
             self.placements.send((placement.clone(), Epoch::default(), 1));
+        }
+        let horizon = position.horizon.unwrap_or(Time::MIN);
+        (0..peers as u64).for_each(|peer| self.facts.send((peer, Fact::Recalled(horizon))));
+        // Nothing is known of the model that missed them: it is looked at them again, and what does not hold is taken back.
+        let missed = scored.iter().map(|verdict| &verdict.bucket).filter(|bucket| bucket.aggregate.is_none());
+        for series in missed.map(|bucket| (bucket.entity, bucket.metric)).collect::<BTreeSet<_>>() {
+            self.acquaintances.send(Acquaintance::Patience { series, patience: job.timing.patience });
         }
         scored.iter().for_each(|verdict| self.facts.send((verdict.bucket.entity.0, Fact::Scored(*verdict))));
         self.restore(&unsettled.pasts);

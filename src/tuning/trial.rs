@@ -47,12 +47,12 @@ pub struct Trials {
 
 /// Scores the buckets of a series in order, by the same function as a run. What a silence covers is calm, whatever it would be.
 pub fn score(series: &SeriesName, buckets: &[Bucket], models: &[Arc<Model>], silences: &[Silence], policy: &Policy) -> Vec<Verdict> {
-    let (mut track, mut heard) = (None, 0);
+    let (mut track, mut heard) = (None, Some(0));
     let judged = buckets.iter().map(|bucket| {
         let silenced = silences.iter().any(|silence| silence.covers(&series.entity_id, bucket.metric, bucket.start));
-        let given = Given { models, track: track.as_deref(), heard, known: None, silenced };
+        let given = Given { models, track: track.as_deref(), heard, known: None, silenced, is_recalled: false };
         let (verdict, after) = judge(*bucket, given, policy);
-        (track, heard) = (after, if bucket.aggregate.is_some() { bucket.start } else { heard });
+        (track, heard) = (after, if bucket.aggregate.is_some() { Some(bucket.start) } else { heard });
         if silenced { Verdict { state: State::Silenced, ..verdict } } else { verdict }
     });
     judged.filter(|verdict| verdict.state != State::NotDue).collect()

@@ -108,6 +108,25 @@ fn what_is_stored_as_missing_goes_when_a_model_says_that_it_was_not_due() {
     assert_eq!(run(5 * HOUR + 10), digest);
 }
 
+/// Failed once: the store keeps two models of a series, and a restart judged the buckets before both as if there had been none.
+#[test]
+fn two_trainings_within_the_lateness_neither_miss_nor_forgive_anybody_after_a_restart() {
+    let place = known();
+    let run = |until: i64| {
+        place.write("log.jsonl", lines(-14 * DAY..until));
+        place.run("run --source file:log.jsonl").well().digest()
+    };
+    run(DAY + 11 * HOUR);
+    for minute in ["40", "50"] {
+        place.run(&format!("train --until 2026-01-20T10:{minute}:00Z")).well();
+    }
+    run(DAY + 11 * HOUR + 30);
+    let since = DAY + 10 * HOUR;
+    let found: Vec<_> = missing(&place).into_iter().filter(|(minute, _)| *minute >= since).collect();
+    let all = (since..since + 80).step_by(5).flat_map(|minute| [(minute, "backup".to_owned()), (minute, "daily".to_owned())]);
+    assert_eq!(found, all.skip(1).collect::<Vec<_>>(), "who ran an hour before is not due at ten");
+}
+
 #[test]
 fn explain_says_when_samples_usually_come() {
     let place = known();

@@ -48,7 +48,11 @@ fn what_labels_name_is_found_or_missed_and_the_rest_is_false() {
          web-1,cpu,2026-02-09T01:00:00Z,2026-02-09T01:10:00Z\nweb-1,cpu,2026-01-07T01:00:00Z,2026-01-07T01:10:00Z\n",
     );
     let said = place.run(&format!("{BACKTEST} --report report.json")).well().stderr;
-    assert!(said.contains("neither found nor missed; the first is web-3, 2026-01-09T01:00:00Z to") && said.contains("labels=2"), "{said}");
+    assert!(
+        said.contains("neither found nor missed, as no silence is; the first is web-3, 2026-01-09T01:00:00Z to")
+            && said.contains("labels=2"),
+        "{said}"
+    );
     assert!(!found.stderr.contains("neither found"), "{}", found.stderr);
     let report: Value = serde_json::from_str(&std::fs::read_to_string(place.path("report.json")).unwrap()).unwrap();
     assert_eq!((&report["all"]["found"], &report["all"]["false_alarms"]), (&0.into(), &1.into()), "{report:#}");

@@ -45,6 +45,8 @@ pub enum Fact {
     Restored(Past),
     /// The state of a series and the settled verdicts after it: see [`Scorer::follow`].
     Tracked(SeriesId, Option<Box<Track>>, Vec<Verdict>),
+    /// How far an earlier run had come: see [`Scorer::recall_until`].
+    Recalled(Time),
     /// The last bucket of a series with samples that can change no more: see [`Scorer::hear`].
     Heard(SeriesId, Time),
     /// An episode that can change no more, and is stored.
@@ -82,7 +84,7 @@ struct Choruses {
 /// Scores buckets against the newest model whose training ended before them.
 ///
 /// `buckets`, `opens` and `horizons` are where their entity is owned already. `facts` go to the worker that their number leads to: that of the entity for all
-/// but silences, of which every worker needs a copy (the numbers from 0 up lead to one worker each). A fact that comes later than a bucket that it
+/// but silences and how far an earlier run had come, of which every worker needs a copy (the numbers from 0 up lead to one worker each). A fact that comes later than a bucket that it
 /// bears on revises the verdict, as long as the bucket is within the lateness.
 pub fn score_buckets<'scope>(
     buckets: VecCollection<'scope, Epoch, Bucket>,
@@ -200,6 +202,7 @@ fn score(
             Fact::Scored(verdict) => scorer.recall(&verdict),
             Fact::Restored(past) => scorer.restore(&past),
             Fact::Tracked(series, track, verdicts) => scorer.follow(series, track.map(|track| *track), &verdicts),
+            Fact::Recalled(horizon) => scorer.recall_until(horizon),
             Fact::Heard(series, last) => scorer.hear(series, last),
             Fact::Retired(id) => scorer.retire(id, episode),
         }

@@ -66,7 +66,7 @@ fn what_is_no_longer_heard_of_is_let_go_and_what_is_goes_on() {
     }
     let (series, names, gone) = (scorer.series.ids().len(), scorer.names.len(), scorer.gone.len());
     assert!(gone <= 9 * 24, "{gone} of the last eight days");
-    assert!((1..=4).contains(&series) && (24..=8 * 24).contains(&names), "{series} series, {names} names");
+    assert!((1..=4).contains(&series) && (24..=10 * 24).contains(&names), "{series} series, {names} names");
 }
 
 #[test]
@@ -187,4 +187,22 @@ fn a_counter_goes_on_from_what_it_counted_under_a_silence_whatever_model_comes()
     assert_eq!((counter.last_seen(), counter.counted), (11 * width, Some(9_000.0)));
     // What a gauge showed is no count.
     assert_eq!(follow(MetricType::Gauge).counted, Some(1_000.0));
+}
+
+/// Failed once: a silence over somebody else took back the first bucket that may still change of whoever is missing.
+#[test]
+fn what_is_missing_stays_so_when_it_is_judged_again() {
+    let mut scorer = Scorer::new(Policy { forget: 24 * 60 * MINUTE, ..policy() });
+    let mut relation: BTreeMap<Verdict, isize> = BTreeMap::new();
+    let mut say = |verdict, sign| *relation.entry(verdict).or_default() += sign;
+    scorer.score([bucket(0)].iter(), &mut say);
+    for minute in (5..180).step_by(5) {
+        scorer.score([Bucket { aggregate: None, ..bucket(minute * MINUTE) }].iter(), &mut say);
+        scorer.finish(Some(minute * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
+    }
+    let silence = Silence { id: 1, entity: "nobody".into(), metric: None, from: 0, until: Time::MAX };
+    scorer.silence(vec![silence], &mut say);
+    scorer.learn(bucket(0).series(), model(200 * MINUTE, 1.0), &mut say);
+    let missing = relation.iter().filter(|(verdict, count)| **count == 1 && verdict.state == State::Missing).count();
+    assert_eq!(missing, 35);
 }

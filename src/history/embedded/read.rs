@@ -95,7 +95,11 @@ pub(super) fn series(connection: &Connection) -> Result<Vec<Series>, Fault> {
     Ok(series)
 }
 
-/// Backwards from the end, until the last of the series has been seen.
+/// So many rows of a moment are read in the time in which one is looked for.
+const READ_PER_LOOK: usize = 8;
+
+/// Backwards from the end, until the last of the series has been seen. Those that are left after the first moments, which may be gone for good, are looked
+/// for one by one, since to read all the others again would take as long as to read days of history.
 pub(super) fn last_buckets(
     connection: &Connection,
     series: impl Iterator<Item = SeriesId>,
@@ -106,13 +110,23 @@ pub(super) fn last_buckets(
     let mut last = HashMap::new();
     let mut start = connection.prepare_cached("SELECT max(bucket_start) FROM buckets WHERE bucket_start >= ? AND bucket_start < ?")?;
     let mut select = connection.prepare_cached("SELECT series_id FROM buckets WHERE bucket_start = ? AND count > 0")?;
-    let mut until = until;
+    let mut look = connection.prepare_cached("SELECT 1 FROM buckets WHERE bucket_start = ? AND series_id = ? AND count > 0")?;
+    let (all, mut until) = (unseen.len(), until);
     while !unseen.is_empty()
         && let Some(found) = start.query_row((from, until), |columns| columns.get::<_, Option<Time>>(0))?
     {
-        let mut rows = select.query([found])?;
-        while let Some(columns) = rows.next()? {
-            let key = columns.get(0)?;
+        let mut seen = Vec::new();
+        if READ_PER_LOOK * unseen.len() < all {
+            for key in &unseen {
+                seen.extend(look.exists((found, key))?.then_some(*key));
+            }
+        } else {
+            let mut rows = select.query([found])?;
+            while let Some(columns) = rows.next()? {
+                seen.push(columns.get(0)?);
+            }
+        }
+        for key in seen {
             if unseen.remove(&key) {
                 last.insert(row::series_of(key), found);
             }
