@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::{Method, Seasonal, Warming};
 use crate::number::Number;
-use crate::verdict::Aggregate;
-use crate::{Cadence, EntityId, MetricId};
+use crate::verdict::{Aggregate, State, Unscored};
+use crate::{Cadence, EntityId, MetricId, Past};
 use std::collections::BTreeMap;
 
 const MINUTE: Time = 60_000;
