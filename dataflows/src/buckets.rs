@@ -92,9 +92,9 @@ impl Buckets {
             Acquaintance::Seen { series: (entity, metric), partition, last } => self.note(entity.0, metric.0, partition, last),
             Acquaintance::Patience { series: (entity, metric), patience } => {
                 // Models come and go: who waits for too long is put right by the scorer.
-                let known = self.patience.entry((entity.0, metric.0)).or_default();
+                let (known, patience) = (self.patience.entry((entity.0, metric.0)).or_default(), patience.min(self.timing.patience));
                 if patience > *known {
-                    *known = patience.min(self.timing.patience);
+                    *known = patience;
                     self.patient.push((entity.0, metric.0));
                 }
             }
@@ -295,7 +295,7 @@ impl Buckets {
             }
         }
         if low < Time::MAX {
-            let forgotten = low.saturating_sub(self.timing.forget + self.timing.patience + self.timing.lateness + self.timing.bucket_width);
+            let forgotten = low.saturating_sub(self.timing.known_for());
             self.known.retain(|_, known| {
                 known.spans.iter_mut().for_each(|span| span.runs.retain(|run| run.1 >= forgotten));
                 known.spans.retain(|span| !span.runs.is_empty());

@@ -65,19 +65,13 @@ impl Cadence {
             Self::Steady => true,
             Self::Unknown => false,
             Self::Within(buckets) => silent >= *buckets as usize,
-            Self::Phases { longest, .. } => {
-                let early = early(*longest as usize, model.bucket_width);
-                is_overdue(silent, early, |after| self.is_due(model, heard + Time::try_from(after).unwrap_or(0) * model.bucket_width))
-            }
+            Self::Phases { weekday, weekend, longest } => is_overdue(silent, early(*longest as usize, model.bucket_width), |after| {
+                let start = heard + Time::try_from(after).unwrap_or(0) * model.bucket_width;
+                let phases = if model.calendar.is_rest(start) { weekend } else { weekday };
+                let phase = model.phase_at(start);
+                phases.iter().any(|(first, end)| (*first as usize..*end as usize).contains(&phase))
+            }),
         }
-    }
-
-    /// Whether samples are due in the very bucket that starts at `start`.
-    fn is_due(&self, model: &Model, start: Time) -> bool {
-        let Self::Phases { weekday, weekend, .. } = self else { return *self == Self::Steady };
-        let phases = if model.calendar.is_rest(start) { weekend } else { weekday };
-        let phase = model.phase_at(start);
-        phases.iter().any(|(first, end)| (*first as usize..*end as usize).contains(&phase))
     }
 
     /// What makes this cadence unusable by a model of such a period, if anything.

@@ -50,6 +50,11 @@ impl Timing {
         !is_plainly_open && self.is_settled(self.start(time), watermark)
     }
 
+    /// For how long after it was heard last a series may be missed in a bucket that may still change.
+    pub fn known_for(&self) -> Time {
+        self.forget + self.patience + self.lateness + self.bucket_width
+    }
+
     /// The start of the first bucket that is not settled once the watermark has come to `watermark`.
     pub fn first_unsettled(&self, watermark: Time) -> Time {
         let settled = watermark.saturating_sub(self.bucket_width + self.lateness);

@@ -219,7 +219,7 @@ impl Series {
         &mut self,
         from: Time,
         silenced: &dyn Fn(&Bucket) -> bool,
-        recalled: &dyn Fn(&Bucket) -> bool,
+        recalled: Time,
         policy: &Policy,
         say: &mut dyn FnMut(Verdict, isize),
     ) -> Option<Time> {
@@ -228,8 +228,8 @@ impl Series {
         for entry in self.entries.range_mut(place..) {
             let bucket = entry.verdict.bucket;
             let known = self.scored.get(&bucket.start);
-            let (track_before, silenced) = (track.as_deref(), silenced(&bucket));
-            let given = Given { models: &self.models, track: track_before, heard, known, silenced, is_recalled: recalled(&bucket) };
+            let (silenced, is_recalled) = (silenced(&bucket), bucket.start < recalled);
+            let given = Given { models: &self.models, track: track.as_deref(), heard, known, silenced, is_recalled };
             let (revised, after) = judge(bucket, given, policy);
             heard = heard.map(|heard| if bucket.aggregate.is_some() { bucket.start } else { heard });
             if revised != entry.verdict {
@@ -243,11 +243,6 @@ impl Series {
             track = after;
         }
         first
-    }
-
-    /// Takes back what an earlier run said of a bucket without samples, if nothing is said of it now.
-    pub(crate) fn take_back(&mut self, now: &Verdict, say: &mut dyn FnMut(Verdict, isize)) {
-        take_back(&mut self.scored, now, say);
     }
 
     pub(crate) fn is_stale_from(&mut self, start: Time) {
@@ -333,8 +328,8 @@ impl Series {
     }
 }
 
-/// See [`Series::take_back`].
-fn take_back(scored: &mut BTreeMap<Time, Known>, now: &Verdict, say: &mut dyn FnMut(Verdict, isize)) {
+/// Takes back what an earlier run said of a bucket without samples, by the `scored` of its series, if nothing is said of it now.
+pub(crate) fn take_back(scored: &mut BTreeMap<Time, Known>, now: &Verdict, say: &mut dyn FnMut(Verdict, isize)) {
     let start = now.bucket.start;
     if now.state == State::NotDue
         && let Some(Known::Silent(state)) = scored.get(&start).copied()

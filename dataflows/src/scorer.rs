@@ -8,7 +8,7 @@
 use crate::Time;
 use crate::cadence::PATIENCE_MAX;
 use crate::episode::{Episode, EpisodeId, Stage};
-use crate::followed::{Entry, Series, Settled};
+use crate::followed::{Entry, Series, Settled, take_back};
 use crate::identity::{EntityId, HashedMap, SeriesId};
 use crate::judge::{Given, in_force, judge_in_place};
 use crate::model::{Method, MetricType, Model};
@@ -145,10 +145,9 @@ impl Scorer {
     fn judge_from(&mut self, series: SeriesId, from: Time, say: &mut dyn FnMut(Verdict, isize)) -> Option<Time> {
         let Self { policy, series: all, names, silences, settled, recalled, .. } = self;
         let silenced = |bucket: &Bucket| is_silenced(silences, names, bucket);
-        let is_recalled = |bucket: &Bucket| bucket.start < *recalled;
         let series = all.get_mut(series)?;
         series.settle(*settled);
-        series.judge_again(from, &silenced, &is_recalled, policy, say)
+        series.judge_again(from, &silenced, *recalled, policy, say)
     }
 
     /// Judges new or revised buckets of one moment, each of another series. Of several moments, the earlier ones first: what comes after them need not be
@@ -171,7 +170,7 @@ impl Scorer {
         for ((bucket, place), (verdict, track)) in buckets.zip(&*places).zip(&mut *judged) {
             let series = all.at_mut(*place);
             if let Some(from) = series.stale.take() {
-                series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), &|bucket| bucket.start < *recalled, policy, say);
+                series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), *recalled, policy, say);
             }
             let start = bucket.start;
             let given = Given {
@@ -188,7 +187,7 @@ impl Scorer {
         for ((verdict, track), place) in judged.iter_mut().zip(&*places) {
             verdict.tell(1, say);
             let (start, id, series) = (verdict.bucket.start, verdict.bucket.series(), all.at_mut(*place));
-            series.take_back(verdict, say);
+            take_back(&mut series.scored, verdict, say);
             // What is folded again anyway is folded with this one, and settles then.
             let is_changed = changed.contains_key(&id);
             if !is_changed {

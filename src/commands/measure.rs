@@ -34,8 +34,7 @@ pub fn measure(
 
 /// Warns of labels that can be neither found nor missed: a misspelt name, or a time in which nothing came.
 fn warn_of_unmet(labels: &Labels, judged: &[Judged], from: Time, width: Time) {
-    let scored: Vec<_> = judged.iter().map(|one| (&one.series, one.scores.iter().map(|(start, _)| *start).collect())).collect();
-    let unmet = labels.unmet(from, width, &scored);
+    let unmet = labels.unmet(from, width, judged);
     if let Some(first) = unmet.first() {
         let whose = first.metric.as_ref().map_or_else(|| first.entity.clone(), |metric| format!("{} of {}", metric, first.entity));
         tracing::warn!(

@@ -1,6 +1,6 @@
 //! Labelled anomalies: stretches of time in which, as a person says, something was wrong.
 
-use super::counts::Stretch;
+use super::counts::{Judged, Stretch};
 use crate::instant;
 use crate::line::Lines;
 use crate::series::SeriesName;
@@ -193,14 +193,14 @@ impl Labels {
         own.filter_map(|label| Some((label.kind.clone()?, stretch(label, width)))).collect()
     }
 
-    /// Those from `from` on that are to be found and meet none of the series that were scored, each with the starts of its buckets in order.
-    pub fn unmet(&self, from: Time, width: Time, scored: &[(&SeriesName, Vec<Time>)]) -> Vec<&Label> {
+    /// Those from `from` on that are to be found and meet no bucket that was judged.
+    pub fn unmet(&self, from: Time, width: Time, judged: &[Judged]) -> Vec<&Label> {
         let is_met = |label: &Label| {
             let Stretch { first, last } = stretch(label, width);
-            let of_label = scored.iter().filter(|(series, _)| label.is_about(series));
+            let of_label = judged.iter().filter(|one| label.is_about(&one.series)).map(|one| &one.scores);
             of_label
-                .map(|(_, starts)| starts.get(starts.partition_point(|start| *start < first)))
-                .any(|next| next.is_some_and(|next| *next <= last))
+                .map(|scores| scores.get(scores.partition_point(|score| score.0 < first)))
+                .any(|next| next.is_some_and(|next| next.0 <= last))
         };
         self.0.iter().filter(|label| label.end > from && !label.is_aside() && !is_met(label)).collect()
     }

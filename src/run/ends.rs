@@ -205,10 +205,10 @@ impl Ends {
         }
         let since = position.horizon.map_or(Time::MIN, |horizon| heard_since(job, horizon));
         for (series, last) in &position.last_seen {
-            let (id, owner) = (series.name.id(), series.name.entity());
-            settled.get(&id).into_iter().for_each(|last| self.facts.send((owner.0, Fact::Heard(id, *last))));
+            let (id, entity) = (series.name.id(), series.name.entity());
+            settled.get(&id).into_iter().for_each(|last| self.facts.send((entity.0, Fact::Heard(id, *last))));
             let Some(partition) = partitions.iter().find(|partition| partition.name == series.partition) else { continue };
-            let (entity, metric) = (owner, dataflows::MetricId::of(&series.name.metric));
+            let metric = dataflows::MetricId::of(&series.name.metric);
             // It may have been silent before the last of them, in buckets that may still change.
             let heard = settled.get(&id).into_iter().chain([last]);
             for last in heard.copied().filter(|last| *last >= since) {

@@ -174,7 +174,7 @@ pub struct Directory {
 /// How long after a name was heard last a verdict may need it: a series is said again in each step in which it has samples, is missing until it was
 /// silent for longer than `forget`, or its plan, and its verdicts change within the lateness.
 pub fn kept_for(timing: &Timing) -> Time {
-    timing.forget + timing.patience + 2 * (step(timing) + timing.lateness + timing.bucket_width) + timing.out_of_orderness
+    timing.known_for() + 2 * step(timing) + timing.lateness + timing.bucket_width + timing.out_of_orderness
 }
 
 impl Directory {

@@ -77,5 +77,5 @@ impl Restored {
 /// The start of the first bucket in which a series may have been heard last to be missing in one that may still change: there it may be that it is forgotten
 /// in the next.
 pub fn heard_since(job: &Job, horizon: Time) -> Time {
-    horizon.saturating_sub(job.timing.forget + job.timing.patience + job.timing.lateness + 2 * job.timing.bucket_width)
+    horizon.saturating_sub(job.timing.known_for() + job.timing.bucket_width)
 }

@@ -93,21 +93,21 @@ fn by_phase(slots: &[Slot], (period, width): (usize, Time), misses_max: usize) -
         days > 0 && days - seen <= missed_max
     };
     let of = |is_due: &dyn Fn((usize, usize)) -> bool| kinds.each_ref().map(|phases| phases.iter().map(|phase| is_due(*phase)).collect());
-    [of(&most), of(&nearly_all)].into_iter().find(|plan| is_plan(plan, slots, width, misses_max)).map(|plan| {
+    let plans = [of(&most), of(&nearly_all)].into_iter().map(|plan| (longest(&plan), plan));
+    let mut fitting = plans.filter(|(longest, plan)| is_plan(plan, slots, early(*longest as usize, width), misses_max));
+    fitting.next().map(|(longest, plan)| {
         let [weekday, weekend] = plan.each_ref().map(|due| stretches(due));
         let is_steady = plan.iter().flatten().all(|is_due| *is_due);
-        if is_steady { Cadence::Steady } else { Cadence::Phases { weekday, weekend, longest: longest(&plan) } }
+        if is_steady { Cadence::Steady } else { Cadence::Phases { weekday, weekend, longest } }
     })
 }
 
 /// Whether a series came by a plan, which says of each kind of day which phases are due.
-fn is_plan(plan: &[Vec<bool>; 2], slots: &[Slot], width: Time, misses_max: usize) -> bool {
+fn is_plan(plan: &[Vec<bool>; 2], slots: &[Slot], early: usize, misses_max: usize) -> bool {
     let is_due = |slot: &Slot| plan[slot.kind][slot.phase];
     let seen = || slots.iter().filter(|slot| slot.is_seen);
     let planned = seen().filter(|slot| is_due(slot)).count();
-    planned >= PLANNED.0
-        && 100 * planned >= PLANNED.1 * seen().count()
-        && misses(slots, early(longest(plan) as usize, width), is_due) <= misses_max
+    planned >= PLANNED.0 && 100 * planned >= PLANNED.1 * seen().count() && misses(slots, early, is_due) <= misses_max
 }
 
 /// The most buckets from one that is due to the next, in a week that goes round.
