@@ -68,7 +68,7 @@ pub struct Judged {
 pub struct Count {
     /// Series that were looked at.
     pub series: u64,
-    /// Buckets with samples.
+    /// Buckets from the first one with samples to the last, also those in between in which none were due: a day is a day.
     pub buckets: u64,
     /// Labelled stretches that lie where buckets are.
     pub labelled: u64,
@@ -110,7 +110,7 @@ pub fn count<'a>(judged: &[&'a Judged], width: Time, flagged: impl Fn(&'a Judged
         let flags = flagged(series);
         let count = counts.entry(Some(&series.series.metric)).or_default();
         count.series += 1;
-        count.buckets += series.scores.len() as u64;
+        count.buckets += series.buckets(width);
         for stretch in series.labelled.iter().filter(|stretch| series.has_buckets_in(stretch)) {
             count.add_stretch(stretch, first_hit(stretch, &flags, width));
         }
@@ -144,6 +144,12 @@ pub fn count_kinds<'a>(judged: &[&'a Judged], width: Time, flagged: impl Fn(&'a 
 }
 
 impl Judged {
+    /// So many buckets it was watched for.
+    fn buckets(&self, width: Time) -> u64 {
+        let ends = self.scores.first().zip(self.scores.last());
+        ends.map_or(0, |(first, last)| ((last.0 - first.0) / width).unsigned_abs() + 1)
+    }
+
     /// Its buckets that score as high, in order.
     pub(super) fn at(&self, threshold: f64) -> Vec<Time> {
         self.scores.iter().filter(|(_, score)| *score >= threshold).map(|(start, _)| *start).collect()
@@ -193,6 +199,16 @@ mod tests {
 
     fn counted(series: &[Judged]) -> BTreeMap<Option<&str>, Count> {
         count(&series.iter().collect::<Vec<_>>(), 1, |series| series.flagged.clone())
+    }
+
+    #[test]
+    fn a_series_is_watched_from_its_first_bucket_to_its_last_however_few_lie_between() {
+        let mut sparse = judged("cpu", &[], &[], &[]);
+        assert_eq!(sparse.buckets(1), 100);
+        sparse.scores.retain(|(start, _)| start % 33 == 0);
+        assert_eq!((sparse.scores.len(), sparse.buckets(1), sparse.buckets(3)), (4, 100, 34));
+        sparse.scores.clear();
+        assert_eq!(sparse.buckets(1), 0);
     }
 
     #[test]

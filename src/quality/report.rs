@@ -17,7 +17,7 @@ const WEEKLY: f64 = 1.0 / 7.0;
 pub struct Row {
     /// Series that were looked at.
     pub series: u64,
-    /// Buckets of theirs with samples, in days.
+    /// The days from their first bucket with samples to their last, added up.
     pub series_days: f64,
     /// Labelled stretches where there are buckets.
     pub labelled: u64,

@@ -37,7 +37,7 @@ pub struct Tally {
 pub struct Trials {
     /// How many.
     pub series: u64,
-    /// Their scored buckets, in days.
+    /// The days from their first scored bucket to their last, added up.
     pub series_days: f64,
     /// Labelled stretches.
     pub labelled: u64,
@@ -61,12 +61,14 @@ pub fn score(series: &SeriesName, buckets: &[Bucket], models: &[Arc<Model>], sil
 impl Scored {
     /// What each candidate makes of it; `limits` are what holds for its metric now.
     pub fn trials(&self, candidates: &[Candidate], limits: &Limits, policy: &Policy) -> Trials {
-        let scored = self.verdicts.iter().filter(|verdict| verdict.score.is_some());
+        let mut scored = self.verdicts.iter().filter(|verdict| verdict.score.is_some()).map(|verdict| verdict.bucket.start);
         let ends = self.verdicts.first().zip(self.verdicts.last()).map(|(first, last)| (first.bucket.start, last.bucket.start));
         let is_seen = |stretch: &&Stretch| ends.is_some_and(|(first, last)| stretch.first <= last && stretch.last >= first);
         let labelled: Vec<Stretch> = self.labelled.iter().filter(is_seen).copied().collect();
-        #[allow(clippy::cast_precision_loss)] // far below 2^52
-        let series_days = scored.count() as f64 * policy.bucket_width as f64 / 86_400_000.0;
+        let first = scored.next();
+        let scored = first.map_or(0, |first| scored.last().unwrap_or(first) - first + policy.bucket_width);
+        #[allow(clippy::cast_precision_loss)] // milliseconds
+        let series_days = scored as f64 / 86_400_000.0;
         let tallies = candidates.iter().map(|candidate| self.tally(&labelled, &candidate.policy(limits, policy))).collect();
         Trials { series: 1, series_days, labelled: labelled.len() as u64, tallies }
     }
@@ -140,5 +142,17 @@ mod tests {
         assert_eq!((trials.series, trials.labelled), (1, 2), "nothing was measured at the third stretch");
         let tally = |alarms, false_alarms, found| Tally { alarms, false_alarms, found };
         assert_eq!(trials.tallies, [tally(2, 1, 1), tally(3, 1, 2), tally(1, 1, 0), tally(1, 1, 0)]);
+        assert!((trials.series_days - 60.0 / 288.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_series_that_comes_by_the_hour_is_watched_for_as_many_days_as_any() {
+        let mut hourly = scored(&[0.0; 48], &[]);
+        (0..).zip(&mut hourly.verdicts).for_each(|(hour, verdict)| verdict.bucket.start = hour * 12 * WIDTH);
+        let days = |series: &Scored| series.trials(&[], &Limits::default(), &Policy { bucket_width: WIDTH, ..Policy::default() }).series_days;
+        assert!((days(&hourly) - (47.0 * 12.0 + 1.0) / 288.0).abs() < 1e-12);
+        hourly.verdicts.truncate(1);
+        assert!((days(&hourly) - 1.0 / 288.0).abs() < 1e-12);
+        assert_eq!(days(&scored(&[], &[])), 0.0);
     }
 }
