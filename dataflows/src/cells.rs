@@ -58,6 +58,8 @@ struct Place {
     first: usize,
     count: usize,
     room: usize,
+    /// The part behind that of its last sample: an entity that sends its metrics by several events sends these in the same order each time.
+    next: usize,
 }
 
 /// The samples of one entity.
@@ -115,7 +117,7 @@ impl Cells {
         place.partition = place.partition.min(event.partition);
         place.news = true;
         // An entity sends its metrics in the same order each time: nearly all are found where they were.
-        let mine = place.first..place.first + place.count;
+        let mine = place.first + place.next..place.first + place.count;
         let mut known = 0;
         for ((metric, value), part) in event.samples().zip(&mut parts[mine.clone()]) {
             if part.metric != metric.0 {
@@ -127,6 +129,7 @@ impl Cells {
         if is_looked_at {
             event.samples().zip(&mut latest[mine]).take(known).for_each(|((_, value), latest)| latest.add(event.time, value));
         }
+        place.passed(place.next + known);
         if known < event.samples().len() {
             self.add_elsewhere(event, found, known, is_looked_at);
         }
@@ -142,6 +145,7 @@ impl Cells {
                 *series += 1;
                 place.grow(metric.0, parts, is_looked_at.then_some(&mut *latest))
             });
+            place.passed(part + 1 - place.first);
             parts[part].accumulator.add(value);
             if is_looked_at {
                 latest[part].add(event.time, value);
@@ -165,7 +169,15 @@ impl Cells {
     fn place_of(&mut self, event: &Event) -> usize {
         let Self { places, by_entity, parts, .. } = self;
         *by_entity.entry(event.entity).or_insert_with(|| {
-            places.push(Place { entity: event.entity, partition: event.partition, news: true, first: parts.len(), count: 0, room: 0 });
+            places.push(Place {
+                entity: event.entity,
+                partition: event.partition,
+                news: true,
+                first: parts.len(),
+                count: 0,
+                room: 0,
+                next: 0,
+            });
             places.len() - 1
         })
     }
@@ -196,6 +208,12 @@ impl Cells {
 }
 
 impl Place {
+    /// Takes note that the last sample came to the part before this one.
+    #[inline]
+    fn passed(&mut self, next: usize) {
+        self.next = if next < self.count { next } else { 0 };
+    }
+
     /// The part of a metric.
     fn find(&self, metric: u32, parts: &[Part]) -> Option<usize> {
         let mine = &parts[self.first..self.first + self.count];

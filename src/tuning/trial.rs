@@ -149,7 +149,8 @@ mod tests {
     fn a_series_that_comes_by_the_hour_is_watched_for_as_many_days_as_any() {
         let mut hourly = scored(&[0.0; 48], &[]);
         (0..).zip(&mut hourly.verdicts).for_each(|(hour, verdict)| verdict.bucket.start = hour * 12 * WIDTH);
-        let days = |series: &Scored| series.trials(&[], &Limits::default(), &Policy { bucket_width: WIDTH, ..Policy::default() }).series_days;
+        let days =
+            |series: &Scored| series.trials(&[], &Limits::default(), &Policy { bucket_width: WIDTH, ..Policy::default() }).series_days;
         assert!((days(&hourly) - (47.0 * 12.0 + 1.0) / 288.0).abs() < 1e-12);
         hourly.verdicts.truncate(1);
         assert!((days(&hourly) - 1.0 / 288.0).abs() < 1e-12);
