@@ -42,6 +42,23 @@ fn records(count: u32) -> Vec<String> {
     (0..count).map(record).collect()
 }
 
+/// Records of two hundred hosts with five processors, as Telegraf writes them: by turns, with objects inside, and named by a tag.
+fn nested(count: u32) -> Vec<String> {
+    let names = ["usage_guest", "usage_idle", "usage_iowait", "usage_irq", "usage_system", "usage_user"];
+    let record = |i: u32| {
+        let value = |place: u32| f64::from((i.wrapping_mul(2_654_435_761) >> place) % 50_000) / 100.0;
+        let fields: Vec<String> = (0_u32..).zip(names).map(|(place, name)| format!(r#""{name}":{:.2}"#, value(place))).collect();
+        let (processor, host, time) = (i % 5, i / 5 % 200, 1_769_000_000 + i / 100);
+        format!(
+            r#"{{"fields":{{{}}},"name":"cpu","tags":{{"cpu":"cpu{processor}","dc":"eu","host":"web-{host:03}"}},"timestamp":{time}}}"#,
+            fields.join(",")
+        )
+    };
+    (0..count).map(record).collect()
+}
+
+const TELEGRAF: &str = "[telegraf]\nentity = 'tags.host'\nlabels = ['tags.dc']\nmetrics = ['fields.*']\nprefix = ['name', 'tags.cpu']";
+
 /// Nanoseconds a record.
 fn measure(records: &[String], mut read: impl FnMut(&[u8]) -> usize) -> f64 {
     let once = |read: &mut dyn FnMut(&[u8]) -> usize| {
@@ -55,15 +72,19 @@ fn measure(records: &[String], mut read: impl FnMut(&[u8]) -> usize) -> f64 {
 
 fn main() {
     let count = if std::env::args().any(|argument| argument == "--bench") { 200_000 } else { 500 };
-    let (records, kinds, limits) = (records(count), Kinds::default(), Limits::default());
-    let mut decoder = Decoder::new(kinds.clone(), limits);
-    let learned = measure(&records, |bytes| decoder.decode(bytes).map_or(0, |decoded| decoded.metrics.len()));
-    let general = measure(&records, |bytes| decode(bytes, &kinds, &limits).map_or(0, |decoded| decoded.metrics.len()));
-    let scan = measure(&records, |bytes| 6 + memchr::memchr_iter(b'\n', bytes).count());
-    let bytes = records.iter().map(String::len).sum::<usize>() / records.len();
-    let mut out = std::io::stdout();
-    let _ = writeln!(
-        out,
-        "a record of {bytes} bytes   learned {learned:6.1} ns   serde_json {general:6.1} ns   scan for line feeds {scan:6.1} ns"
-    );
+    let table = toml::from_str(TELEGRAF).expect("a table of kinds");
+    let telegraf = Kinds::with(table).expect("a kind that can be meant");
+    for (what, records, kinds) in [("flat", records(count), Kinds::default()), ("nested", nested(count), telegraf)] {
+        let limits = Limits::default();
+        let mut decoder = Decoder::new(kinds.clone(), limits);
+        let learned = measure(&records, |bytes| decoder.decode(bytes).map_or(0, |decoded| decoded.metrics.len()));
+        let general = measure(&records, |bytes| decode(bytes, &kinds, &limits).map_or(0, |decoded| decoded.metrics.len()));
+        let scan = measure(&records, |bytes| 6 + memchr::memchr_iter(b'\n', bytes).count());
+        let bytes = records.iter().map(String::len).sum::<usize>() / records.len();
+        let mut out = std::io::stdout();
+        let _ = writeln!(
+            out,
+            "{what:6}  a record of {bytes} bytes   learned {learned:6.1} ns   serde_json {general:6.1} ns   scan for line feeds {scan:6.1} ns"
+        );
+    }
 }

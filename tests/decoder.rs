@@ -127,31 +127,59 @@ fn mutation() -> impl Strategy<Value = Mutation> {
         1 => place().prop_map(Mutation::Remove),
         1 => place().prop_map(Mutation::Double),
         1 => (place(), place()).prop_map(|(one, other)| Mutation::Swap(one, other)),
-        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp|tags|tags.a", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
+        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp|tags|tags.a|tags>a|tags>path|fields>a|name", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
         1 => (0..200_usize, 0..3_usize).prop_map(|(place, space)| Mutation::Space(place, space)),
         1 => (0..300_usize).prop_map(Mutation::Cut),
         2 => (0..300_usize, any::<u8>()).prop_map(|(place, byte)| Mutation::Byte(place, byte)),
     ]
 }
 
-/// A plain record in one of several styles: with its type or without, its time as a text or a number, spaces or none.
+/// A plain record in one of several styles: with its type or without, its time as a text or a number, spaces or none, objects in it or none.
 fn plain_record() -> impl Strategy<Value = (Vec<(String, String)>, bool)> {
     let number = (0..1_000_000_u32, 0..6_u32).prop_map(|(number, digits)| format!("{}", f64::from(number) / 10f64.powi(digits as i32)));
-    let metrics = prop::collection::vec(("[a-z]{2,12}", number), 1..7);
-    (any::<bool>(), any::<bool>(), any::<bool>(), metrics).prop_map(|(typed, numeric, spaced, metrics)| {
-        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let mut fields = if typed { vec![field("type", r#""server_metric""#)] } else { Vec::new() };
-        fields.push(field("timestamp", if numeric { "1769258096.5" } else { r#""2026-01-24T12:34:56Z""# }));
-        fields.extend([field("server_id", r#""srv-001""#), field("rack_id", r#""rack-A""#), field("note", r#""n""#), field("up", "true")]);
-        fields.extend(metrics);
-        (fields, spaced)
-    })
+    let metrics = prop::collection::vec(("[a-z]{2,12}", number.clone()), 1..7);
+    let inside = prop::collection::vec(("tags>[ab]|tags>host|tags>path|fields>[a-z]{1,3}|x>y>[a-c]", number), 0..6);
+    (any::<bool>(), any::<bool>(), any::<bool>(), metrics, inside, any::<bool>()).prop_map(
+        |(typed, numeric, spaced, metrics, inside, first)| {
+            let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            let mut fields = if typed { vec![field("type", r#""server_metric""#)] } else { Vec::new() };
+            fields.push(field("timestamp", if numeric { "1769258096.5" } else { r#""2026-01-24T12:34:56Z""# }));
+            fields.extend([
+                field("server_id", r#""srv-001""#),
+                field("rack_id", r#""rack-A""#),
+                field("note", r#""n""#),
+                field("up", "true"),
+            ]);
+            fields.extend(metrics);
+            // An object holds what stands together; of two of one name a record is refused, and so are fields that are there twice.
+            let mut inside: std::collections::BTreeMap<String, String> = inside.into_iter().collect();
+            for (name, value) in &mut inside {
+                if name.starts_with("tags>") && name != "tags>b" {
+                    *value = format!("\"{value}\"");
+                }
+            }
+            let place = if first { 0 } else { fields.len() };
+            fields.splice(place..place, inside);
+            (fields, spaced)
+        },
+    )
 }
 
+/// `a>b` is a field of the object `a`, which holds those of its fields that stand together.
 fn written(fields: &[(String, String)], spaced: bool) -> Vec<u8> {
     let (comma, colon) = if spaced { (", ", ": ") } else { (",", ":") };
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\"{colon}{value}")).collect();
-    format!("{{{}}}", fields.join(comma)).into_bytes()
+    let object = |name: &str| name.split_once('>').map(|(object, _)| object.to_owned());
+    let parts = fields.chunk_by(|(one, _), (other, _)| object(one).is_some() && object(one) == object(other)).map(|part| {
+        match object(&part[0].0) {
+            Some(name) => {
+                let inside: Vec<(String, String)> =
+                    part.iter().map(|(field, value)| (field[name.len() + 1..].to_owned(), value.clone())).collect();
+                format!("\"{name}\"{colon}{}", String::from_utf8_lossy(&written(&inside, spaced)))
+            }
+            None => part.iter().map(|(name, value)| format!("\"{name}\"{colon}{value}")).collect(),
+        }
+    });
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(comma)).into_bytes()
 }
 
 fn mutated(mut fields: Vec<(String, String)>, spaced: bool, mutations: &[Mutation]) -> Vec<u8> {
@@ -202,6 +230,35 @@ fn the_records_that_are_made_reach_both_ends() {
     let decodes = |text: &str| source::decode::decode(text.as_bytes(), &kind::Kinds::default(), &limits::Limits::default()).is_ok();
     let accepted = (0..500).filter(|_| decodes(&record().new_tree(&mut runner).unwrap().current())).count();
     assert!((50..450).contains(&accepted), "{accepted} of 500 are events");
+}
+
+/// A template for what has objects in it is learned, not only left to others.
+#[test]
+fn what_stands_inside_of_objects_is_expected_as_well() {
+    let table = "[telegraf]\nentity = 'tags.host'\nlabels = ['tags.dc']\nmetrics = ['fields.*']\nprefix = ['name', 'tags.cpu']";
+    let kinds = kind::Kinds::with(toml::from_str(table).unwrap()).unwrap();
+    let mut decoder = source::decoder::Decoder::new(kinds, limits::Limits::default());
+    let record = |name: &str, tags: &str, value: u32, host: &str| {
+        format!(
+            r#"{{"fields":{{"idle":{value}.25,"n":7}},"name":"{name}","tags":{{{tags}"dc":"eu","host":"{host}"}},"timestamp":1769258096}}"#
+        )
+    };
+    let mut read = |text: String| {
+        let quick = decoder.read(text.as_bytes(), source::decoder::Expected::default()).unwrap();
+        let is_quick = matches!(quick, source::decoder::Read::Filled(_));
+        let decoded = quick.decoded();
+        (is_quick, decoded.entity_id.to_string(), decoded.metrics.iter().map(|metric| (metric.0.to_string(), metric.1)).collect::<Vec<_>>())
+    };
+    let said = |is_quick: bool, host: &str, before: &str, value: f64| {
+        (is_quick, host.to_owned(), vec![(format!("{before}.fields.idle"), value), (format!("{before}.fields.n"), 7.0)])
+    };
+    assert_eq!(read(record("cpu", r#""cpu":"cpu0","#, 1, "a")), said(false, "a", "cpu.cpu0", 1.25));
+    assert_eq!(read(record("cpu", r#""cpu":"cpu1","#, 2, "a")), said(false, "a", "cpu.cpu1", 2.25));
+    assert_eq!(read(record("mem", "", 3, "a")), said(false, "a", "mem", 3.25));
+    assert_eq!(read(record("cpu", r#""cpu":"cpu1","#, 40, "b")), said(true, "b", "cpu.cpu1", 40.25));
+    assert_eq!(read(record("mem", "", 500, "a")), said(true, "a", "mem", 500.25));
+    assert_eq!(read(record("cpu", r#""cpu":"cpu0","#, 6, "c")), said(true, "c", "cpu.cpu0", 6.25));
+    assert_eq!(read(record("swap", "", 6, "c")), said(false, "c", "swap", 6.25));
 }
 
 proptest! {

@@ -24,24 +24,30 @@ const SMALL: Limits = Limits {
 };
 
 /// Records of producers who write alike: what a decoder has learned before it meets an odd one.
-const PRODUCERS: [&str; 5] = [
+const PRODUCERS: [&str; 8] = [
     r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"srv-001","rack_id":"rack-A","cpu":85.2,"rx":-0.5}"#,
     r#"{"timestamp": 1769258096, "service_name": "cart", "zone_id": "z", "note": "plain", "up": true, "p50": 12, "p99": 0.125}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56.250Z","cpu":1}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56Z","cpu":null,"a":1}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56Z","note":"","a":1}"#,
+    r#"{"x":{"y":{"z":2},"u":-1},"server_id":"a","tags":{"a":"r","b":1.5},"timestamp":1769258096,"note":"n","cpu":1}"#,
+    r#"{"fields":{"used":1,"free":0.5},"name":"mem","tags":{"dc":"eu","host":"web-1"},"timestamp":1769258096}"#,
+    r#"{"fields":{"used":2},"name":"disk","tags":{"dc":"eu","host":"web-1","path":"/data"},"timestamp":1769258096}"#,
 ];
 
-/// The built-in kinds, and the same where one of them takes what is inside of objects as well, or lets something stand before the names of metrics.
-fn all_kinds() -> [Kinds; 3] {
+/// The built-in kinds, and the same where one of them takes what is inside of objects as well, or lets something stand before the names of metrics, and with
+/// one that has all of it inside.
+fn all_kinds() -> [Kinds; 4] {
     let inside =
         json!({"server_metric": {"entity": "server_id", "labels": ["rack_id", "zone_id", "tags.a"], "metrics": ["*", "tags.*", "x.*"]}});
     let prefixed = json!({"server_metric": {"entity": "server_id", "labels": ["rack_id"], "prefix": ["note", "tags.a"]}});
-    let [inside, prefixed] = [inside, prefixed].map(|table| {
+    let nested =
+        json!({"telegraf": {"entity": "tags.host", "labels": ["tags.dc"], "metrics": ["fields.*"], "prefix": ["name", "tags.path"]}});
+    let [inside, prefixed, nested] = [inside, prefixed, nested].map(|table| {
         let tables = serde_json::from_value(table).expect("a table of kinds");
         Kinds::with(tables).expect("kinds that can be meant")
     });
-    [Kinds::default(), inside, prefixed]
+    [Kinds::default(), inside, prefixed, nested]
 }
 
 /// A decoder that has learned how others write says of `bytes`, and says again once it has learned from them, what one that has learned nothing says.

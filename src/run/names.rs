@@ -7,6 +7,7 @@ use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
+use crate::source::decoder::TEMPLATES_MAX;
 use dataflows::identity::{HashedMap, HashedSet};
 use dataflows::{EntityId, MetricId, Placement, Time, Timing};
 use std::collections::{HashMap, HashSet};
@@ -62,22 +63,19 @@ struct Form {
 /// A list of metrics, and a number that no other list of this worker has.
 type Listed = (Rc<[MetricId]>, u64);
 
-/// So many lists are known by the decoder's number of them.
-const FORMS: usize = 16;
-
 /// The identities of the metrics of a record, by kind and position, since a producer keeps its order.
 #[derive(Default)]
 pub struct Metrics {
     forms: Vec<Form>,
-    /// By the decoder's number, where it has one.
-    decoded: Vec<(u64, Listed)>,
+    /// By the decoder's number, where it has one, each in a place that none of its other templates has.
+    decoded: Vec<Option<(u64, Listed)>>,
     numbers: u64,
 }
 
 impl Metrics {
     /// The identities of the metrics of an event in its order, and a number that no other list of this worker has.
     pub fn of(&mut self, decoded: &Decoded<'_>) -> Listed {
-        if let Some((_, listed)) = self.decoded.iter().find(|known| Some(known.0) == decoded.form) {
+        if let Some((_, listed)) = decoded.form.and_then(|form| self.listed(form)) {
             return listed.clone();
         }
         if self.forms.len() <= decoded.kind {
@@ -92,16 +90,27 @@ impl Metrics {
         }
         let listed = (Rc::clone(&form.ids), form.number);
         if let Some(number) = decoded.form {
-            self.decoded.truncate(FORMS - 1);
-            self.decoded.insert(0, (number, listed.clone()));
+            self.decoded.resize_with(TEMPLATES_MAX, || None);
+            self.decoded[place_of_form(number)] = Some((number, listed.clone()));
         }
         listed
     }
 
     /// The identities of the metrics of an event whose list has this number of the decoder's, if there was one lately.
     pub fn of_form(&self, form: u64) -> Option<&[MetricId]> {
-        self.decoded.iter().find(|known| known.0 == form).map(|(_, listed)| &*listed.0)
+        self.listed(form).map(|(_, listed)| &*listed.0)
     }
+
+    #[inline]
+    fn listed(&self, form: u64) -> Option<&(u64, Listed)> {
+        self.decoded.get(place_of_form(form))?.as_ref().filter(|known| known.0 == form)
+    }
+}
+
+/// The decoder counts its templates, and keeps the latest.
+#[allow(clippy::cast_possible_truncation)] // a remainder
+fn place_of_form(form: u64) -> usize {
+    (form % TEMPLATES_MAX as u64) as usize
 }
 
 /// Where the entities stand that one worker has told the graph of: names are said again and again, places only when they are news.

@@ -10,8 +10,9 @@ use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
 use dataflows::Time;
 
-/// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then.
-const TEMPLATES_MAX: usize = 8;
+/// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then. Who writes a record for each
+/// processor and disk of a host, and names it by them, takes one for each.
+pub const TEMPLATES_MAX: usize = 128;
 
 /// Of records that no template fits, one in so many is learned from once there are enough templates: to learn costs as much as to decode.
 const LEARN_EVERY: u32 = 64;
@@ -75,10 +76,14 @@ impl Decoder {
     /// The refusals of [`decode`].
     #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8], expected: Expected<'_>) -> Result<Read<'a>, Refusal> {
-        if self.fits(self.latest, bytes, expected) || self.another_fits(bytes, expected) {
-            return Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)));
+        // Who writes in several ways does so by turns.
+        let next = expected.form.checked_sub(1).map_or(self.latest, place_of);
+        if self.fits(next, bytes, expected) {
+            self.latest = next;
+        } else if !self.another_fits(next, bytes, expected) {
+            return self.read_anew(bytes);
         }
-        self.read_anew(bytes)
+        Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)))
     }
 
     /// Whether a template fits, if there is one in this place; it is filled then.
@@ -87,11 +92,11 @@ impl Decoder {
         kind_of(&self.kinds, template.kind()).is_some_and(|kind| template.fill(bytes, &self.limits, kind, expected).is_some())
     }
 
-    /// Whether another template fits than that of the last record.
+    /// Whether another template fits than the one that was to be expected: that of the last record, or any.
     #[cold]
-    fn another_fits(&mut self, bytes: &[u8], expected: Expected<'_>) -> bool {
-        let latest = self.latest;
-        let fitting = (0..self.templates.len()).filter(|place| *place != latest).find(|place| self.fits(*place, bytes, expected));
+    fn another_fits(&mut self, next: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
+        let others = [self.latest].into_iter().chain(0..self.templates.len()).filter(|place| *place != next);
+        let fitting = { others }.find(|place| self.fits(*place, bytes, expected));
         self.latest = fitting.unwrap_or(self.latest);
         fitting.is_some()
     }
@@ -106,15 +111,22 @@ impl Decoder {
             && let Some(template) =
                 kind_of(kinds, decoded.kind).and_then(|kind| Template::learn(bytes, &decoded, kind, limits, *learned + 1))
         {
-            if templates.len() == TEMPLATES_MAX {
-                templates.remove(0);
+            let place = place_of(*learned);
+            match templates.get_mut(place) {
+                Some(oldest) => *oldest = template,
+                None => templates.push(template),
             }
-            templates.push(template);
             *learned += 1;
-            (*latest, *strangers) = (templates.len() - 1, 0);
+            (*latest, *strangers) = (place, 0);
         }
         Ok(Read::Decoded(Box::new(decoded)))
     }
+}
+
+/// The place of the template that was learned after so many others: each takes that of the oldest.
+#[allow(clippy::cast_possible_truncation)] // a remainder
+fn place_of(learned: u64) -> usize {
+    (learned % TEMPLATES_MAX as u64) as usize
 }
 
 fn kind_of(kinds: &Kinds, place: usize) -> Option<&Kind> {

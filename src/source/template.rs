@@ -58,7 +58,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Learns from a record that was decoded; `None` where it holds what a template does not understand: escapes, nested values, an entity or a label that
+    /// Learns from a record that was decoded; `None` where it holds what a template does not understand: escapes, arrays, an entity or a label that
     /// is a number. `form` is a number of its own.
     pub fn learn(bytes: &[u8], decoded: &Decoded<'_>, kind: &Kind, limits: &Limits, form: u64) -> Option<Self> {
         let mut template = Self {
@@ -74,30 +74,15 @@ impl Template {
             minute: Minute::default(),
             time: 0,
         };
-        // What stands before the names of metrics differs from record to record.
-        if !kind.prefix.is_empty() {
-            return None;
-        }
-        let (mut at, mut literal) = (behind(bytes, 0, b'{')?, 0);
-        loop {
-            let name = behind(bytes, at, b'"')?;
-            let name_end = plain::text(bytes, name)?;
-            let name = std::str::from_utf8(&bytes[name..name_end]).ok()?;
-            let value = skip_spaces(bytes, behind(bytes, name_end + 1, b':')?);
-            let (role, value, end) = template.role(bytes, value, name, kind)?;
-            if let Some(role) = role {
-                template.pieces.push(Piece { before: bytes[literal..value].to_vec(), role, shape: Shape::default() });
-                literal = end;
-            }
-            // Behind the quotation mark of a text.
-            at = skip_spaces(bytes, end + usize::from(bytes.get(end) == Some(&b'"')));
-            match bytes.get(at)? {
-                b',' => at += 1,
-                b'}' => break,
-                _ => return None,
-            }
-        }
+        let mut literal = 0;
+        template.object(bytes, behind(bytes, 0, b'{')?, None, kind, &mut literal)?;
         template.end = bytes[literal..].to_vec();
+        // It is one text in all records of this form.
+        let prefix = match (template.metrics.first(), decoded.metrics.first()) {
+            (Some((own, _)), Some((named, _))) => named.strip_suffix(&**own)?,
+            _ => "",
+        };
+        template.metrics.iter_mut().for_each(|(name, _)| name.to_mut().insert_str(0, prefix));
         template.values = vec![0.0; template.metrics.len()];
         template.put_together();
         // What was learned must say the same of the record that it was learned from.
@@ -108,34 +93,70 @@ impl Template {
         is_same.then_some(template)
     }
 
+    /// Learns what is in an object from behind its brace on, to which one comes by `way`; the place behind its end. What stands before the next value begins at
+    /// `literal`.
+    fn object(&mut self, bytes: &[u8], at: usize, way: Option<&str>, kind: &Kind, literal: &mut usize) -> Option<usize> {
+        if let Some(end) = behind(bytes, at, b'}') {
+            return Some(end);
+        }
+        let mut at = at;
+        loop {
+            let name = behind(bytes, at, b'"')?;
+            let name_end = plain::text(bytes, name)?;
+            let name = std::str::from_utf8(&bytes[name..name_end]).ok()?;
+            let name = way.map_or(Cow::Borrowed(name), |way| Cow::Owned(format!("{way}.{name}")));
+            let value = skip_spaces(bytes, behind(bytes, name_end + 1, b':')?);
+            at = if bytes.get(value) == Some(&b'{') {
+                self.object(bytes, value + 1, Some(&name), kind, literal)?
+            } else {
+                let (role, value, end) = self.role(bytes, value, &name, way.is_some(), kind)?;
+                if let Some(role) = role {
+                    self.pieces.push(Piece { before: bytes[*literal..value].to_vec(), role, shape: Shape::default() });
+                    *literal = end;
+                }
+                // Behind the quotation mark of a text.
+                end + usize::from(bytes.get(end) == Some(&b'"'))
+            };
+            at = skip_spaces(bytes, at);
+            match bytes.get(at)? {
+                b',' => at += 1,
+                b'}' => return Some(at + 1),
+                _ => return None,
+            }
+        }
+    }
+
     /// The role of a value that begins at `at`, where it begins without its quotation mark, and where it ends. A value without role must always be the same.
-    fn role(&mut self, bytes: &[u8], at: usize, name: &str, kind: &Kind) -> Option<(Option<Role>, usize, usize)> {
+    fn role(&mut self, bytes: &[u8], at: usize, name: &str, is_inside: bool, kind: &Kind) -> Option<(Option<Role>, usize, usize)> {
         let is_label = kind.labels.iter().any(|label| label == name);
         let has_role = name == kind.entity || name == kind.time || is_label;
+        // What is named here decides how the rest is read, or what the metrics are called.
+        let is_constant = name == "type" || kind.prefix.iter().any(|field| field == name);
         let role = match bytes.get(at)? {
-            // What is named here decides how the rest is read.
-            b'"' if name == "type" => return (!has_role).then_some((None, at + 1, plain::text(bytes, at + 1)?)),
-            b'"' if name == kind.entity => Role::Entity,
-            b'"' if name == kind.time => Role::Instant,
+            _ if is_constant && has_role => return None,
+            b'"' if is_constant => None,
+            b'"' if name == kind.entity => Some(Role::Entity),
+            b'"' if name == kind.time => Some(Role::Instant),
             b'"' if is_label => {
                 self.labels.push((name.to_owned().into(), Cow::default()));
                 self.texts.push(0..0);
-                Role::Label(self.labels.len() - 1)
+                Some(Role::Label(self.labels.len() - 1))
             }
-            b'"' => Role::Text,
-            b'-' | b'0'..=b'9' if name == kind.time && name != kind.entity => Role::TimeNumber,
+            b'"' => Some(Role::Text),
+            b'-' | b'0'..=b'9' if is_constant => None,
+            b'-' | b'0'..=b'9' if name == kind.time && name != kind.entity => Some(Role::TimeNumber),
             b'-' | b'0'..=b'9' if has_role => return None,
-            b'-' | b'0'..=b'9' if kind.is_metric(name, false) => {
+            b'-' | b'0'..=b'9' if kind.is_metric(name, is_inside) => {
                 self.metrics.push((name.to_owned().into(), 0.0));
-                Role::Metric(self.metrics.len() - 1)
+                Some(Role::Metric(self.metrics.len() - 1))
             }
-            b'-' | b'0'..=b'9' => Role::Number,
+            b'-' | b'0'..=b'9' => Some(Role::Number),
             // true, false or null.
             b'a'..=b'z' => return Some((None, at, at + bytes[at..].iter().position(|byte| !byte.is_ascii_lowercase())?)),
             _ => return None,
         };
         let (at, end) = if bytes[at] == b'"' { (at + 1, plain::text(bytes, at + 1)?) } else { (at, decimal::number(bytes, at)?.1) };
-        Some((Some(role), at, end))
+        Some((role, at, end))
     }
 
     /// Makes one piece of the texts of the entity, where no other value stands between them.
