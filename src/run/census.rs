@@ -247,6 +247,11 @@ impl Census {
         }
     }
 
+    /// The number of all series that are known.
+    pub fn series(&self) -> usize {
+        self.series
+    }
+
     /// The step that event time is in.
     pub fn now(&self) -> Time {
         self.now

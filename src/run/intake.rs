@@ -4,6 +4,7 @@ use super::Job;
 use super::census::{Arrival, Word};
 use super::names::{Metrics, entity_of, entity_type, labels_of, name_of};
 use super::output::Output;
+use super::regulars::Heard;
 use super::share::Outlets;
 use super::statistics::Statistics;
 use super::stretch::Stretch;
@@ -17,6 +18,9 @@ use smallvec::SmallVec;
 
 /// A refused record is kept up to this length.
 const DEAD_LETTER_BYTES: usize = 1024;
+
+/// More regulars than series are hardly ever known: a record that is written in several ways is one of each.
+const REGULARS_MORE: usize = 1024;
 
 /// No clock is wrong by so much: what comes from then was counted in another unit.
 const CENTURY: Time = 36_525 * 86_400_000;
@@ -148,9 +152,10 @@ impl Intake<'_> {
             announce(self.job, stretch, &arrival, &decoded, outlets);
         }
         let step = stretch.census.is_usual(&arrival, latest).then(|| stretch.census.now());
+        let heard = Heard { entity, labels: arrival.labels, step };
         match said {
-            Some((name, said, form)) => stretch.regulars.note((&name, &said, form), entity, step),
-            None => stretch.regulars.forget(decoded.entity_id.as_bytes()),
+            Some((name, said, form)) => stretch.regulars.note((&name, &said, form), heard, stretch.census.series() + REGULARS_MORE),
+            None => stretch.regulars.hear(heard),
         }
         let values: SmallVec<[f64; EVENT_WIDTH]> = decoded.metrics.iter().map(|metric| metric.1).collect();
         send(stretch, (entity, time, place), (&metrics, &values), outlets);

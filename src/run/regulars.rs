@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 /// What most records say of their entity is no longer: its name, a rack and a zone, and what stands between them.
 const SAID: usize = 64;
 
-/// An entity, and what its last record said of it.
+/// An entity, and what its last record of one form said of it.
 struct Regular {
     /// See [`Filled::entity`]. It is looked at for every record, and lies here unless it is long.
     said: SmallVec<[u8; SAID]>,
@@ -20,6 +20,10 @@ struct Regular {
     /// The step of event time in which another record like it changes nothing.
     step: Time,
     entity: EntityId,
+    /// A hash of the entity's labels.
+    labels: u64,
+    /// Another form of the same entity, noted before this one.
+    sibling: Option<usize>,
 }
 
 /// The regulars of one partition.
@@ -27,12 +31,23 @@ struct Regular {
 pub struct Regulars {
     /// In the order in which they came first: who collects metrics goes round, and comes in it again.
     all: Vec<Regular>,
-    /// Their places, by a hash of their names: what was said, the name in it, is compared anyway.
+    /// Their places, by a hash of their names and forms: what was said, the name in it, is compared anyway.
     places: HashedMap<u64, usize>,
+    /// The form of each entity that was noted last.
+    latest: HashedMap<EntityId, usize>,
     /// Whose turn it is among the places.
     turn: Turn,
     /// The step of event time that the last of them came in.
     step: Time,
+}
+
+/// A record that the census has let in: who it is of, and a hash of the labels that it says.
+#[derive(Clone, Copy)]
+pub struct Heard {
+    pub entity: EntityId,
+    pub labels: u64,
+    /// The step in which another record like it changes nothing, if it is so.
+    pub step: Option<Time>,
 }
 
 impl Regulars {
@@ -63,35 +78,50 @@ impl Regulars {
     fn find_elsewhere(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         let at = |place: usize| self.entity_at(place, filled, step).map(|entity| (place, entity));
         let in_turn = [self.turn.next()].into_iter().chain(self.turn.others()).find_map(at);
-        let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id())).copied().and_then(at))?;
+        let (place, entity) = in_turn.or_else(|| self.places.get(&hash(filled.entity_id(), filled.form())).copied().and_then(at))?;
         self.turn.follow(place, self.all.len());
         Some(entity)
     }
 
-    /// Takes note of a record that the census has let in, by its name, what it said of its entity, and its form; `step`: that in which another one like it
-    /// changes nothing, if it is so. Nobody is known from one step to the next, so that they are no more than the census knows.
-    pub fn note(&mut self, (name, said, form): (&[u8], &[u8], u64), entity: EntityId, step: Option<Time>) {
-        if let Some(step) = step.filter(|step| *step != self.step) {
-            *self = Self { step, ..Self::default() };
+    /// Takes note of a record that the census has let in, by its name, what it said of its entity, and its form. No more than `most` are known, and nobody is
+    /// from one step to the next.
+    pub fn note(&mut self, (name, said, form): (&[u8], &[u8], u64), heard: Heard, most: usize) {
+        let is_new_step = heard.step.is_some_and(|step| step != self.step);
+        if is_new_step || self.all.len() >= most {
+            *self = Self { step: heard.step.unwrap_or(self.step), ..Self::default() };
         }
-        let place = *self.places.entry(hash(name)).or_insert(self.all.len());
-        let known = Regular { said: SmallVec::from_slice(said), form, step: step.unwrap_or(Time::MIN), entity };
+        self.hear(heard);
+        let Heard { entity, labels, step } = heard;
+        let step = step.unwrap_or(Time::MIN);
+        let key = hash(name, form);
+        let known = self.places.get(&key).copied().filter(|place| (self.all[*place].entity, self.all[*place].form) == (entity, form));
+        let place = known.unwrap_or(self.all.len());
         match self.all.get_mut(place) {
-            Some(before) => *before = known,
-            None => self.all.push(known),
+            Some(known) => (known.said, known.labels, known.step) = (SmallVec::from_slice(said), labels, step),
+            None => {
+                let sibling = self.latest.insert(entity, place);
+                self.places.insert(key, place);
+                self.all.push(Regular { said: SmallVec::from_slice(said), form, step, entity, labels, sibling });
+            }
         }
         self.turn.follow(place, self.all.len());
     }
 
-    /// Takes note that the census has heard of an entity by a record that no template fits.
-    pub fn forget(&mut self, name: &[u8]) {
-        self.places.get(&hash(name)).into_iter().for_each(|place| self.all[*place].step = Time::MIN);
+    /// Takes note that the census has heard of an entity. Where its labels were said, those that others of its records say have to be said again.
+    pub fn hear(&mut self, Heard { entity, labels, step }: Heard) {
+        let mut next = self.latest.get(&entity).copied().filter(|_| step.is_some());
+        while let Some(regular) = next.and_then(|place| self.all.get_mut(place)) {
+            if regular.labels != labels {
+                regular.step = Time::MIN;
+            }
+            next = regular.sibling;
+        }
     }
 }
 
 /// Names that have one hash take each other's place: each is then asked of the census every time.
-fn hash(name: &[u8]) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(name)
+fn hash(name: &[u8], form: u64) -> u64 {
+    foldhash::fast::FixedState::default().hash_one((name, form))
 }
 
 #[cfg(test)]
@@ -186,16 +216,20 @@ mod tests {
         let mut is_known = |text: &str, step: Time| {
             // The first of its form is learned from.
             assert!(decoder.read(text.as_bytes(), Expected::default()).is_ok());
+            let heard = |name: &[u8]| {
+                let labels = u64::from(text.contains(r#""2""#) || text.contains(r"\u0032"));
+                Heard { entity: EntityId(u64::from(name[0])), labels, step: Some(step) }
+            };
             let Ok(Read::Filled(filled)) = decoder.read(text.as_bytes(), regulars.expected()) else {
-                regulars.forget(b"c");
+                regulars.hear(heard(b"c"));
                 return false;
             };
             let found = regulars.find(&filled, step);
             let (name, said, form) = (filled.entity_id().to_vec(), filled.entity(), filled.form());
-            let entity = EntityId(u64::from(name[0]));
-            assert!(found.is_none_or(|found| found == entity));
+            let heard = heard(&name);
+            assert!(found.is_none_or(|found| found == heard.entity));
             if found.is_none() {
-                regulars.note((&name, &said, form), entity, Some(step));
+                regulars.note((&name, &said, form), heard, 100);
             }
             found.is_some()
         };
@@ -203,11 +237,22 @@ mod tests {
         assert_eq!(["a", "b", "c", "a", "c", "b", "a"].map(|name| is_known(&record(name, "1"), 0)), [true; 7]);
         assert_eq!([is_known(&record("a", "2"), 0), is_known(&record("a", "2"), 0), is_known(&record("a", "1"), 0)], [false, true, false]);
         assert!(is_known(&record("b", "1"), 0));
-        assert!(!is_known(&record("b", "1").replace(":1}", ": 1}"), 0), "written in another way");
-        assert_eq!(
-            [is_known(&record("c", "1"), 0), is_known(&record("c", "\\u0031"), 0), is_known(&record("c", "1"), 0)],
-            [true, false, false]
-        );
+        let spaced = |name: &str, rack: &str| record(name, rack).replace(":1}", ": 1}");
+        let others = [spaced("b", "1"), record("b", "1"), spaced("b", "1"), spaced("b", "2"), record("b", "1"), spaced("b", "2")];
+        assert_eq!(others.map(|text| is_known(&text, 0)), [false, true, true, false, false, false], "by each form, while it says the same");
+        let long = |rack: &str| [record("c", "1"), record("c", rack), record("c", "1")];
+        assert_eq!(long(r"\u0031").map(|text| is_known(&text, 0)), [true, false, true]);
+        assert_eq!(long(r"\u0032").map(|text| is_known(&text, 0)), [true, false, false]);
         assert_eq!([is_known(&record("a", "1"), 7), is_known(&record("a", "1"), 7), is_known(&record("c", "1"), 7)], [false, true, false]);
+    }
+
+    #[test]
+    fn no_more_are_known_than_there_may_be() {
+        let mut regulars = Regulars::default();
+        for entity in 0..1_000 {
+            let heard = Heard { entity: EntityId(entity % 40), labels: 0, step: Some(0) };
+            regulars.note((&entity.to_le_bytes(), b"x", entity), heard, 100);
+            assert!(regulars.all.len() <= 100 && regulars.places.len() <= 100 && regulars.latest.len() <= 40);
+        }
     }
 }
