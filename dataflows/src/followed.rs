@@ -202,6 +202,13 @@ impl Series {
         !is_plain
     }
 
+    /// Takes when it was heard last, if it was let go since: it is waited for by others, who may not know that it is forgotten.
+    pub(crate) fn come_back(&mut self, heard: Option<Time>) {
+        if let Some(heard) = heard {
+            (self.heard, self.is_waited_for) = (self.heard.max(heard), true);
+        }
+    }
+
     /// What the method remembers of the buckets before `start`.
     pub(crate) fn track_before(&self, start: Time) -> Option<&Track> {
         let before = self.first_from(start).checked_sub(1);

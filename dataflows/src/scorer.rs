@@ -27,9 +27,6 @@ pub const TOGETHER: usize = 64;
 /// At most so many models of a series are kept, however often it is trained: with 65 minutes of verdicts, trainings every five minutes.
 const MODELS_MAX: usize = 14;
 
-/// A name is kept for so long after its entity was last heard of, in milliseconds: a week. It is a few bytes, and a silence goes by it.
-const NAME_KEPT: Time = 7 * 86_400_000;
-
 /// The verdicts of one worker.
 pub struct Scorer {
     policy: Policy,
@@ -157,7 +154,7 @@ impl Scorer {
     /// done between them. So each step is taken for all buckets before the next one is; and a verdict is not moved while it is put together, since what was
     /// written in pieces cannot be read as a whole before it has reached the cache.
     pub fn score<'a>(&mut self, buckets: impl Iterator<Item = &'a Bucket> + Clone, say: &mut dyn FnMut(Verdict, isize)) {
-        let Self { policy, series: all, names, silences, changed, recalled, together: Together { places, judged }, .. } = self;
+        let Self { policy, series: all, names, silences, gone, changed, recalled, together: Together { places, judged }, .. } = self;
         places.clear();
         places.extend(buckets.clone().map(|bucket| all.place(bucket.series())));
         let found = || places.iter().map(|place| all.at(*place));
@@ -169,6 +166,9 @@ impl Scorer {
         judged.resize_with(places.len(), || (Verdict::NONE, None));
         for ((bucket, place), (verdict, track)) in buckets.zip(&*places).zip(&mut *judged) {
             let series = all.at_mut(*place);
+            if bucket.aggregate.is_none() && !gone.is_empty() {
+                series.come_back(gone.remove(&bucket.series()));
+            }
             if let Some(from) = series.stale.take() {
                 series.judge_again(from, &|bucket| is_silenced(silences, names, bucket), *recalled, policy, say);
             }
@@ -275,7 +275,7 @@ impl Scorer {
         self.swept = horizon;
         let settled_from = horizon.saturating_sub(self.policy.retention());
         let Self { policy, series, names, gone, .. } = self;
-        // What may be missed in a bucket that may still change.
+        // What may be missed in a bucket that may still change, and silenced by its name.
         let kept = policy.forget + PATIENCE_MAX + policy.retention();
         gone.retain(|_, heard| heard.saturating_add(kept) >= horizon);
         series.retain(|id, series| {
@@ -295,7 +295,7 @@ impl Scorer {
         names.retain(|_, known| {
             // What came before event time had a horizon was heard of just now.
             known.1 = if known.1 == Time::MIN { horizon } else { known.1 };
-            known.1.saturating_add(kept.max(NAME_KEPT)) > horizon
+            known.1.saturating_add(kept) > horizon
         });
     }
 

@@ -206,3 +206,44 @@ fn what_is_missing_stays_so_when_it_is_judged_again() {
     let missing = relation.iter().filter(|(verdict, count)| **count == 1 && verdict.state == State::Missing).count();
     assert_eq!(missing, 35);
 }
+
+/// Failed once: a restart waits longer for who was missing by then, and to whoever had been forgotten meanwhile every silence was the first.
+#[test]
+fn who_is_forgotten_stays_so_whoever_waits_for_it() {
+    let policy = Policy { forget: 24 * 60 * MINUTE, ..policy() };
+    let silent = |minute: Time| Bucket { aggregate: None, ..bucket(minute * MINUTE) };
+    let mut scorer = Scorer::new(policy);
+    scorer.hear(bucket(0).series(), 0);
+    scorer.recall(&Verdict { bucket: silent(1_400), score: None, state: State::Missing });
+    let mut said = Vec::new();
+    for minute in [1_400, 1_435, 1_440, 1_445, 2_900, 3_000] {
+        scorer.score([silent(minute)].iter(), &mut |verdict, sign| said.push((verdict.bucket.start / MINUTE, verdict.state, sign)));
+        scorer.finish(Some((minute + 5) * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
+        if minute == 1_445 {
+            let mut settled = Vec::new();
+            scorer.finish(Some(2_800 * MINUTE), &mut |_, _| (), &mut |episode, _| settled.push(episode.id), &mut |_, _| ());
+            settled.into_iter().for_each(|episode| scorer.retire(episode, &mut |_, _| ()));
+            scorer.finish(Some(2_900 * MINUTE), &mut |_, _| (), &mut |_, _| (), &mut |_, _| ());
+            assert!(scorer.series.ids().is_empty(), "it is to be let go of");
+        }
+    }
+    assert_eq!(said, [1_400, 1_435, 1_440].map(|minute| (minute, State::Missing, 1)));
+}
+
+/// Failed once: an earlier run that had not come so far had said nothing of a silence, and the next one took that for a plan.
+#[test]
+fn what_an_earlier_run_did_not_look_at_is_judged_by_the_oldest_model_that_is_left() {
+    let silent = Bucket { aggregate: None, ..bucket(30 * MINUTE) };
+    let state = |cadence: Cadence| {
+        let mut scorer = Scorer::new(Policy { forget: 24 * 60 * MINUTE, ..policy() });
+        scorer.recall_until(120 * MINUTE);
+        scorer.learn(bucket(0).series(), Arc::new(Model { cadence, ..(*model(40 * MINUTE, 50.0)).clone() }), &mut |_, _| ());
+        scorer.hear(bucket(0).series(), 0);
+        let mut said = Vec::new();
+        scorer.score([silent].iter(), &mut |verdict, _| said.push(verdict.state));
+        said
+    };
+    assert_eq!(state(Cadence::Steady), [State::Missing]);
+    assert_eq!(state(Cadence::Within(5)), [State::Missing]);
+    assert_eq!(state(Cadence::Within(7)), []);
+}
