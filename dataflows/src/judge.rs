@@ -94,11 +94,14 @@ fn without_samples(given: &Given<'_>, start: Time, forget: Time) -> State {
     // Of a series that is too young for a model it is known whether it comes often enough to be missed.
     let model = in_force(models, start).or_else(|| models.iter().find(|model| model.trained_until <= start));
     let heard = heard.unwrap_or(start);
+    let missed = |model: &Arc<Model>| model.cadence.is_missed(model, heard, start, forget);
     let is_missed = match (model, known) {
-        (Some(model), _) => model.cadence.is_missed(model, heard, start, forget),
+        (Some(model), _) => missed(model),
         (None, Some(Known::Silent(_))) => true,
-        // All that the store still has are newer.
-        (None, _) if *is_recalled && !models.is_empty() => false,
+        // All that the store still has are newer. That an earlier run said nothing may be since none were due by one that is gone, or since it did not look.
+        (None, _) if *is_recalled && !models.is_empty() => {
+            models.iter().rev().find(|model| model.as_warming().is_none()).is_some_and(missed)
+        }
         (None, _) => start.saturating_sub(heard) <= forget,
     };
     match is_missed {
