@@ -32,7 +32,6 @@ pub enum Cadence {
         /// Saturday, Sunday and holidays.
         weekend: Phases,
         /// The most buckets from one that is due to the next, in a week without holidays.
-        #[serde(default)]
         longest: u32,
     },
     /// Now and then: no later than so many buckets after the last one.

@@ -35,6 +35,9 @@ const MISS_MIN: usize = 2;
 /// From fewer distances nobody can tell what is usual.
 const DISTANCES_MIN: usize = 20;
 
+/// ...but one that came in more buckets than this in a row, and never was silent, is taken for one that is always there: a host that dies young is missed.
+const UNBROKEN_MIN: usize = 6;
+
 /// What comes now and then is late after so many times its usual distance.
 const PATIENCE: u32 = 2;
 
@@ -134,7 +137,8 @@ fn by_distance(slots: &[Slot], outages_max: usize) -> Cadence {
     let seen: Vec<usize> = (0..slots.len()).filter(|i| slots[*i].is_seen).collect();
     let mut distances: Vec<usize> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
     if distances.len() < DISTANCES_MIN {
-        return Cadence::Unknown;
+        let is_steady = distances.len() >= UNBROKEN_MIN && distances.iter().all(|distance| *distance == 1);
+        return if is_steady { Cadence::Steady } else { Cadence::Unknown };
     }
     distances.sort_unstable_by(|one, other| other.cmp(one));
     // Who never comes on days of rest is no longer silent than usual on those.
@@ -235,6 +239,9 @@ mod tests {
         assert!(matches!(office, Cadence::Within(1_400..1_600)), "by chance, on working days: {office:?}");
         assert_eq!(of(2, |_, phase| phase % HOUR == 1), Cadence::Within(24), "each hour, of which there were two days");
         assert_eq!(of(14, |day, phase| phase == 3 && day % 7 == 6), Cadence::Unknown, "on two Sundays");
+        let unbroken = |buckets: usize| of(1, |_, phase| phase < buckets);
+        assert_eq!((unbroken(6), unbroken(7)), (Cadence::Unknown, Cadence::Steady), "that a host died young does not excuse it");
+        assert_eq!(of(1, |_, phase| phase < 12 && phase != 5), Cadence::Unknown);
         assert!(matches!(of(2, |_, phase| (24..48).contains(&phase)), Cadence::Within(500..)), "at night, of which there were two");
     }
 }
