@@ -14,6 +14,7 @@ pub mod minute;
 pub mod outbox;
 mod postgres;
 mod raw;
+pub mod rename;
 mod row;
 pub mod rubbish;
 pub mod silence;

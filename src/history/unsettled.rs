@@ -31,7 +31,7 @@ pub fn unsettled(history: &mut dyn History, source: &str, boundary: Time, window
     // An episode that is settled by itself goes on counting while its incident lives.
     let sql = "SELECT series.entity_type, series.entity_id, series.metric, episodes.opened
         FROM episodes JOIN series ON series.series_id = episodes.series_id JOIN incidents ON incidents.incident_id = episodes.incident_id
-        WHERE series.source = $1 AND NOT incidents.settled AND episodes.status <> 'withdrawn'";
+        WHERE incidents.source = $1 AND NOT incidents.settled AND episodes.status <> 'withdrawn'";
     let shapes = [Shape::Text, Shape::Text, Shape::Text, Shape::Time];
     let mut since: BTreeMap<SeriesName, Time> = BTreeMap::new();
     for mut columns in history.select(&Statement { sql, values: vec![source.into()] }, &shapes)? {
@@ -70,7 +70,7 @@ pub fn pasts(history: &mut dyn History, source: &str, since: &BTreeMap<SeriesNam
     let Some(oldest) = since.values().min() else { return Ok(Vec::new()) };
     let sql = "SELECT series.entity_type, series.entity_id, series.metric, episodes.opened
         FROM episodes JOIN series ON series.series_id = episodes.series_id JOIN incidents ON incidents.incident_id = episodes.incident_id
-        WHERE series.source = $1 AND incidents.settled AND episodes.status <> 'withdrawn' AND episodes.opened >= $2";
+        WHERE incidents.source = $1 AND incidents.settled AND episodes.status <> 'withdrawn' AND episodes.opened >= $2";
     let shapes = [Shape::Text, Shape::Text, Shape::Text, Shape::Time];
     let mut retired: BTreeMap<SeriesName, Vec<EpisodeId>> = BTreeMap::new();
     for mut columns in history.select(&Statement { sql, values: vec![source.into(), Value::time(*oldest)] }, &shapes)? {

@@ -1,8 +1,9 @@
 //! The right to commit what comes of a log, of which there is one.
 
 use super::RunError;
+use crate::history::rename::rename;
 use crate::history::{History, HistoryError};
-use crate::source::Source;
+use crate::source::{Kinship, Source};
 use dataflows::Time;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,24 +17,27 @@ const AWAY: Duration = Duration::from_secs(3);
 /// A standby looks this often whether it may take over.
 const TAKE_OVER: Duration = Duration::from_secs(1);
 
-/// Takes the right to commit, waiting for it as long as another process lives if that was asked for.
+/// Takes the right to commit, waiting for it as long as another process lives if that was asked for. A log that is all of an earlier one, and maybe more, goes
+/// on where that had come to.
 ///
 /// # Errors
-/// The other process, unless it is to be waited for.
-pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
-    let source = source.identity();
+/// The other process, unless it is to be waited for; an earlier log of which it is a part.
+pub fn claim(log: &dyn Source, bucket_width: Time, standby: bool, history: &mut dyn History, stop: &AtomicBool) -> Result<(), RunError> {
+    let source = log.identity();
     let (mut told, since) = (false, Instant::now());
     loop {
-        match history.claim(&source, bucket_width) {
+        match take(log, bucket_width, history) {
             Ok(true) => break,
             Ok(false) => {}
             // To a standby, a store that is away is weather; another process can take it no more than this one.
-            Err(HistoryError::Operation { transient: true, place, problem, .. }) if standby && !stop.load(Ordering::Relaxed) => {
+            Err(RunError::History(HistoryError::Operation { transient: true, place, problem, .. }))
+                if standby && !stop.load(Ordering::Relaxed) =>
+            {
                 tracing::warn!(%place, %problem, "history is away; the standby waits");
                 std::thread::sleep(AWAY);
                 continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
         // A server notices a moment later that the last session of this very process has ended.
         let patient = standby || since.elapsed() < LINGERING;
@@ -49,4 +53,36 @@ pub fn claim(source: &dyn Source, bucket_width: Time, standby: bool, history: &m
         tracing::info!(%source, "the other process has let go; this one takes over");
     }
     Ok(())
+}
+
+/// Takes the right, unless another process has it.
+fn take(log: &dyn Source, bucket_width: Time, history: &mut dyn History) -> Result<bool, RunError> {
+    let source = log.identity();
+    if let Some(earlier) = predecessor(log, history)? {
+        if !history.claim(&earlier, bucket_width)? {
+            return Ok(false);
+        }
+        rename(history, &earlier, &source)?;
+        tracing::info!(%source, %earlier, "goes on where it had come to under its earlier name");
+    }
+    Ok(history.claim(&source, bucket_width)?)
+}
+
+/// The log that a history knows, where this one is all of that, and maybe more. One of two that share some of what they read would write the series of the
+/// other, and end its incidents.
+fn predecessor(log: &dyn Source, history: &mut dyn History) -> Result<Option<String>, RunError> {
+    let source = log.identity();
+    let known = history.sources()?;
+    let is_known = known.contains(&source);
+    let others = known.into_iter().filter(|other| *other != source).map(|other| (log.kinship(&other), other));
+    let kin: Vec<(Kinship, String)> = others.filter(|(kinship, _)| *kinship != Kinship::Stranger).collect();
+    match &kin[..] {
+        [] => Ok(None),
+        [(_, other), ..] if is_known => {
+            tracing::warn!(%source, %other, "both were read into this history, and share topics: where the other wrote last, what is stored is not what comes of this one");
+            Ok(None)
+        }
+        [(Kinship::Successor, earlier)] => Ok(Some(earlier.clone())),
+        [(_, other), ..] => Err(RunError::Overlapping { log: source, other: other.clone() }),
+    }
 }

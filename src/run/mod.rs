@@ -115,6 +115,17 @@ pub enum RunError {
     /// The log.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// Another log has a part of this one, and more.
+    #[error(
+        "this history holds what came of '{other}', which shares topics with '{log}': each would write the series of the other; name all topics of that \
+         one, and more if need be, or give another history"
+    )]
+    Overlapping {
+        /// What is to be read.
+        log: String,
+        /// What was read.
+        other: String,
+    },
     /// The history.
     #[error(transparent)]
     History(#[from] HistoryError),

@@ -70,10 +70,26 @@ pub enum Poll {
     Ended,
 }
 
+/// What a log has in common with another that a history knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// Nothing that could be known by their names.
+    Stranger,
+    /// All of the other is part of it.
+    Successor,
+    /// Some of it, and the other has what it has not.
+    Overlapping,
+}
+
 /// A log that was found and can be read.
 pub trait Source: Send + Sync {
     /// What progress is stored under; two URLs that mean one log give one identity.
     fn identity(&self) -> String;
+
+    /// What it has in common with the log of another identity.
+    fn kinship(&self, _identity: &str) -> Kinship {
+        Kinship::Stranger
+    }
 
     /// All partitions there are now, in the order of their ids.
     fn partitions(&self) -> Result<Vec<Partition>, SourceError>;

@@ -3,6 +3,8 @@
 use super::stores::{on_each_store, postgres_store};
 use super::{START, WIDTH, appear, batch, scored};
 use tidewatch::history::HistoryError;
+use tidewatch::history::rename::{RENAMES, rename};
+use tidewatch::history::statement::{Shape, Statement};
 
 const SOURCE: &str = "simulate:dev?seed=7";
 
@@ -33,6 +35,31 @@ fn a_process_that_was_taken_over_stores_nothing_more() {
         assert!(matches!(error, HistoryError::Operation { transient: false, .. }), "{error}");
         assert!(error.to_string().contains("taken over"), "{error}");
         assert!(store.history.verdict(&super::name("srv-001"), START).unwrap().is_none(), "{}", store.kind);
+    });
+}
+
+#[test]
+fn a_source_that_goes_on_by_another_name_takes_everything_along() {
+    on_each_store(|store| {
+        let sql = if store.kind == "embedded" {
+            "SELECT tables.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns WHERE tables.type = 'table' AND columns.name = 'source'"
+        } else {
+            "SELECT CAST(columns.table_name AS TEXT) FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+             WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' AND column_name = 'source'"
+        };
+        let rows = store.history.select(&Statement { sql, values: Vec::new() }, &[Shape::Text]).unwrap();
+        let mut tables: Vec<String> = rows.into_iter().filter_map(|mut columns| columns.text()).collect();
+        let mut renamed: Vec<String> = RENAMES.iter().filter_map(|sql| sql.split(' ').nth(1)).map(str::to_owned).collect();
+        tables.sort_unstable();
+        renamed.sort_unstable();
+        assert_eq!(renamed, tables, "{}", store.kind);
+        assert!(store.history.claim(SOURCE, WIDTH).unwrap());
+        store.history.commit(&batch(vec![appear(scored("srv-001", START, 90.0))])).unwrap();
+        let position = store.history.position(SOURCE, START).unwrap();
+        rename(&mut *store.history, SOURCE, "another").unwrap();
+        assert_eq!(store.history.sources().unwrap(), ["another"]);
+        assert!(store.history.claim("another", WIDTH).unwrap());
+        assert_eq!(store.history.position("another", START).unwrap(), position);
     });
 }
 

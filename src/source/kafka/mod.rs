@@ -8,7 +8,7 @@ pub mod producer;
 mod reader;
 mod word;
 
-use super::{Partition, Reader, Source, SourceError};
+use super::{Kinship, Partition, Reader, Source, SourceError};
 use crate::secret::{Flag, PASSWORD_FILE};
 use bootstrap::Bootstrap;
 use dataflows::Time;
@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::Metadata;
 use reader::KafkaReader;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use word::Word;
@@ -88,7 +89,8 @@ impl KafkaTopics {
         let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
         let shape = "write kafka://HOST:PORT,…/TOPIC,…";
         let (brokers, topics) = address.strip_prefix("kafka://").and_then(|rest| rest.split_once('/')).ok_or_else(|| wrong(shape))?;
-        let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
+        // In whichever order they are named, they are one log.
+        let topics: Vec<String> = topics.split(',').map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
         if brokers.is_empty() || topics.iter().any(String::is_empty) {
             return Err(wrong(shape));
         }
@@ -188,6 +190,17 @@ pub(super) fn refused(reason: &str) -> String {
 impl Source for KafkaTopics {
     fn identity(&self) -> String {
         format!("kafka:{}/{}", self.cluster, self.topics.join(","))
+    }
+
+    fn kinship(&self, identity: &str) -> Kinship {
+        let theirs =
+            identity.strip_prefix("kafka:").and_then(|rest| rest.strip_prefix(&*self.cluster)).and_then(|rest| rest.strip_prefix('/'));
+        let is_ours = |topic: &str| self.topics.iter().any(|own| own == topic);
+        match theirs.map(|theirs| (theirs.split(',').all(is_ours), theirs.split(',').any(is_ours))) {
+            Some((true, _)) => Kinship::Successor,
+            Some((_, true)) => Kinship::Overlapping,
+            _ => Kinship::Stranger,
+        }
     }
 
     fn partitions(&self) -> Result<Vec<Partition>, SourceError> {
