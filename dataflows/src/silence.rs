@@ -36,7 +36,7 @@ pub fn fits(pattern: &str, text: &str) -> bool {
     fit(&characters(pattern), &characters(text), '*', '?')
 }
 
-fn fit<T: PartialEq>(pattern: &[T], text: &[T], any: T, one: T) -> bool {
+fn fit<T: PartialEq + Copy>(pattern: &[T], text: &[T], any: T, one: T) -> bool {
     // Greedy, going back to the last star only: linear in practice, and never exponential.
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

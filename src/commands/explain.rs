@@ -164,7 +164,9 @@ fn text(
     if let Some(score) = verdict.score {
         let (expected, sigma, z_score) = (score.expected.0, score.sigma.0, score.z_score.0);
         // The model in force then, if the store still has it: it alone knows how expected comes about.
-        let parts = model.filter(|trained| reading.is_some() || trained.model.expected(bucket.start).to_bits() == expected.to_bits());
+        let is_plain = |model: &Model| !matches!(model.method, Method::SeasonalLevel(_));
+        let is_of = |model: &Model| is_plain(model) && model.expected(bucket.start).to_bits() == expected.to_bits();
+        let parts = model.filter(|trained| reading.is_some() || is_of(&trained.model));
         if let (Some(reading), Some(counted)) = (reading, retraced.and_then(|retraced| retraced.counted)) {
             let (grown, usual) = (number(expected - counted), number(reading.seasonal));
             writeln!(out, "expected  {} = {} before + growth {grown}", number(expected), number(counted))?;
@@ -184,12 +186,16 @@ fn text(
         if let Some(reading) = reading {
             views(&mut out, reading)?;
         }
-        let meaning = match reading {
-            Some(_) => "the deviation that would come to a z_score of 1, in this series, here and now",
-            None => "how far this series usually is from what is expected",
+        let is_calm = z_score == 0.0 && mean != expected;
+        let meaning = match (reading, parts) {
+            (Some(_), _) if is_calm => "how far this series usually is from what is expected",
+            (Some(_), _) => "the deviation that would come to a z_score of 1, in this series, here and now",
+            (None, Some(_)) => "how far this series usually is from what is expected",
+            (None, None) => "as it was stored; the model that it was judged by, or what was known of the series then, is no longer kept",
         };
         writeln!(out, "sigma     {}: {meaning}", number(sigma))?;
-        writeln!(out, "z_score   {z_score:+.2} = residual / sigma; the threshold is {threshold}")?;
+        let origin = if is_calm { ": no view sees anything out of the ordinary" } else { " = residual / sigma" };
+        writeln!(out, "z_score   {z_score:+.2}{origin}; the threshold is {threshold}")?;
         if let Some(trained) = parts {
             let (from, until) = (instant::format(trained.model.trained_from), instant::format(trained.model.trained_until));
             let borrowed =

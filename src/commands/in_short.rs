@@ -24,7 +24,7 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, threshold: 
     let is_deviant = verdict.state.is_deviant();
     let Some(reading) = reading.filter(|_| is_deviant) else {
         let usual = match reading {
-            _ if is_deviant => "more than this series usually deviates".into(),
+            _ if is_deviant => "out of the ordinary for this series".into(),
             Some(reading) if is_off(reading) => match told {
                 Some(told) => format!(
                     "still off, though no longer news, as it goes on much as it was; it was last told of at {}",
@@ -71,7 +71,7 @@ mod tests {
         let score = Some(Score { expected: Number(65.0), sigma: Number(5.0), z_score: Number(6.05) });
         let say = |score, state| sentence(&Verdict { bucket, score, state }, None, 3.0, None);
         let anomalous = say(score, State::Anomalous).unwrap();
-        assert_eq!(anomalous, "it was 95.25, 30.25 above the 65 expected for this time: more than this series usually deviates");
+        assert_eq!(anomalous, "it was 95.25, 30.25 above the 65 expected for this time: out of the ordinary for this series");
         assert!(say(score, State::Normal).unwrap().ends_with("nothing unusual for this series"));
         assert_eq!(say(None, State::Missing), None);
     }

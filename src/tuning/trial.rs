@@ -66,7 +66,7 @@ impl Scored {
         let is_seen = |stretch: &&Stretch| ends.is_some_and(|(first, last)| stretch.first <= last && stretch.last >= first);
         let labelled: Vec<Stretch> = self.labelled.iter().filter(is_seen).copied().collect();
         let first = scored.next();
-        let scored = first.map_or(0, |first| scored.last().unwrap_or(first) - first + policy.bucket_width);
+        let scored = first.map_or(0, |first| scored.next_back().unwrap_or(first) - first + policy.bucket_width);
         #[allow(clippy::cast_precision_loss)] // milliseconds
         let series_days = scored as f64 / 86_400_000.0;
         let tallies = candidates.iter().map(|candidate| self.tally(&labelled, &candidate.policy(limits, policy))).collect();
