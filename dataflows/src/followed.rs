@@ -92,6 +92,8 @@ pub(crate) struct Series {
     pub(crate) stale: Option<Time>,
     /// The start of the last bucket with samples before the first entry; 0, which is long ago, where none is known.
     pub(crate) heard: Time,
+    /// That of the last one of all.
+    latest_heard: Time,
     /// Whether a model of it ever had a plan, or an earlier run missed it: it is to be asked for how long the series has been silent. Of others nobody asks,
     /// which would cost a third.
     pub(crate) is_waited_for: bool,
@@ -199,6 +201,9 @@ impl Series {
         if !is_latest {
             self.is_stale_from(start);
         }
+        if verdict.bucket.aggregate.is_some() {
+            self.latest_heard = self.latest_heard.max(start);
+        }
         !is_plain
     }
 
@@ -218,7 +223,18 @@ impl Series {
     /// The start of the last bucket with samples before `start`; `None` where nobody asks.
     pub(crate) fn heard_before(&self, start: Time) -> Option<Time> {
         let before = || self.entries.range(..self.first_from(start)).rev().map(|entry| &entry.verdict.bucket);
-        self.is_waited_for.then(|| before().find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start))
+        let found = || before().find(|bucket| bucket.aggregate.is_some()).map_or(self.heard, |bucket| bucket.start);
+        // Nearly always it is the latest that is asked for.
+        let is_latest = self.entries.back().is_none_or(|latest| latest.start() < start);
+        self.is_waited_for.then(|| if is_latest { self.latest_heard.max(self.heard) } else { found() })
+    }
+
+    /// Takes a bucket back; whether there was one.
+    pub(crate) fn remove(&mut self, start: Time) -> Option<Entry> {
+        let entry = self.find(start).ok().and_then(|place| self.entries.remove(place))?;
+        let heard = |entry: &Entry| entry.verdict.bucket.aggregate.is_some().then(|| entry.start());
+        self.latest_heard = self.entries.iter().rev().find_map(heard).unwrap_or(self.heard);
+        Some(entry)
     }
 
     /// Judges the buckets from `from` on again, and says what is different.

@@ -205,7 +205,7 @@ impl Scorer {
     pub fn withdraw(&mut self, bucket: &Bucket, say: &mut dyn FnMut(Verdict, isize)) {
         let id = bucket.series();
         let Some(series) = self.series.get_mut(id) else { return };
-        if let Some(entry) = series.find(bucket.start).ok().and_then(|place| series.entries.remove(place)) {
+        if let Some(entry) = series.remove(bucket.start) {
             series.is_stale_from(bucket.start);
             entry.verdict.tell(-1, say);
             let from = self.changed.entry(id).or_insert(bucket.start);
