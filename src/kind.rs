@@ -63,6 +63,11 @@ impl Kind {
         }
     }
 
+    /// Whether it names this metric itself, not by a pattern: its number may be written as a text.
+    pub fn names_metric(&self, name: &str) -> bool {
+        self.metrics.iter().flatten().any(|wanted| wanted == name)
+    }
+
     /// Whether some of its metrics are inside of objects.
     pub fn looks_inside(&self) -> bool {
         self.metrics.iter().flatten().any(|wanted| wanted.contains('.'))

@@ -79,6 +79,7 @@ fn shape() -> impl Strategy<Value = String> {
         2 => "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?",
         1 => "-?[0-9.eE+-]{0,8}",
         4 => "\"[a-z0-9-]{0,20}\"",
+        2 => "\"-?[0-9]{1,4}(\\.[0-9]{1,3})?(e5|x| )?\"",
         2 => "\"20[0-9][0-9]-[01][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,6})?(Z|z|[+]01:00)\"",
         2 => "\"([a-zé\u{7f}]|\\\\[nu\"]|\\\\u00[0-9a-f]{2}|[\x00-\x20]){0,6}\"",
         1 => prop::sample::select(&["null", "true", "NaN", "1e999", "-0", "-0.0", "{}", "[1]", "{\"a\":[]}", "{\"a\":1.5}", "{\"a\":\"b\"}", "\"server_metric\"", ""][..]).prop_map(str::to_owned),
@@ -127,7 +128,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
         1 => place().prop_map(Mutation::Remove),
         1 => place().prop_map(Mutation::Double),
         1 => (place(), place()).prop_map(|(one, other)| Mutation::Swap(one, other)),
-        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp|tags|tags.a|tags>a|tags>path|fields>a|name", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
+        1 => (place(), "[a-z]{1,4}|rack_id|type|timestamp|tags|tags.a|tags>a|tags>path|fields>a|name|value", shape()).prop_map(|(place, name, value)| Mutation::Add(place, name, value)),
         1 => (0..200_usize, 0..3_usize).prop_map(|(place, space)| Mutation::Space(place, space)),
         1 => (0..300_usize).prop_map(Mutation::Cut),
         2 => (0..300_usize, any::<u8>()).prop_map(|(place, byte)| Mutation::Byte(place, byte)),
@@ -160,6 +161,9 @@ fn plain_record() -> impl Strategy<Value = (Vec<(String, String)>, bool)> {
             }
             let place = if first { 0 } else { fields.len() };
             fields.splice(place..place, inside);
+            if spaced == first {
+                fields.push(field("value", r#""0.25""#));
+            }
             (fields, spaced)
         },
     )

@@ -126,7 +126,7 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
             labels.extend(label_of(&name, value, limits)?.map(|text| (name, text)));
         } else if kind.prefix.iter().any(|field| *field == *name) {
             // It is part of names.
-        } else if let Value::Number(number) = value
+        } else if let Some(number) = number_of(&value, &name, kind)
             && kind.is_metric(&name, is_inside)
         {
             let name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
@@ -145,6 +145,15 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
         return Err(Refusal::new("too_many_labels", format!("more than {} labels", limits.labels_max)));
     }
     Ok(Decoded { kind: place, entity_id, time, labels: labels.into(), metrics: metrics.into(), form: None })
+}
+
+/// The number that a field says, in a text where the kind names it.
+fn number_of(value: &Value<'_>, name: &str, kind: &Kind) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(*number),
+        Value::Text(text) if kind.names_metric(name) => serde_json::from_str(text).ok(),
+        _ => None,
+    }
 }
 
 /// What stands before the names of metrics; a colon, which parts the names of series, becomes a line.
@@ -349,6 +358,40 @@ mod tests {
             assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![(name.into(), 1.0)]);
         }
         assert!(Kinds::with(toml::from_str("[m]\nentity = 'host'\nprefix = ['host']").unwrap()).unwrap_err().contains("before the names"));
+    }
+
+    #[test]
+    fn a_number_may_be_written_as_a_text_where_the_kind_names_it() {
+        let table = "[prometheus]\nentity = 'labels.instance'\nmetrics = ['value', 'x*']\nprefix = ['name']";
+        let kinds = Kinds::with(toml::from_str(table).unwrap()).unwrap();
+        let mut decoder = crate::source::decoder::Decoder::new(kinds, Limits::default());
+        let mut say = |value: &str, others: &str| {
+            let text = format!(
+                r#"{{"timestamp":"2026-01-24T12:34:56Z","value":{value},"name":"up","labels":{{"__name__":"up","instance":"web:9100"}}{others}}}"#
+            );
+            let decoded = decoder.decode(text.as_bytes());
+            decoded.map(|decoded| {
+                (decoded.entity_id.to_string(), decoded.metrics.iter().map(|one| (one.0.to_string(), one.1)).collect::<Vec<_>>())
+            })
+        };
+        for (value, number) in [
+            (r#""1""#, 1.0),
+            (r#""0.25""#, 0.25),
+            (r#""-7e2""#, -700.0),
+            ("3", 3.0),
+            (r#""12.5""#, 12.5),
+            (r#""9876543210""#, 9_876_543_210.0),
+        ] {
+            assert_eq!(say(value, ""), Ok(("web:9100".into(), vec![("up.value".into(), number)])), "{value}");
+        }
+        for value in [r#""NaN""#, r#""+Inf""#, r#""""#, r#""1 2""#, r#""007""#, r#""1e999""#, "null"] {
+            assert_eq!(say(value, "").unwrap_err().reason, "no_metrics", "{value}");
+        }
+        assert_eq!(
+            say(r#""1""#, r#","xa":"5","xb":6"#).unwrap().1,
+            [("up.value".into(), 1.0), ("up.xb".into(), 6.0)],
+            "by a pattern, texts are none"
+        );
     }
 
     #[test]

@@ -142,14 +142,13 @@ impl Template {
                 self.texts.push(0..0);
                 Some(Role::Label(self.labels.len() - 1))
             }
+            // A number in a text, unless what was learned says otherwise.
+            b'"' if kind.names_metric(name) => Some(self.metric(name)),
             b'"' => Some(Role::Text),
             b'-' | b'0'..=b'9' if is_constant => None,
             b'-' | b'0'..=b'9' if name == kind.time && name != kind.entity => Some(Role::TimeNumber),
             b'-' | b'0'..=b'9' if has_role => return None,
-            b'-' | b'0'..=b'9' if kind.is_metric(name, is_inside) => {
-                self.metrics.push((name.to_owned().into(), 0.0));
-                Some(Role::Metric(self.metrics.len() - 1))
-            }
+            b'-' | b'0'..=b'9' if kind.is_metric(name, is_inside) => Some(self.metric(name)),
             b'-' | b'0'..=b'9' => Some(Role::Number),
             // true, false or null.
             b'a'..=b'z' => return Some((None, at, at + bytes[at..].iter().position(|byte| !byte.is_ascii_lowercase())?)),
@@ -157,6 +156,12 @@ impl Template {
         };
         let (at, end) = if bytes[at] == b'"' { (at + 1, plain::text(bytes, at + 1)?) } else { (at, decimal::number(bytes, at)?.1) };
         Some((role, at, end))
+    }
+
+    /// The role of a metric.
+    fn metric(&mut self, name: &str) -> Role {
+        self.metrics.push((name.to_owned().into(), 0.0));
+        Role::Metric(self.metrics.len() - 1)
     }
 
     /// Makes one piece of the texts of the entity, where no other value stands between them.
