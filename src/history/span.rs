@@ -2,7 +2,7 @@
 
 use super::statement::{Shape, Statement, Value};
 use super::{History, HistoryError};
-use dataflows::{EntityId, Time};
+use dataflows::{EntityId, IncidentId, Time};
 use std::collections::HashMap;
 
 /// The starts of the first and of the last bucket with samples that begins before `until`; `None` where there is none.
@@ -39,4 +39,16 @@ pub fn is_silent_since(history: &mut dyn History, (entity_type, entity_id): (&st
     let values = vec![Value::time(after), entity_id.into(), entity_type.into()];
     let rows = history.select(&Statement { sql, values }, &[Shape::Integer])?;
     Ok(rows.into_iter().next().is_some_and(|mut columns| columns.integer() == 0))
+}
+
+/// The names of the entities that an incident hit, in order, and no more than so many.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn hit(history: &mut dyn History, incident: IncidentId, most: usize) -> Result<Vec<String>, HistoryError> {
+    let sql = "SELECT DISTINCT series.entity_id FROM episodes JOIN series ON series.series_id = episodes.series_id
+        WHERE episodes.incident_id = $1 AND episodes.status <> 'withdrawn' ORDER BY series.entity_id LIMIT $2";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = history.select(&Statement { sql, values: vec![incident.0.cast_signed().into(), most.into()] }, &[Shape::Text])?;
+    Ok(rows.into_iter().filter_map(|mut columns| columns.text()).collect())
 }

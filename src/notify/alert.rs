@@ -66,6 +66,9 @@ pub struct Peak {
     pub z_score: f64,
 }
 
+/// Of the entities that an incident hit so many are named.
+pub const HIT_MAX: usize = 20;
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Alert {
@@ -93,6 +96,8 @@ pub struct Alert {
     pub zone: String,
     /// Entities hit.
     pub entities: u32,
+    /// The names of those entities, in order, and no more than [`HIT_MAX`].
+    pub hit: Vec<String>,
     /// Entities there are in the rack, the zone or of the kind; 1 for an entity.
     pub peers: u32,
     /// The metrics that were hit.
@@ -162,6 +167,7 @@ impl Alert {
             rack: "rack-B".into(),
             zone: "zone-2".into(),
             entities: 17,
+            hit: (31..48).map(|number| format!("srv-{number:03}")).collect(),
             peers: 20,
             metrics: vec!["cpu_temperature_celsius".into(), "cpu_usage_percent".into()],
             anomalous: 48,
@@ -197,6 +203,7 @@ pub mod tests {
             scope: "entity".into(),
             entity_id: "srv-038".into(),
             entities: 1,
+            hit: vec!["srv-038".into()],
             peers: 1,
             metrics: vec!["cpu_temperature_celsius".into(), "cpu_usage_percent".into()],
             anomalous: 3,

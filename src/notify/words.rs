@@ -50,7 +50,9 @@ pub fn deviation(alert: &Alert) -> String {
     if alert.scope == SOURCE {
         return watermark(alert);
     }
-    let Some(peak) = &alert.peak else {
+    // What is mostly silence is not told of by the few buckets that deviated besides.
+    let is_silence = alert.scope != "entity" && alert.missing > alert.anomalous;
+    let Some(peak) = alert.peak.as_ref().filter(|_| !is_silence) else {
         // Whether the others of its metrics went on, and whether they do now, is not known.
         let named = alert.scope == "entity" && !alert.silent && !alert.forgotten;
         return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though others have some".into() };
@@ -74,6 +76,9 @@ pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
 
 fn facts_of_incident(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = vec![("Where", place(alert)), ("Since", since(alert)), ("Metrics", metrics(alert)), ("Evidence", evidence(alert))];
+    if alert.scope != "entity" && !alert.hit.is_empty() {
+        facts.insert(1, ("Hit", hit(alert)));
+    }
     if alert.forgotten {
         let told = "it sent nothing for so long that nothing is expected of it any more; when it sends again it is watched again";
         facts.push(("Means", told.into()));
@@ -124,6 +129,13 @@ fn place(alert: &Alert) -> String {
         let _ = write!(told, ", zone {}", plain(&alert.zone));
     }
     told
+}
+
+/// Who was hit, as far as they are named.
+fn hit(alert: &Alert) -> String {
+    let named = alert.hit.iter().map(|entity| plain(entity)).collect::<Vec<_>>().join(", ");
+    let more = (alert.entities as usize).saturating_sub(alert.hit.len());
+    if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
 fn since(alert: &Alert) -> String {
@@ -193,6 +205,9 @@ mod tests {
         let rack = Alert { scope: "rack".into(), entities: 4, peers: 20, severity: Severity::Critical, change: Change::Spread, ..alert() };
         let told = "CRITICAL, spreading: 4 of 20 servers of rack rack-B, worst srv-038 cpu_usage_percent 95.3, expected 65.2 (z +4.2)";
         assert_eq!(headline(&rack), told);
+        // Failed once: of a rack that was off for half an hour the word was of one counter of one host.
+        let off = Alert { missing: 40, ..rack };
+        assert_eq!(headline(&off), "CRITICAL, spreading: 4 of 20 servers of rack rack-B, no samples, though others have some");
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), format!("Over: server srv-038, HIGH, no samples of {}", metrics(&silent)));
         let partly = Alert { peak: None, ..alert() };
@@ -224,6 +239,10 @@ mod tests {
             "Held back: 12 more incidents were held back before this one; see the page, or `tidewatch alert list`",
         ];
         assert_eq!(told, expected);
+        let hit = ["srv-031", "srv-0\n32"].map(str::to_owned).to_vec();
+        let named = |entities| super::facts(&Alert { scope: "rack".into(), entities, hit: hit.clone(), ..alert() }).remove(1);
+        assert_eq!(named(2), ("Hit", "srv-031, srv-0 32".to_owned()));
+        assert_eq!(named(5), ("Hit", "srv-031, srv-0 32 and 3 more".to_owned()));
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         problem: None,
         silent: false,
         forgotten: false,
+        hit: Vec::new(),
         incident_id,
         url,
         test: false,

@@ -9,8 +9,8 @@ use crate::history::outbox::{self, OutboxRow, State};
 use crate::history::{History, HistoryError};
 use crate::history::{span, stall};
 use crate::instant;
-use crate::notify::{Alert, Change, Failure};
-use dataflows::{Severity, Time};
+use crate::notify::{Alert, Change, Failure, HIT_MAX};
+use dataflows::{IncidentId, Severity, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver as Ended, channel};
@@ -241,8 +241,12 @@ impl Delivery {
         Ok(Look::More)
     }
 
-    /// Adds what is known only now: why nothing arrives, whether an entity sends nothing any more, and whether what is over is merely not waited for.
+    /// Adds what is known only now: who was hit, why nothing arrives, whether an entity sends nothing any more, and whether what is over is merely not waited
+    /// for.
     fn complete(&self, history: &mut dyn History, told: &mut Alert) -> Result<(), HistoryError> {
+        if let Some(incident) = u64::from_str_radix(&told.incident_id, 16).ok().filter(|_| told.scope != stall::SOURCE) {
+            told.hit = span::hit(history, IncidentId(incident), HIT_MAX)?;
+        }
         if told.scope == stall::SOURCE {
             let away = self.statistics.health.away();
             let reason = |part: Part| away.iter().find(|absence| absence.what == part).map(|absence| absence.reason.clone());

@@ -143,6 +143,26 @@ fn a_host_that_is_still_silent_is_not_told_as_well_when_nothing_is_expected_of_i
     assert!(of("srv-09")["text"].as_str().unwrap().starts_with("Over: server srv-09"));
 }
 
+#[test]
+fn of_a_rack_that_is_off_it_is_said_who_was_hit_and_that_it_is_off() {
+    let place = trained();
+    let server = Server::http();
+    let (run, mut pipe) = start(&place, &format!("--alert webhook:http://127.0.0.1:{}/ --out-of-orderness 0s", server.port));
+    // One of them deviates before, which is no more than one of seven signs.
+    let shifted = |host: usize, minute: i64| if host == 9 && minute == 60 { 30.0 } else { 0.0 };
+    let without = |rack: &str, minutes: std::ops::Range<i64>| -> String {
+        lines(minutes, shifted).lines().filter(|line| !line.contains(rack)).map(|line| format!("{line}\n")).collect()
+    };
+    pipe.write_all((lines(0..65, shifted) + &without("rack-B", 65..100)).as_bytes()).unwrap();
+    pipe.flush().unwrap();
+    let told = server.hears(|told| told["scope"] == "rack");
+    assert_eq!(told["hit"], serde_json::json!(["srv-06", "srv-07", "srv-08", "srv-09", "srv-10", "srv-11"]), "{told:#}");
+    let text = told["text"].as_str().unwrap();
+    assert!(text.ends_with("6 of 6 servers of rack rack-B, no samples, though others have some"), "{text}");
+    drop(pipe);
+    run.finish().well();
+}
+
 /// Failed once: a host that was critical and stopped sending was told to nobody.
 #[test]
 fn a_host_in_trouble_that_stops_sending_is_told_of() {
