@@ -41,6 +41,19 @@ fn change(place: &Place, file: &str, from: &str, to: &str) {
 }
 
 #[test]
+fn what_telegraf_writes_comes_to_the_same_buckets_as_in_plain_python() {
+    // The peer is in the cache if the others are.
+    if copied().is_none() {
+        return;
+    }
+    let bench = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/telegraf");
+    let output = Command::new(bench).arg("1").env("TIDEWATCH", env!("CARGO_BIN_EXE_tidewatch")).output().unwrap();
+    let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("14,400 events, 103,200 samples, "), "{said}{errors}");
+    assert!(said.contains("all sums agree") && said.matches(" events a CPU-second").count() == 2, "{said}{errors}");
+}
+
+#[test]
 fn peers_do_the_same_work_as_tidewatch() {
     let Some(place) = copied() else { return };
     let output = peers(&place, &[&["20000"], &CHEAP[..]].concat());
