@@ -106,6 +106,13 @@ impl Episode {
         episode
     }
 
+    /// Where it is closed, and event time has come so far that nothing can change it any more, it is settled.
+    pub(crate) fn settle(&mut self, horizon: Time, policy: &Policy) {
+        if self.stage == Stage::Closed && self.last.saturating_add(policy.bucket_width + policy.settling()) <= horizon {
+            self.stage = Stage::Settled;
+        }
+    }
+
     fn add(&mut self, evidence: &Evidence) {
         self.last = self.last.max(evidence.start);
         let Some(peak) = evidence.peak else {

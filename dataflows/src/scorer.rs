@@ -36,6 +36,8 @@ pub struct Scorer {
     silences: Vec<Silence>,
     /// Buckets that start before this may have been said by an earlier run.
     recalled: Time,
+    /// How far event time had come when an epoch ended last, or an earlier run.
+    horizon: Time,
     /// When series were heard last that were let go: a model may come that waits for them.
     gone: HashedMap<SeriesId, Time>,
     /// Series whose verdicts changed since the last [`Scorer::finish`], each with the first bucket that did.
@@ -75,6 +77,7 @@ impl Scorer {
             names: HashedMap::default(),
             silences: Vec::new(),
             recalled: Time::MIN,
+            horizon: Time::MIN,
             gone: HashedMap::default(),
             changed: HashedMap::default(),
             watched: BTreeSet::new(),
@@ -244,6 +247,7 @@ impl Scorer {
             }
         }
         if let Some(horizon) = horizon {
+            self.horizon = horizon;
             self.settle(horizon, episode);
             self.hand_out(horizon, hand_out);
             if horizon >= self.swept.saturating_add(self.policy.retention()) {
@@ -302,7 +306,6 @@ impl Scorer {
     /// Episodes that the common watermark has left behind can change no more.
     fn settle(&mut self, horizon: Time, say: &mut dyn FnMut(Episode, isize)) {
         let Self { policy, series, watched, .. } = self;
-        let span = policy.bucket_width + policy.settling();
         let settled_from = horizon.saturating_sub(policy.retention());
         watched.retain(|id| {
             let Some(series) = series.get_mut(*id) else { return false };
@@ -314,11 +317,7 @@ impl Scorer {
                 series.aside().done.push(*closed);
                 series.refold(Time::MIN, policy);
             }
-            for done in
-                series.aside().done.iter_mut().filter(|done| done.stage == Stage::Closed && done.last.saturating_add(span) <= horizon)
-            {
-                done.stage = Stage::Settled;
-            }
+            series.aside().done.iter_mut().for_each(|done| done.settle(horizon, policy));
             series.tell(say);
             series.has_said()
         });

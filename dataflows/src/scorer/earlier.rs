@@ -38,6 +38,8 @@ impl Scorer {
         let before = verdicts.iter().filter(|verdict| verdict.bucket.start < limit);
         let closed = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed);
         series.aside().done = closed.filter(|closed| !retired.contains(&closed.id)).collect();
+        // As it was said by then: nobody is told anew of what has not changed.
+        series.aside().done.iter_mut().for_each(|done| done.settle(self.horizon, &self.policy));
         // One that was abandoned is open here: no bucket came that would have closed it.
         if base.open().is_some_and(|open| retired.contains(&open.id)) {
             base = Fold::default();
@@ -49,6 +51,7 @@ impl Scorer {
     /// Takes how far an earlier run had come: what it said of buckets that may still change is recalled besides.
     pub fn recall_until(&mut self, horizon: Time) {
         self.recalled = horizon.saturating_sub(self.policy.bucket_width - 1);
+        self.horizon = horizon;
     }
 
     /// Takes when a series was heard last in a bucket that is settled.
