@@ -50,16 +50,23 @@ pub fn deviation(alert: &Alert) -> String {
     if alert.scope == SOURCE {
         return watermark(alert);
     }
-    // What is mostly silence is not told of by the few buckets that deviated besides.
-    let is_silence = alert.scope != "entity" && alert.missing > alert.anomalous;
-    let Some(peak) = alert.peak.as_ref().filter(|_| !is_silence) else {
+    let Some(peak) = &alert.peak else {
         // Whether the others of its metrics went on, and whether they do now, is not known.
         let named = alert.scope == "entity" && !alert.silent && !alert.forgotten;
         return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though others have some".into() };
     };
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
     let silent = if alert.silent { ", and then no samples, though others have some" } else { "" };
-    plain(&format!("{whose}{} {}, expected {} (z {:+.1}){silent}", peak.metric, number(peak.mean), number(peak.expected), peak.z_score))
+    let worst = plain(&format!(
+        "{whose}{} {}, expected {} (z {:+.1}){silent}",
+        peak.metric,
+        number(peak.mean),
+        number(peak.expected),
+        peak.z_score
+    ));
+    // What is mostly silence is not told of by the few buckets that deviated besides.
+    let is_silence = alert.scope != "entity" && alert.missing > alert.anomalous;
+    if is_silence { format!("no samples, though others have some; {worst}") } else { worst }
 }
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
@@ -207,7 +214,10 @@ mod tests {
         assert_eq!(headline(&rack), told);
         // Failed once: of a rack that was off for half an hour the word was of one counter of one host.
         let off = Alert { missing: 40, ..rack };
-        assert_eq!(headline(&off), "CRITICAL, spreading: 4 of 20 servers of rack rack-B, no samples, though others have some");
+        assert_eq!(
+            headline(&off),
+            "CRITICAL, spreading: 4 of 20 servers of rack rack-B, no samples, though others have some; worst srv-038 cpu_usage_percent 95.3, expected 65.2 (z +4.2)"
+        );
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
         assert_eq!(headline(&silent), format!("Over: server srv-038, HIGH, no samples of {}", metrics(&silent)));
         let partly = Alert { peak: None, ..alert() };

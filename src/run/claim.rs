@@ -83,6 +83,9 @@ fn predecessor(log: &dyn Source, history: &mut dyn History) -> Result<Option<Str
             Ok(None)
         }
         [(Kinship::Successor, earlier)] => Ok(Some(earlier.clone())),
-        [(_, other), ..] => Err(RunError::Overlapping { log: source, other: other.clone() }),
+        [first, ..] => {
+            let (_, other) = kin.iter().find(|(kinship, _)| *kinship == Kinship::Overlapping).unwrap_or(first);
+            Err(RunError::Overlapping { log: source, other: other.clone() })
+        }
     }
 }

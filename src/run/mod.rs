@@ -118,7 +118,7 @@ pub enum RunError {
     /// Another log has a part of this one, and more.
     #[error(
         "this history holds what came of '{other}', which shares topics with '{log}': each would write the series of the other; name all topics of that \
-         one, and more if need be, or give another history"
+         one, and more if need be, or give another history (of two that were read apart no one log is made)"
     )]
     Overlapping {
         /// What is to be read.

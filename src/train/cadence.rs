@@ -35,8 +35,9 @@ const MISS_MIN: usize = 2;
 /// From fewer distances nobody can tell what is usual.
 const DISTANCES_MIN: usize = 20;
 
-/// ...but one that came in more buckets than this in a row, and never was silent, is taken for one that is always there: a host that dies young is missed.
-const UNBROKEN_MIN: usize = 6;
+/// ...but one that came in more buckets than this in a row, and never was silent, is taken for one that is always there: a host that dies young is missed. A job that
+/// runs for an hour at most is not, though nobody knows yet how often it comes.
+const UNBROKEN_MIN: usize = 12;
 
 /// What comes now and then is late after so many times its usual distance.
 const PATIENCE: u32 = 2;
@@ -240,8 +241,8 @@ mod tests {
         assert_eq!(of(2, |_, phase| phase % HOUR == 1), Cadence::Within(24), "each hour, of which there were two days");
         assert_eq!(of(14, |day, phase| phase == 3 && day % 7 == 6), Cadence::Unknown, "on two Sundays");
         let unbroken = |buckets: usize| of(1, |_, phase| phase < buckets);
-        assert_eq!((unbroken(6), unbroken(7)), (Cadence::Unknown, Cadence::Steady), "that a host died young does not excuse it");
-        assert_eq!(of(1, |_, phase| phase < 12 && phase != 5), Cadence::Unknown);
+        assert_eq!((unbroken(12), unbroken(13)), (Cadence::Unknown, Cadence::Steady), "that a host died young does not excuse it");
+        assert_eq!(of(1, |_, phase| phase < 18 && phase != 5), Cadence::Unknown);
         assert!(matches!(of(2, |_, phase| (24..48).contains(&phase)), Cadence::Within(500..)), "at night, of which there were two");
     }
 }

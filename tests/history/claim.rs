@@ -60,6 +60,8 @@ fn a_source_that_goes_on_by_another_name_takes_everything_along() {
         assert_eq!(store.history.sources().unwrap(), ["another"]);
         assert!(store.history.claim("another", WIDTH).unwrap());
         assert_eq!(store.history.position("another", START).unwrap(), position);
+        // Failed once: the lock was that of the old name.
+        assert!(!store.again().claim("another", WIDTH).unwrap(), "{}", store.kind);
     });
 }
 

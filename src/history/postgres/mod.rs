@@ -49,8 +49,8 @@ struct Session {
     statements: Statements,
     /// Whether the staging tables are there.
     staged: bool,
-    /// Whether this session holds the lock of the claim.
-    locked: bool,
+    /// The source whose lock this session holds.
+    locked: Option<String>,
     /// Whether the server was asked to end the session when it is silent.
     watched: bool,
 }
@@ -135,7 +135,7 @@ impl Postgres {
             _ => {
                 let mut client = self.address.connect()?;
                 client.batch_execute(PLANNING).map_err(Refusal::Server)?;
-                Session { client, statements: Statements::default(), staged: false, locked: false, watched: false }
+                Session { client, statements: Statements::default(), staged: false, locked: None, watched: false }
             }
         };
         Ok(self.session.insert(session))
@@ -213,18 +213,24 @@ fn is_network(error: &postgres::Error) -> bool {
 
 /// Takes the lock that stands for the right to commit; `false` while another session has it. It ends with the session.
 fn lock(session: &mut Session, source: &str) -> Result<bool, Fault> {
-    if !session.locked {
+    if session.locked.as_deref() != Some(source) {
         // A host that died must not keep the lock for the two hours after which the system asks by default.
         session.client.batch_execute("SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 2")?;
         let sql = "SELECT pg_try_advisory_lock(hashtextextended('tidewatch ' || $1, 0))";
-        session.locked = session.client.query_one(sql, &[&source])?.try_get(0)?;
+        if !session.client.query_one(sql, &[&source])?.try_get(0)? {
+            return Ok(false);
+        }
+        // One that goes on by another name is not waited for by its old one.
+        if let Some(earlier) = session.locked.replace(source.into()) {
+            session.client.query_one("SELECT pg_advisory_unlock(hashtextextended('tidewatch ' || $1, 0))", &[&earlier])?;
+        }
     }
-    Ok(session.locked)
+    Ok(true)
 }
 
 /// Makes sure that the right to commit is held, taking it again where the last session was lost.
 fn hold(session: &mut Session, claim: &Claim) -> Result<(), Fault> {
-    if session.locked || lock(session, &claim.source)? {
+    if lock(session, &claim.source)? {
         return Ok(());
     }
     // The server may not have noticed yet that our own last session is gone; or somebody else has come.
