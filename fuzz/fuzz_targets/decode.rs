@@ -27,7 +27,7 @@ mod property;
 mod source {
     pub(crate) use crate::{decode, decoder, fields};
 }
-#[path = "../../src/source/template.rs"]
+#[path = "../../src/source/template/mod.rs"]
 mod template;
 #[path = "../../src/source/together.rs"]
 mod together;

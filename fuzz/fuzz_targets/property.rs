@@ -24,7 +24,7 @@ const SMALL: Limits = Limits {
 };
 
 /// Records of producers who write alike: what a decoder has learned before it meets an odd one.
-const PRODUCERS: [&str; 9] = [
+const PRODUCERS: [&str; 11] = [
     r#"{"type":"server_metric","timestamp":"2026-01-24T12:34:56Z","server_id":"srv-001","rack_id":"rack-A","cpu":85.2,"rx":-0.5}"#,
     r#"{"timestamp": 1769258096, "service_name": "cart", "zone_id": "z", "note": "plain", "up": true, "p50": 12, "p99": 0.125}"#,
     r#"{"server_id":"a","timestamp":"2026-01-24T12:34:56.250Z","cpu":1}"#,
@@ -33,6 +33,8 @@ const PRODUCERS: [&str; 9] = [
     r#"{"x":{"y":{"z":2},"u":-1},"server_id":"a","tags":{"a":"r","b":1.5},"timestamp":1769258096,"note":"n","cpu":1}"#,
     r#"{"fields":{"used":1,"free":0.5},"name":"mem","tags":{"dc":"eu","host":"web-1"},"timestamp":1769258096}"#,
     r#"{"fields":{"used":2},"name":"disk","tags":{"dc":"eu","host":"web-1","path":"/data"},"timestamp":1769258096}"#,
+    r#"{"fields":{"used":2},"name":"disk","tags":{"dc":"eu","host":"web-1","path":"/"},"timestamp":1769258096}"#,
+    r#"{"fields":{"used":3},"name":"swap","tags":{"dc":"eu","host":"web-2","path":"/"},"timestamp":1769258096}"#,
     r#"{"value":"0.25","name":"load1","tags":{"host":"web-1"},"timestamp":1769258096}"#,
 ];
 

@@ -7,7 +7,7 @@ use crate::kind::Kinds;
 use crate::run::output::RawSamples;
 use crate::series::SeriesName;
 use crate::source::decode::Decoded;
-use crate::source::decoder::TEMPLATES_MAX;
+use crate::source::decoder::FORMS_MAX;
 use dataflows::identity::{HashedMap, HashedSet};
 use dataflows::{EntityId, MetricId, Placement, Time, Timing};
 use std::collections::{HashMap, HashSet};
@@ -67,7 +67,7 @@ type Listed = (Rc<[MetricId]>, u64);
 #[derive(Default)]
 pub struct Metrics {
     forms: Vec<Form>,
-    /// By the decoder's number, where it has one, each in a place that none of its other templates has.
+    /// By the decoder's number, where it has one, each in a place that no other one has that it knows.
     decoded: Vec<Option<(u64, Listed)>>,
     numbers: u64,
 }
@@ -90,7 +90,7 @@ impl Metrics {
         }
         let listed = (Rc::clone(&form.ids), form.number);
         if let Some(number) = decoded.form {
-            self.decoded.resize_with(TEMPLATES_MAX, || None);
+            self.decoded.resize_with(FORMS_MAX, || None);
             self.decoded[place_of_form(number)] = Some((number, listed.clone()));
         }
         listed
@@ -107,10 +107,10 @@ impl Metrics {
     }
 }
 
-/// The decoder counts its templates, and keeps the latest.
+/// The decoder counts its forms, and knows no more of them at once.
 #[allow(clippy::cast_possible_truncation)] // a remainder
 fn place_of_form(form: u64) -> usize {
-    (form % TEMPLATES_MAX as u64) as usize
+    (form % FORMS_MAX as u64) as usize
 }
 
 /// Where the entities stand that one worker has told the graph of: names are said again and again, places only when they are news.

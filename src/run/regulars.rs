@@ -20,10 +20,10 @@ struct Regular {
     /// The step of event time in which another record like it changes nothing.
     step: Time,
     entity: EntityId,
-    /// A hash of the entity's labels.
+    /// A hash of the labels that it said.
     labels: u64,
-    /// Another form of the same entity, noted before this one.
-    sibling: Option<usize>,
+    /// The place of the entity among all.
+    owner: usize,
 }
 
 /// The regulars of one partition.
@@ -33,8 +33,9 @@ pub struct Regulars {
     all: Vec<Regular>,
     /// Their places, by a hash of their names and forms: what was said, the name in it, is compared anyway.
     places: HashedMap<u64, usize>,
-    /// The form of each entity that was noted last.
-    latest: HashedMap<EntityId, usize>,
+    /// The places of the entities, and of each a hash of the labels that were said last.
+    owners: HashedMap<EntityId, usize>,
+    labels: Vec<u64>,
     /// Whose turn it is among the places.
     turn: Turn,
     /// The step of event time that the last of them came in.
@@ -59,7 +60,8 @@ impl Regulars {
     /// The entity of a record that says what the last one of its entity said, so that the census would let it in and say nothing in this `step`.
     pub fn find(&mut self, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
         // What was expected of it is what is known here.
-        match self.all.get(self.turn.next()).filter(|known| filled.is_expected() && known.step == step).map(|known| known.entity) {
+        let expected = self.all.get(self.turn.next()).filter(|known| filled.is_expected() && self.holds(known, step));
+        match expected.map(|known| known.entity) {
             Some(entity) => {
                 self.turn.follow(self.turn.next(), self.all.len());
                 Some(entity)
@@ -68,9 +70,15 @@ impl Regulars {
         }
     }
 
+    /// Whether another record like it changes nothing in a step: its labels are those that were said last.
+    #[inline]
+    fn holds(&self, known: &Regular, step: Time) -> bool {
+        known.step == step && self.labels.get(known.owner) == Some(&known.labels)
+    }
+
     /// The entity in a place, if it is that of the record.
     fn entity_at(&self, place: usize, filled: &Filled<'_>, step: Time) -> Option<EntityId> {
-        let known = self.all.get(place).filter(|known| (known.step, known.form) == (step, filled.form()))?;
+        let known = self.all.get(place).filter(|known| known.form == filled.form() && self.holds(known, step))?;
         filled.is_of(&known.said).then_some(known.entity)
     }
 
@@ -99,9 +107,12 @@ impl Regulars {
         match self.all.get_mut(place) {
             Some(known) => (known.said, known.labels, known.step) = (SmallVec::from_slice(said), labels, step),
             None => {
-                let sibling = self.latest.insert(entity, place);
+                let owner = *self.owners.entry(entity).or_insert(self.labels.len());
+                if owner == self.labels.len() {
+                    self.labels.push(labels);
+                }
                 self.places.insert(key, place);
-                self.all.push(Regular { said: SmallVec::from_slice(said), form, step, entity, labels, sibling });
+                self.all.push(Regular { said: SmallVec::from_slice(said), form, step, entity, labels, owner });
             }
         }
         self.turn.follow(place, self.all.len());
@@ -109,13 +120,8 @@ impl Regulars {
 
     /// Takes note that the census has heard of an entity. Where its labels were said, those that others of its records say have to be said again.
     pub fn hear(&mut self, Heard { entity, labels, step }: Heard) {
-        let mut next = self.latest.get(&entity).copied().filter(|_| step.is_some());
-        while let Some(regular) = next.and_then(|place| self.all.get_mut(place)) {
-            if regular.labels != labels {
-                regular.step = Time::MIN;
-            }
-            next = regular.sibling;
-        }
+        let owner = self.owners.get(&entity).and_then(|owner| self.labels.get_mut(*owner)).filter(|_| step.is_some());
+        owner.into_iter().for_each(|said| *said = labels);
     }
 }
 
@@ -252,7 +258,7 @@ mod tests {
         for entity in 0..1_000 {
             let heard = Heard { entity: EntityId(entity % 40), labels: 0, step: Some(0) };
             regulars.note((&entity.to_le_bytes(), b"x", entity), heard, 100);
-            assert!(regulars.all.len() <= 100 && regulars.places.len() <= 100 && regulars.latest.len() <= 40);
+            assert!(regulars.all.len() <= 100 && regulars.places.len() <= 100 && regulars.labels.len() <= 40);
         }
     }
 }

@@ -117,6 +117,8 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     let prefix = prefix_of(&fields, kind);
     let has_others = !kind.looks_inside() && fields.iter().any(|field| field.value == Value::Other);
+    // As far as there is one that the kind names.
+    let no_number = fields.iter().find(|field| kind.names_metric(&field.name)).map(|field| shortened(&field.name).to_owned());
     for Field { name, value, is_inside } in fields {
         if *name == *kind.entity {
             entity_id = Some(entity_of(value, kind, limits)?);
@@ -137,6 +139,9 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
     let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", format!("'{}' is missing", kind.entity)))?;
     let time = time.ok_or_else(|| Refusal::new("no_time", format!("'{}' is missing", kind.time)))?;
     if metrics.is_empty() {
+        if let Some(name) = no_number {
+            return Err(Refusal::new("no_metrics", format!("'{name}' is no number, and nothing else is to be watched")));
+        }
         let hint =
             if has_others { "; one inside of an object is only where the kind names it, as in metrics = [\"fields.*\"]" } else { "" };
         return Err(Refusal::new("no_metrics", format!("no field is a number to be watched{hint}")));
@@ -385,7 +390,12 @@ mod tests {
             assert_eq!(say(value, ""), Ok(("web:9100".into(), vec![("up.value".into(), number)])), "{value}");
         }
         for value in [r#""NaN""#, r#""+Inf""#, r#""""#, r#""1 2""#, r#""007""#, r#""1e999""#, "null"] {
-            assert_eq!(say(value, "").unwrap_err().reason, "no_metrics", "{value}");
+            let refusal = say(value, "").unwrap_err();
+            assert_eq!(
+                (refusal.reason, &*refusal.detail),
+                ("no_metrics", "'value' is no number, and nothing else is to be watched"),
+                "{value}"
+            );
         }
         assert_eq!(
             say(r#""1""#, r#","xa":"5","xb":6"#).unwrap().1,

@@ -10,11 +10,17 @@ use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
 use dataflows::Time;
 
-/// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then. Who writes a record for each
-/// processor and disk of a host, and names it by them, takes one for each.
-pub const TEMPLATES_MAX: usize = 128;
+/// Producers that write alike share a template; a log of more kinds of them than this is decoded the long way now and then.
+const TEMPLATES_MAX: usize = 128;
 
-/// Of records that no template fits, one in so many is learned from once there are enough templates: to learn costs as much as to decode.
+/// So many lists of metrics are known in all: who writes a record for each processor and disk of a host, and names it by them, has one for each.
+pub const FORMS_MAX: usize = 4096;
+
+/// After so many records that nothing fitted what was learned is thrown away, once it is as much as may be.
+const FORGET_AFTER: u32 = 1 << 16;
+
+/// After so many records in a row of which nothing could be learned only one in so many more is learned from: it costs as much as to decode.
+const FAILURES_MAX: u32 = 8;
 const LEARN_EVERY: u32 = 64;
 
 /// A record that was read.
@@ -48,18 +54,24 @@ pub struct Decoder {
     kinds: Kinds,
     limits: Limits,
     templates: Vec<Template>,
+    /// Of each form the template, and its variant there, from the one after `forgotten` on.
+    forms: Vec<(usize, usize)>,
+    /// Forms that are known no longer.
+    forgotten: u64,
     /// The template that fitted last.
     latest: usize,
-    /// Records that none fitted, since the last one was learned.
+    /// The template that the record at hand is written like, though it is not known what its metrics are called.
+    alike: Option<usize>,
+    /// Records that nothing fitted, since something was learned last, and those in a row of which nothing could be.
     strangers: u32,
-    /// Templates learned so far.
-    learned: u64,
+    failures: u32,
 }
 
 impl Decoder {
     /// Nothing learned yet.
     pub fn new(kinds: Kinds, limits: Limits) -> Self {
-        Self { kinds, limits, templates: Vec::new(), latest: 0, strangers: 0, learned: 0 }
+        let (templates, forms) = (Vec::new(), Vec::new());
+        Self { kinds, limits, templates, forms, forgotten: 0, latest: 0, alike: None, strangers: 0, failures: 0 }
     }
 
     /// Reads one record, and makes all of it.
@@ -77,8 +89,11 @@ impl Decoder {
     #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8], expected: Expected<'_>) -> Result<Read<'a>, Refusal> {
         // Who writes in several ways does so by turns.
-        let next = expected.form.checked_sub(1).map_or(self.latest, place_of);
-        if self.fits(next, bytes, expected) {
+        let (next, variant) = match self.form(expected.form) {
+            Some(known) => known,
+            None => (self.latest, self.templates.get(self.latest).map_or(0, |latest| latest.variant)),
+        };
+        if self.fits(next, variant, bytes, expected) {
             self.latest = next;
         } else if !self.another_fits(next, bytes, expected) {
             return self.read_anew(bytes);
@@ -86,47 +101,78 @@ impl Decoder {
         Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)))
     }
 
+    /// The template of a form, and its variant there.
+    #[inline]
+    fn form(&self, form: u64) -> Option<(usize, usize)> {
+        let place = form.checked_sub(self.forgotten + 1)?;
+        self.forms.get(usize::try_from(place).ok()?).copied()
+    }
+
     /// Whether a template fits, if there is one in this place; it is filled then.
-    fn fits(&mut self, place: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
+    fn fits(&mut self, place: usize, variant: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
         let Some(template) = self.templates.get_mut(place).filter(|_| bytes.len() <= self.limits.record_bytes_max) else { return false };
-        kind_of(&self.kinds, template.kind()).is_some_and(|kind| template.fill(bytes, &self.limits, kind, expected).is_some())
+        let filled = kind_of(&self.kinds, template.kind()).and_then(|kind| template.fill(bytes, &self.limits, kind, expected, variant));
+        if filled == Some(false) {
+            self.alike = Some(place);
+        }
+        filled == Some(true)
     }
 
     /// Whether another template fits than the one that was to be expected: that of the last record, or any.
     #[cold]
     fn another_fits(&mut self, next: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
+        if self.alike.is_some() {
+            return false;
+        }
         let others = [self.latest].into_iter().chain(0..self.templates.len()).filter(|place| *place != next);
-        let fitting = { others }.find(|place| self.fits(*place, bytes, expected));
-        self.latest = fitting.unwrap_or(self.latest);
-        fitting.is_some()
+        for place in others {
+            let variant = self.templates.get(place).map_or(0, |template| template.variant);
+            if self.fits(place, variant, bytes, expected) {
+                self.latest = place;
+                return true;
+            }
+            if self.alike.is_some() {
+                break;
+            }
+        }
+        false
     }
 
     /// Reads a record that no template fits.
     #[cold]
     fn read_anew<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
-        let Self { kinds, limits, templates, latest, strangers, learned } = self;
-        let decoded = decode(bytes, kinds, limits)?;
-        *strangers += 1;
-        if (templates.len() < TEMPLATES_MAX || *strangers >= LEARN_EVERY)
-            && let Some(template) =
-                kind_of(kinds, decoded.kind).and_then(|kind| Template::learn(bytes, &decoded, kind, limits, *learned + 1))
-        {
-            let place = place_of(*learned);
-            match templates.get_mut(place) {
-                Some(oldest) => *oldest = template,
-                None => templates.push(template),
-            }
-            *learned += 1;
-            (*latest, *strangers) = (place, 0);
+        let alike = self.alike.take();
+        let decoded = decode(bytes, &self.kinds, &self.limits)?;
+        self.strangers += 1;
+        let is_full = self.forms.len() >= FORMS_MAX || alike.is_none() && self.templates.len() >= TEMPLATES_MAX;
+        if is_full && self.strangers >= FORGET_AFTER {
+            self.forgotten += self.forms.len() as u64;
+            self.forms.clear();
+            self.templates.clear();
+            self.strangers = 0;
+        } else if !is_full && (self.failures < FAILURES_MAX || self.strangers >= LEARN_EVERY) {
+            let learned = self.learn(bytes, &decoded, alike);
+            self.failures = if learned.is_some() { 0 } else { self.failures.saturating_add(1) };
+            self.strangers = 0;
+            self.forms.extend(learned);
         }
         Ok(Read::Decoded(Box::new(decoded)))
     }
-}
 
-/// The place of the template that was learned after so many others: each takes that of the oldest.
-#[allow(clippy::cast_possible_truncation)] // a remainder
-fn place_of(learned: u64) -> usize {
-    (learned % TEMPLATES_MAX as u64) as usize
+    /// Learns from a record that is written like a template, or like none.
+    fn learn(&mut self, bytes: &[u8], decoded: &Decoded<'_>, alike: Option<usize>) -> Option<(usize, usize)> {
+        let form = self.forgotten + self.forms.len() as u64 + 1;
+        let place = alike.unwrap_or(self.templates.len());
+        match self.templates.get_mut(place) {
+            Some(template) => template.extend(bytes, decoded, form).then_some(())?,
+            None => {
+                let kind = kind_of(&self.kinds, decoded.kind)?;
+                self.templates.push(Template::learn(bytes, decoded, kind, &self.limits, form)?);
+            }
+        }
+        self.latest = place;
+        Some((place, self.templates[place].variant))
+    }
 }
 
 fn kind_of(kinds: &Kinds, place: usize) -> Option<&Kind> {

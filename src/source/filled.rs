@@ -8,7 +8,7 @@ use dataflows::Time;
 use std::borrow::Cow;
 
 /// Stands behind each text of an entity, where they stand apart: no byte of ASCII.
-const END: u8 = 0xff;
+pub(super) const END: u8 = 0xff;
 
 /// A record that a template fits: texts are still bytes, of ASCII.
 pub struct Filled<'a> {
@@ -29,7 +29,7 @@ impl<'a> Filled<'a> {
 
     /// The template's number: see [`Decoded::form`].
     pub fn form(&self) -> u64 {
-        self.template.form
+        self.template.form()
     }
 
     /// When it was measured.
@@ -95,17 +95,15 @@ impl<'a> Filled<'a> {
         for (label, place) in template.labels.iter_mut().zip(&texts[1..]) {
             hold(&mut label.1, &bytes[place.clone()]);
         }
-        for (metric, value) in template.metrics.iter_mut().zip(&template.values) {
-            metric.1 = *value;
-        }
+        template.take_values();
         let template: &'a Template = template;
         Decoded {
             kind: template.kind,
             entity_id: String::from_utf8_lossy(&bytes[texts[0].clone()]),
             time: template.time,
             labels: Cow::Borrowed(&template.labels),
-            metrics: Cow::Borrowed(&template.metrics),
-            form: Some(template.form),
+            metrics: Cow::Borrowed(template.metrics()),
+            form: Some(template.form()),
         }
     }
 }

@@ -40,6 +40,14 @@ impl Together {
         self.is_expected
     }
 
+    /// Finds its texts where they were expected, and therefore were not looked for.
+    pub(super) fn expect_nothing(&mut self, bytes: &[u8], texts: &mut [Range<usize>]) -> Option<()> {
+        if std::mem::take(&mut self.is_expected) {
+            self.locate(bytes, self.span.start, texts)?;
+        }
+        Some(())
+    }
+
     /// Reads it where it begins; its end, or `None` where it is not plain. Only where it is not what is expected is it known then where its texts are.
     #[inline]
     pub(super) fn read(&mut self, bytes: &[u8], at: usize, said: &[u8], texts: &mut [Range<usize>]) -> Option<usize> {
