@@ -5,7 +5,7 @@ use crate::history::incident::NamedIncident;
 use crate::instant;
 use crate::number::number;
 use crate::run::{Activity, Observer, Statistics};
-use crate::series::SeriesName;
+use crate::series::{NAMED, SeriesName, few};
 use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, HashMap};
@@ -222,7 +222,7 @@ fn incident_line(named: &NamedIncident, what: &str) -> String {
         reach(named),
         instant::format(incident.opened),
         incident.severity.as_str(),
-        named.metrics.join(", "),
+        few(&named.metrics, NAMED),
         incident.id.0
     )
 }

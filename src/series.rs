@@ -5,6 +5,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+/// In a line for people so many metrics are named.
+pub const NAMED: usize = 8;
+
+/// The first names of a list, at most so many, and how many more there are.
+pub fn few(names: &[String], most: usize) -> String {
+    let named = names[..names.len().min(most)].join(", ");
+    let more = names.len().saturating_sub(most);
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
 /// One metric of one entity, by name: `server:srv-001:cpu_usage_percent`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesName {
@@ -53,6 +63,12 @@ impl FromStr for SeriesName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_names_a_few_are_written_out() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!([3, 2, 1].map(|most| few(&names, most)), ["a, b, c", "a, b and 1 more", "a and 2 more"]);
+    }
 
     #[test]
     fn a_name_survives_its_text_even_with_colons_in_the_entity() {

@@ -6,6 +6,7 @@ use crate::history::incident::{self, IncidentRow};
 use crate::history::{self};
 use crate::instant;
 use crate::number::number;
+use crate::series::{NAMED, few};
 use anyhow::Result;
 use clap::Args;
 use dataflows::Time;
@@ -60,7 +61,7 @@ fn line(row: &IncidentRow, until: Time) -> String {
         row.status,
         row.severity,
         reach(row),
-        row.metrics.join(", "),
+        few(&row.metrics, NAMED),
         row.anomalous,
         row.missing,
         row.id.0

@@ -3,6 +3,7 @@
 use super::alert::{Alert, Change};
 use crate::instant;
 use crate::number::number;
+use crate::series::few;
 use dataflows::Time;
 use std::fmt::Write as _;
 
@@ -154,9 +155,7 @@ fn since(alert: &Alert) -> String {
 }
 
 fn metrics(alert: &Alert) -> String {
-    let named: Vec<String> = alert.metrics.iter().take(METRICS).map(|metric| plain(metric)).collect();
-    let more = alert.metrics.len().saturating_sub(METRICS);
-    if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
+    plain(&few(&alert.metrics, METRICS))
 }
 
 fn evidence(alert: &Alert) -> String {
