@@ -53,7 +53,7 @@ const NOISE: usize = 2;
 fn flagged(model: &Model, until: Time, clock: Tz, usual: &dyn Fn(Time) -> f64) -> Vec<String> {
     let mut track: Option<Box<Track>> = None;
     let mut is_flagged = |start: &Time| {
-        let (score, after) = model.score(track.as_deref(), *start, usual(*start));
+        let (score, after) = model.score(track.as_deref(), *start, usual(*start), 1);
         track = after;
         score.unwrap().z_score.0.abs() > 3.0
     };

@@ -51,7 +51,7 @@ fn watched(value: &dyn Fn(i64) -> f64) -> (Vec<i64>, Option<i64>) {
     let model = fit(&name, &rows, &Request::new(MONDAY + TRAINED * BUCKET, 0)).unwrap().model;
     let (mut track, mut flagged, mut since): (Option<Box<Track>>, Vec<i64>, Option<i64>) = (None, Vec::new(), None);
     for i in TRAINED..END {
-        let (score, after) = model.score(track.as_deref(), MONDAY + i * BUCKET, value(i));
+        let (score, after) = model.score(track.as_deref(), MONDAY + i * BUCKET, value(i), 1);
         flagged.extend((score.unwrap().z_score.0.abs() > 3.0).then_some(i));
         let drifting = after.as_ref().and_then(|track| track.watch.drifting_since);
         since = since.or(drifting.map(|start| (start - MONDAY) / BUCKET));

@@ -211,7 +211,7 @@ fn memory_sqlite_and_redis_hold_the_same_bits() {
         let (stored, _) = store.load().unwrap();
         for (a, b) in models.iter().zip(&stored) {
             for start in (DAY..3 * DAY).step_by(300_000) {
-                assert_eq!(a.model.score(None, start, 47.3), b.model.score(None, start, 47.3));
+                assert_eq!(a.model.score(None, start, 47.3, 1), b.model.score(None, start, 47.3, 1));
             }
         }
     }

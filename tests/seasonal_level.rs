@@ -37,7 +37,7 @@ impl Scoring {
 
     /// Expected value and z-score.
     fn score(&mut self, start: Time, mean: f64) -> (f64, f64) {
-        let (score, track) = self.model.score(self.track.as_deref(), start, mean);
+        let (score, track) = self.model.score(self.track.as_deref(), start, mean, 1);
         self.track = track;
         score.map_or((f64::NAN, f64::NAN), |score| (score.expected.0, score.z_score.0))
     }

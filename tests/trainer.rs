@@ -201,7 +201,7 @@ fn a_model_knows_how_many_metrics_its_entity_has_and_says_less_for_each() {
     train(&mut fleet, store.as_mut(), &Request::new(until, 0), &mut |_| ()).unwrap();
     let mut z_score = |name: &SeriesName| {
         let model = store.get(name).unwrap().unwrap().model;
-        model.score(None, until, 1000.0).0.unwrap().z_score.0
+        model.score(None, until, 1000.0, 1).0.unwrap().z_score.0
     };
     let of_four = SeriesName { metric: "one".into(), ..fleet.0[1].0.clone() };
     let (alone, of_four) = (z_score(&alone), z_score(&of_four));

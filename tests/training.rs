@@ -13,7 +13,7 @@ const HOUR: i64 = 3_600_000;
 
 /// The share of buckets that score beyond 3 when `shift` is added to them.
 fn share_over(model: &Model, rows: &[TrainingRow], shift: f64) -> f64 {
-    let over = rows.iter().filter(|row| model.score(None, row.start, row.mean + shift).0.unwrap().z_score.0.abs() > 3.0).count();
+    let over = rows.iter().filter(|row| model.score(None, row.start, row.mean + shift, 1).0.unwrap().z_score.0.abs() > 3.0).count();
     over as f64 / rows.len() as f64
 }
 
@@ -145,7 +145,7 @@ fn sigma_is_never_zero() {
         let model = trained(&rows(&Curve::flat(), MONDAY, until, |time, _| Some(value(time))), until).model;
         assert_eq!(model.defect(), None, "{shape}");
         assert!(model.sigma >= least, "{shape}: sigma {}", model.sigma);
-        assert!(model.score(None, until, value(until)).0.unwrap().z_score.0.is_finite(), "{shape}");
+        assert!(model.score(None, until, value(until), 1).0.unwrap().z_score.0.is_finite(), "{shape}");
     }
 }
 
@@ -271,7 +271,7 @@ fn the_naive_method_expects_the_last_day_again_with_the_scale_of_how_days_differ
     let gap = until + 7 * HOUR + 30 * 60_000;
     let day_before = rows.iter().find(|row| row.start == gap - 2 * DAY).unwrap().mean;
     assert!((model.expected(gap) - day_before).abs() < 0.01 * SIGMA, "where the last day has a gap, the day before it counts");
-    let (score, track) = model.score(None, gap, model.expected(gap) + 4.0 * model.sigma);
+    let (score, track) = model.score(None, gap, model.expected(gap) + 4.0 * model.sigma, 1);
     assert!((score.unwrap().z_score.0 - 4.0).abs() < 1e-9 && track.is_none());
     assert_eq!(fit(&name(), &rows[..300], &request).unwrap_err().reason(), "warming");
     let mut store = tidewatch::models::open("embedded::memory:").unwrap();

@@ -56,7 +56,7 @@ fn arithmetic(model: &Model, buckets: i64) -> f64 {
     let started = Instant::now();
     let mut track = None;
     for i in 0..buckets {
-        let (score, after) = model.score(track.as_deref(), i * WIDTH, value(i, 1));
+        let (score, after) = model.score(track.as_deref(), i * WIDTH, value(i, 1), 30);
         black_box(score);
         track = after;
     }

@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::number::Number;
 use crate::policy::{Limits, Policy};
 use crate::tracking::Track;
-use crate::verdict::{Bucket, Score, State, Unscored, Verdict};
+use crate::verdict::{Aggregate, Bucket, Score, State, Unscored, Verdict};
 use std::sync::Arc;
 
 /// What an earlier run said of a bucket, as far as it took a model.
@@ -67,7 +67,7 @@ pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &P
     let mean = aggregate.mean;
     let model = in_force(models, bucket.start);
     let (score, after) = match (model, known) {
-        (Some(model), _) => model.score(track, bucket.start, mean.0),
+        (Some(model), _) => model.score(track, bucket.start, mean.0, aggregate.count),
         // To the bit where nothing has changed: sigma may itself come from z.
         (None, Some(Known::Scored(known, score))) if *known == mean => (Some(*score), before()),
         (None, Some(Known::Scored(_, score))) => (Some(score.of(mean.0)), before()),
@@ -84,7 +84,7 @@ pub(crate) fn judge_in_place(verdict: &mut Verdict, given: Given<'_>, policy: &P
     };
     let said = state_of(mean.0, &score, silenced, policy.limits(bucket.metric));
     (*scored, *state) = (Some(score), said);
-    if said == State::Silenced { skip(track, model, bucket.start, mean.0) } else { after }
+    if said == State::Silenced { skip(track, model, bucket.start, aggregate) } else { after }
 }
 
 /// What is said of a bucket without samples.
@@ -111,11 +111,11 @@ fn without_samples(given: &Given<'_>, start: Time, forget: Time) -> State {
     }
 }
 
-/// The state after a bucket with this `mean` that a silence covers.
-fn skip(track: Option<&Track>, model: Option<&Arc<Model>>, start: Time, mean: f64) -> Option<Box<Track>> {
+/// The state after a bucket that a silence covers.
+fn skip(track: Option<&Track>, model: Option<&Arc<Model>>, start: Time, Aggregate { mean, count, .. }: &Aggregate) -> Option<Box<Track>> {
     match model {
-        Some(model) => model.skip(track, start, mean),
-        None => track.map(|track| Box::new(track.skip(start, mean))),
+        Some(model) => model.skip(track, start, mean.0, *count),
+        None => track.map(|track| Box::new(track.skip(start, mean.0, *count))),
     }
 }
 
@@ -143,9 +143,9 @@ pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<M
     let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
     match (verdict.state, verdict.bucket.aggregate, model) {
         (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
-            model.score(track.as_deref(), start, aggregate.mean.0).1
+            model.score(track.as_deref(), start, aggregate.mean.0, aggregate.count).1
         }
-        (State::Silenced, Some(aggregate), model) => skip(track.as_deref(), model, start, aggregate.mean.0),
+        (State::Silenced, Some(aggregate), model) => skip(track.as_deref(), model, start, &aggregate),
         _ => track,
     }
 }

@@ -5,7 +5,7 @@ use crate::cadence::Cadence;
 use crate::calendar::Calendar;
 use crate::number::Number;
 use crate::reading::Reading;
-use crate::tracking::{Track, Tracker};
+use crate::tracking::{Track, Tracker, number_of};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -185,46 +185,56 @@ impl Model {
         self.calendar.slot(start, self.bucket_width).rem_euclid(period as Time) as usize
     }
 
-    /// The score of a bucket with this `mean` that starts at `start`, after those that led to the state `track`; and the state after it, for a
+    /// The score of a bucket with this `mean` of so many samples that starts at `start`, after those that led to the state `track`; and the state after it, for a
     /// method that has one. `None` as `track`: the bucket is the first to be scored. No score: a counter that has just been reset.
     // A score that is returned through memory keeps the next bucket from being scored meanwhile.
     #[inline(always)]
-    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64) -> (Option<Score>, Option<Box<Track>>) {
+    pub fn score(&self, track: Option<&Track>, start: Time, mean: f64, count: u64) -> (Option<Score>, Option<Box<Track>>) {
         let Method::SeasonalLevel(tracker) = &self.method else {
             let expected = self.expected(start);
             let z_score = (mean - expected) / self.sigma;
             return (Some(Score { expected: Number(expected), sigma: Number(self.sigma), z_score: Number(z_score) }), None);
         };
-        let Some((track, reading)) = self.read(track, start, mean) else {
+        let Some((track, reading)) = self.read(track, start, mean, count) else {
             let before = self.follow(track, tracker).into_owned();
-            return (None, Some(Box::new(Track { counted: Some(mean), last_start: start, seen: start, ..before })));
+            let samples = number_of(count);
+            return (None, Some(Box::new(Track { counted: Some(mean), samples, last_start: start, seen: start, ..before })));
         };
-        let counted = (self.metric_type == MetricType::Counter).then_some(mean);
         let mut after = Box::new(track.after(&reading, tracker, self.bucket_width));
-        after.counted = counted;
-        let score = match track.counted {
-            Some(counted) => reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width)),
-            None => reading.score(),
-        };
-        (Some(score), Some(after))
+        if self.metric_type == MetricType::Gauge {
+            return (Some(reading.score()), Some(after));
+        }
+        (after.counted, after.samples) = (Some(mean), number_of(count));
+        let grown = |counted: f64| reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width));
+        let score = track.counted.map_or_else(|| reading.score(), grown);
+        (Some(if track.uneven(count) > 0.0 { score.seen_at(mean) } else { score }), Some(after))
     }
 
-    /// The state after a bucket with this `mean` that is not learnt from, for a method that has one.
-    pub fn skip(&self, track: Option<&Track>, start: Time, mean: f64) -> Option<Box<Track>> {
+    /// The state after a bucket with this `mean` of so many samples that is not learnt from, for a method that has one.
+    pub fn skip(&self, track: Option<&Track>, start: Time, mean: f64, count: u64) -> Option<Box<Track>> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
-        Some(Box::new(self.follow(track, tracker).skip(start, mean)))
+        Some(Box::new(self.follow(track, tracker).skip(start, mean, count)))
     }
 
     /// The arithmetic behind a score, and the state that it starts from; `None` for a method without a state, and for a counter that is below its last
-    /// value: what was counted since is not known. What is read of a counter is its growth per bucket.
-    pub fn read<'a>(&self, track: Option<&'a Track>, start: Time, mean: f64) -> Option<(Cow<'a, Track>, Reading)> {
+    /// value: what was counted since is not known. What is read of a counter is its growth per bucket, as far as it is not explained by samples that are
+    /// lacking.
+    pub fn read<'a>(&self, track: Option<&'a Track>, start: Time, mean: f64, count: u64) -> Option<(Cow<'a, Track>, Reading)> {
         let Method::SeasonalLevel(tracker) = &self.method else { return None };
         let track = self.follow(track, tracker);
         let value = match self.metric_type {
             MetricType::Gauge => mean,
             MetricType::Counter => {
                 let grown = mean - track.counted?;
-                (grown >= 0.0).then(|| grown / track.buckets_until(start, self.bucket_width))?
+                let buckets = track.buckets_until(start, self.bucket_width);
+                let (value, uneven) = ((grown >= 0.0).then(|| grown / buckets)?, track.uneven(count));
+                if uneven > 0.0 {
+                    let expected = track.slow + self.seasonal_at(start);
+                    let allowed = uneven * expected.abs() / buckets;
+                    expected + (value - expected).signum() * ((value - expected).abs() - allowed).max(0.0)
+                } else {
+                    value
+                }
             }
         };
         let reading = track.read(tracker, start, self.bucket_width, value, self.seasonal_at(start));

@@ -334,7 +334,7 @@ impl Scorer {
         let track = series.track_before(open.bucket.start);
         // A counter has grown as it should when its bucket is over, and not before.
         let model = model.filter(|model| model.metric_type == MetricType::Gauge);
-        let score = |model: &Model, mean: f64| model.score(track, open.bucket.start, mean).0;
+        let score = |model: &Model, mean: f64| model.score(track, open.bucket.start, mean, 0).0;
         let now = model.and_then(|model| Provisional::of(open, |mean| score(model, mean), inside, limits));
         let before = series.provisional().filter(|before| before.start == open.bucket.start);
         // A number that moves a little is no news; that something begins, ends, or gets louder is.

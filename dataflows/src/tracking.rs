@@ -140,6 +140,9 @@ pub struct Track {
     /// The mean of a counter in the last bucket with samples; `None` for a gauge.
     #[serde(default)]
     pub counted: Option<f64>,
+    /// How many samples of a counter were in that bucket; 0 where that is not known, or it is a gauge.
+    #[serde(default)]
+    pub samples: f64,
     /// What the profile said of it.
     pub last_seasonal: f64,
     /// The slow level, in the metric's unit.
@@ -219,6 +222,7 @@ impl Track {
             // No number equals it.
             last: f64::NAN,
             counted: None,
+            samples: 0.0,
             last_seasonal: 0.0,
             slow,
             fast,
@@ -270,6 +274,9 @@ impl Track {
                 counted: track
                     .filter(|track| track.seen > primed.last_seen() && is_alike(track))
                     .map_or(primed.counted, |track| track.counted),
+                samples: track
+                    .filter(|track| track.last_seen() >= primed.last_seen() && is_alike(track))
+                    .map_or(0.0, |track| track.samples),
                 watch: primed.watch.following(track.map(|track| &track.watch)),
                 ..primed.clone()
             }),
@@ -288,9 +295,18 @@ impl Track {
         self.seen.max(self.last_start)
     }
 
-    /// The state after a bucket with this `mean` that is not learnt from. A counter goes on from there: what it has grown by meanwhile is over.
-    pub fn skip(&self, start: Time, mean: f64) -> Self {
-        Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), ..self.clone() }
+    /// The state after a bucket with this `mean` of so many samples that is not learnt from. A counter goes on from there: what it has grown by meanwhile is
+    /// over.
+    pub fn skip(&self, start: Time, mean: f64, count: u64) -> Self {
+        let samples = self.counted.map_or(0.0, |_| number_of(count));
+        Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), samples, ..self.clone() }
+    }
+
+    /// By what share of a bucket's growth a counter may seem to have grown more or less than it has, where this bucket has so many samples and the last one had
+    /// another number: those that one of them lacks may all be from one of its ends, and move the time that its mean is of by half of what they cover.
+    pub fn uneven(&self, count: u64) -> f64 {
+        let (last, now) = (self.samples, number_of(count));
+        if last > 0.0 && now > 0.0 { (last - now).abs() / (2.0 * last.max(now)) } else { 0.0 }
     }
 
     /// What is left of the state when the next bucket with samples comes, so many buckets of `width` after the last one.
@@ -361,6 +377,7 @@ impl Track {
             seen: reading.start,
             last: reading.mean,
             counted: self.counted,
+            samples: self.samples,
             last_seasonal: reading.seasonal,
             slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
             fast: self.fast + FAST_STEP * reading.jump,
@@ -413,4 +430,9 @@ impl Tracker {
 /// At most `most` to either side.
 pub fn clip(value: f64, most: f64) -> f64 {
     value.clamp(-most, most)
+}
+/// A number of samples.
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+pub(crate) fn number_of(count: u64) -> f64 {
+    count as f64
 }

@@ -119,6 +119,12 @@ impl Score {
         Self { expected: Number(counted + buckets * self.expected.0), sigma: Number(buckets * self.sigma.0), ..*self }
     }
 
+    /// The same, with the sigma by which the z-score is that of this mean, if there is one.
+    pub(crate) fn seen_at(&self, mean: f64) -> Self {
+        let sigma = (mean - self.expected.0).abs() / self.z_score.0.abs();
+        Self { sigma: Number(if sigma.is_normal() { sigma } else { self.sigma.0 }), ..*self }
+    }
+
     /// The same expectation, for another mean.
     pub fn of(&self, mean: f64) -> Self {
         Self { z_score: Number((mean - self.expected.0) / self.sigma.0), ..*self }

@@ -106,8 +106,8 @@ fn retrace(history: &mut dyn History, model: &Model, series: &SeriesName, verdic
     for before in history.verdicts_of(series, model.trained_until, verdict.bucket.start)? {
         track = track_after(track, &before, std::slice::from_ref(&model));
     }
-    let again = model.score(track.as_deref(), verdict.bucket.start, aggregate.mean.0).0;
-    let read = model.read(track.as_deref(), verdict.bucket.start, aggregate.mean.0).filter(|_| again == Some(score));
+    let again = model.score(track.as_deref(), verdict.bucket.start, aggregate.mean.0, aggregate.count).0;
+    let read = model.read(track.as_deref(), verdict.bucket.start, aggregate.mean.0, aggregate.count).filter(|_| again == Some(score));
     Ok(read.map(|(track, reading)| Retraced { reading, counted: track.counted }))
 }
 

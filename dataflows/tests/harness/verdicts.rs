@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
 /// behind its mass; then what a counter stood at, NaN where there is none; at
-/// last the start of the last bucket that was seen and not learnt from.
-type Numbers = [f64; 47];
+/// last the start of the last bucket that was seen and not learnt from, and the samples that a counter had in it.
+type Numbers = [f64; 48];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 47];
+    let mut state = [0.0; 48];
     state[46] = f64::NEG_INFINITY;
     state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
@@ -130,6 +130,9 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
             if let Some(state) = state.filter(|state| state[46] > primed[46].max(primed[6]) && state[45].is_nan() == fresh[45].is_nan()) {
                 fresh[45] = state[45];
             }
+            let alike = |state: &Numbers| state[45].is_nan() == fresh[45].is_nan();
+            let known = state.filter(|state| state[46].max(state[6]) >= primed[46].max(primed[6]) && alike(state));
+            fresh[47] = known.map_or(0.0, |state| state[47]);
             fresh
         }
     }
@@ -177,7 +180,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
         let Some(model) = newest else {
             return said(None, State::Unscored(if young.is_empty() { Unscored::NoModel } else { Unscored::Warming }));
         };
-        let mean = aggregate.mean.0;
+        let (mean, count) = (aggregate.mean.0, aggregate.count as f64);
         let (score, after) = match &model.method {
             Method::StlZscore | Method::SeasonalNaive => {
                 let (expected, sigma) = (model.level + model.seasonal_at(bucket.start), model.sigma);
@@ -190,16 +193,30 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                 let (counted, is_counter) = (before[45], model.metric_type == MetricType::Counter);
                 if is_counter && (counted.is_nan() || mean < counted) {
                     let mut after = before;
-                    (after[45], after[6]) = (mean, bucket.start as f64);
+                    (after[45], after[6], after[47]) = (mean, bucket.start as f64, count);
                     (state, followed) = (Some(after), model.trained_until);
                     return said(None, State::Unscored(Unscored::Reset));
                 }
-                let value = if is_counter { (mean - counted) / steps } else { mean };
+                let (mut value, mut lacking) = (mean, 0.0);
+                if is_counter {
+                    value = (mean - counted) / steps;
+                    // As if all samples that one of the two buckets has more than the other had been lost at one end.
+                    if before[47] > 0.0 && before[47] != count {
+                        lacking = (before[47] - count).abs() / (2.0 * before[47].max(count));
+                        let usual = before[0] + model.seasonal_at(bucket.start);
+                        let left = ((value - usual).abs() - lacking * usual.abs() / steps).max(0.0);
+                        value = usual + (value - usual).signum() * left;
+                    }
+                }
                 let (mut score, mut after) = step(before, tracker, bucket.start, value, model.seasonal_at(bucket.start));
                 if is_counter {
                     (score.expected, score.sigma) = (Number(counted + steps * score.expected.0), Number(steps * score.sigma.0));
+                    let sigma = (mean - score.expected.0).abs() / score.z_score.0.abs();
+                    if lacking > 0.0 && sigma.is_normal() {
+                        score.sigma = Number(sigma);
+                    }
                 }
-                after[45] = if is_counter { mean } else { f64::NAN };
+                (after[45], after[47]) = if is_counter { (mean, count) } else { (f64::NAN, 0.0) };
                 (score, Some(after))
             }
         };
@@ -208,7 +225,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             if let Method::SeasonalLevel(tracker) = &model.method {
                 let mut seen = before(state, followed, model, tracker);
                 seen[46] = bucket.start as f64;
-                seen[45] = if seen[45].is_nan() { f64::NAN } else { mean };
+                (seen[45], seen[47]) = if seen[45].is_nan() { (f64::NAN, 0.0) } else { (mean, count) };
                 (state, followed) = (Some(seen), model.trained_until);
             }
             return said(Some(score), State::Silenced);
