@@ -5,7 +5,7 @@ use crate::cadence::Cadence;
 use crate::calendar::Calendar;
 use crate::number::Number;
 use crate::reading::Reading;
-use crate::tracking::{Track, Tracker, number_of};
+use crate::tracking::{Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -197,14 +197,13 @@ impl Model {
         };
         let Some((track, reading)) = self.read(track, start, mean, count) else {
             let before = self.follow(track, tracker).into_owned();
-            let samples = number_of(count);
-            return (None, Some(Box::new(Track { counted: Some(mean), samples, last_start: start, seen: start, ..before })));
+            return (None, Some(Box::new(Track { counted: Some(mean), samples: count, last_start: start, seen: start, ..before })));
         };
         let mut after = Box::new(track.after(&reading, tracker, self.bucket_width));
         if self.metric_type == MetricType::Gauge {
             return (Some(reading.score()), Some(after));
         }
-        (after.counted, after.samples) = (Some(mean), number_of(count));
+        (after.counted, after.samples) = (Some(mean), count);
         let grown = |counted: f64| reading.score().of_growth(counted, track.buckets_until(start, self.bucket_width));
         let score = track.counted.map_or_else(|| reading.score(), grown);
         (Some(if track.uneven(count) > 0.0 { score.seen_at(mean) } else { score }), Some(after))

@@ -142,7 +142,7 @@ pub struct Track {
     pub counted: Option<f64>,
     /// How many samples of a counter were in that bucket; 0 where that is not known, or it is a gauge.
     #[serde(default)]
-    pub samples: f64,
+    pub samples: u64,
     /// What the profile said of it.
     pub last_seasonal: f64,
     /// The slow level, in the metric's unit.
@@ -222,7 +222,7 @@ impl Track {
             // No number equals it.
             last: f64::NAN,
             counted: None,
-            samples: 0.0,
+            samples: 0,
             last_seasonal: 0.0,
             slow,
             fast,
@@ -274,9 +274,7 @@ impl Track {
                 counted: track
                     .filter(|track| track.seen > primed.last_seen() && is_alike(track))
                     .map_or(primed.counted, |track| track.counted),
-                samples: track
-                    .filter(|track| track.last_seen() >= primed.last_seen() && is_alike(track))
-                    .map_or(0.0, |track| track.samples),
+                samples: track.filter(|track| track.last_seen() >= primed.last_seen() && is_alike(track)).map_or(0, |track| track.samples),
                 watch: primed.watch.following(track.map(|track| &track.watch)),
                 ..primed.clone()
             }),
@@ -298,15 +296,16 @@ impl Track {
     /// The state after a bucket with this `mean` of so many samples that is not learnt from. A counter goes on from there: what it has grown by meanwhile is
     /// over.
     pub fn skip(&self, start: Time, mean: f64, count: u64) -> Self {
-        let samples = self.counted.map_or(0.0, |_| number_of(count));
+        let samples = self.counted.map_or(0, |_| count);
         Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), samples, ..self.clone() }
     }
 
     /// By what share of a bucket's growth a counter may seem to have grown more or less than it has, where this bucket has so many samples and the last one had
     /// another number: those that one of them lacks may all be from one of its ends, and move the time that its mean is of by half of what they cover.
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
     pub fn uneven(&self, count: u64) -> f64 {
-        let (last, now) = (self.samples, number_of(count));
-        if last > 0.0 && now > 0.0 { (last - now).abs() / (2.0 * last.max(now)) } else { 0.0 }
+        let (lacking, most) = (self.samples.abs_diff(count) as f64, self.samples.max(count) as f64);
+        if self.samples > 0 && count > 0 { lacking / (2.0 * most) } else { 0.0 }
     }
 
     /// What is left of the state when the next bucket with samples comes, so many buckets of `width` after the last one.
@@ -430,9 +429,4 @@ impl Tracker {
 /// At most `most` to either side.
 pub fn clip(value: f64, most: f64) -> f64 {
     value.clamp(-most, most)
-}
-/// A number of samples.
-#[allow(clippy::cast_precision_loss)] // far below 2^52
-pub(crate) fn number_of(count: u64) -> f64 {
-    count as f64
 }
