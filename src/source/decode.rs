@@ -117,8 +117,8 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
     let (mut entity_id, mut time, mut labels, mut metrics) = (None, None, Vec::new(), Vec::with_capacity(fields.len()));
     let prefix = prefix_of(&fields, kind);
     let has_others = !kind.looks_inside() && fields.iter().any(|field| field.value == Value::Other);
-    // As far as there is one that the kind names.
-    let no_number = fields.iter().find(|field| kind.names_metric(&field.name)).map(|field| shortened(&field.name).to_owned());
+    // One that the kind names and that is none.
+    let mut no_number = None;
     for Field { name, value, is_inside } in fields {
         if *name == *kind.entity {
             entity_id = Some(entity_of(value, kind, limits)?);
@@ -134,13 +134,15 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
             let name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
             check_metric(&name, number, limits)?;
             metrics.push((name, number));
+        } else if kind.names_metric(&name) {
+            no_number = no_number.or(Some(name));
         }
     }
     let entity_id = entity_id.ok_or_else(|| Refusal::new("no_entity", format!("'{}' is missing", kind.entity)))?;
     let time = time.ok_or_else(|| Refusal::new("no_time", format!("'{}' is missing", kind.time)))?;
     if metrics.is_empty() {
         if let Some(name) = no_number {
-            return Err(Refusal::new("no_metrics", format!("'{name}' is no number, and nothing else is to be watched")));
+            return Err(Refusal::new("no_metrics", format!("'{}' is no number, and nothing else is to be watched", shortened(&name))));
         }
         let hint =
             if has_others { "; one inside of an object is only where the kind names it, as in metrics = [\"fields.*\"]" } else { "" };

@@ -89,10 +89,7 @@ impl Decoder {
     #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8], expected: Expected<'_>) -> Result<Read<'a>, Refusal> {
         // Who writes in several ways does so by turns.
-        let (next, variant) = match self.form(expected.form) {
-            Some(known) => known,
-            None => (self.latest, self.templates.get(self.latest).map_or(0, |latest| latest.variant)),
-        };
+        let (next, variant) = self.form(expected.form).map_or((self.latest, None), |(next, variant)| (next, Some(variant)));
         if self.fits(next, variant, bytes, expected) {
             self.latest = next;
         } else if !self.another_fits(next, bytes, expected) {
@@ -108,9 +105,10 @@ impl Decoder {
         self.forms.get(usize::try_from(place).ok()?).copied()
     }
 
-    /// Whether a template fits, if there is one in this place; it is filled then.
-    fn fits(&mut self, place: usize, variant: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
+    /// Whether a template fits, if there is one in this place; it is filled then. `None` as its variant: that of its last record is expected.
+    fn fits(&mut self, place: usize, variant: Option<usize>, bytes: &[u8], expected: Expected<'_>) -> bool {
         let Some(template) = self.templates.get_mut(place).filter(|_| bytes.len() <= self.limits.record_bytes_max) else { return false };
+        let variant = variant.unwrap_or(template.variant);
         let filled = kind_of(&self.kinds, template.kind()).and_then(|kind| template.fill(bytes, &self.limits, kind, expected, variant));
         if filled == Some(false) {
             self.alike = Some(place);
@@ -118,16 +116,14 @@ impl Decoder {
         filled == Some(true)
     }
 
-    /// Whether another template fits than the one that was to be expected: that of the last record, or any.
+    /// Whether another template fits than the one that was to be expected.
     #[cold]
     fn another_fits(&mut self, next: usize, bytes: &[u8], expected: Expected<'_>) -> bool {
         if self.alike.is_some() {
             return false;
         }
-        let others = [self.latest].into_iter().chain(0..self.templates.len()).filter(|place| *place != next);
-        for place in others {
-            let variant = self.templates.get(place).map_or(0, |template| template.variant);
-            if self.fits(place, variant, bytes, expected) {
+        for place in (0..self.templates.len()).filter(|place| *place != next) {
+            if self.fits(place, None, bytes, expected) {
                 self.latest = place;
                 return true;
             }

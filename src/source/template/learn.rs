@@ -59,7 +59,6 @@ impl Template {
         let metrics = self.names.iter().map(|name| (format!("{before}{name}").into(), 0.0)).collect();
         let texts: Vec<Vec<u8>> = self.prefixes.iter().map(|text| bytes[text.clone()].to_vec()).collect();
         self.variant = self.variants.len();
-        self.find(bytes);
         self.by_texts.insert(self.key.clone(), self.variant);
         self.variants.push(Variant { form, texts, metrics });
         let filled = Filled::new(self, bytes).decoded();
