@@ -26,7 +26,7 @@ pub fn claim(log: &dyn Source, bucket_width: Time, standby: bool, history: &mut 
     let source = log.identity();
     let (mut told, since) = (false, Instant::now());
     loop {
-        match take(log, bucket_width, history) {
+        match take(log, &source, bucket_width, history) {
             Ok(true) => break,
             Ok(false) => {}
             // To a standby, a store that is away is weather; another process can take it no more than this one.
@@ -56,36 +56,37 @@ pub fn claim(log: &dyn Source, bucket_width: Time, standby: bool, history: &mut 
 }
 
 /// Takes the right, unless another process has it.
-fn take(log: &dyn Source, bucket_width: Time, history: &mut dyn History) -> Result<bool, RunError> {
-    let source = log.identity();
-    if let Some(earlier) = predecessor(log, history)? {
-        if !history.claim(&earlier, bucket_width)? {
+fn take(log: &dyn Source, source: &str, bucket_width: Time, history: &mut dyn History) -> Result<bool, RunError> {
+    let known = history.sources()?;
+    let is_known = known.iter().any(|known| known == source);
+    let others = known.into_iter().filter(|other| other != source).map(|other| (log.kinship(&other), other));
+    let kin: Vec<(Kinship, String)> = others.filter(|(kinship, _)| *kinship != Kinship::Stranger).collect();
+    if !is_known && let Some(earlier) = predecessor(source, &kin)? {
+        if !history.claim(earlier, bucket_width)? {
             return Ok(false);
         }
-        rename(history, &earlier, &source)?;
+        rename(history, earlier, source)?;
         tracing::info!(%source, %earlier, "goes on where it had come to under its earlier name");
     }
-    Ok(history.claim(&source, bucket_width)?)
+    let is_taken = history.claim(source, bucket_width)?;
+    if is_taken
+        && is_known
+        && let Some((_, other)) = kin.first()
+    {
+        tracing::warn!(%source, %other, "both were read into this history, and share topics: where the other wrote last, what is stored is not what comes of this one");
+    }
+    Ok(is_taken)
 }
 
-/// The log that a history knows, where this one is all of that, and maybe more. One of two that share some of what they read would write the series of the
+/// The log among those that share some of what they read with a new one, where that is all of it, and maybe more. Either of two would write the series of the
 /// other, and end its incidents.
-fn predecessor(log: &dyn Source, history: &mut dyn History) -> Result<Option<String>, RunError> {
-    let source = log.identity();
-    let known = history.sources()?;
-    let is_known = known.contains(&source);
-    let others = known.into_iter().filter(|other| *other != source).map(|other| (log.kinship(&other), other));
-    let kin: Vec<(Kinship, String)> = others.filter(|(kinship, _)| *kinship != Kinship::Stranger).collect();
-    match &kin[..] {
+fn predecessor<'k>(source: &str, kin: &'k [(Kinship, String)]) -> Result<Option<&'k str>, RunError> {
+    match kin {
         [] => Ok(None),
-        [(_, other), ..] if is_known => {
-            tracing::warn!(%source, %other, "both were read into this history, and share topics: where the other wrote last, what is stored is not what comes of this one");
-            Ok(None)
-        }
-        [(Kinship::Successor, earlier)] => Ok(Some(earlier.clone())),
+        [(Kinship::Successor, earlier)] => Ok(Some(earlier)),
         [first, ..] => {
             let (_, other) = kin.iter().find(|(kinship, _)| *kinship == Kinship::Overlapping).unwrap_or(first);
-            Err(RunError::Overlapping { log: source, other: other.clone() })
+            Err(RunError::Overlapping { log: source.into(), other: other.clone() })
         }
     }
 }
