@@ -222,7 +222,7 @@ fn incident_line(named: &NamedIncident, what: &str) -> String {
         reach(named),
         instant::format(incident.opened),
         incident.severity.as_str(),
-        few(&named.metrics, NAMED),
+        few(&named.metrics, NAMED, named.metrics.len()),
         incident.id.0
     )
 }

@@ -8,10 +8,10 @@ use std::str::FromStr;
 /// In a line for people so many metrics are named.
 pub const NAMED: usize = 8;
 
-/// The first names of a list, at most so many, and how many more there are.
-pub fn few(names: &[String], most: usize) -> String {
-    let named = names[..names.len().min(most)].join(", ");
-    let more = names.len().saturating_sub(most);
+/// The first names of a list, at most so many, and how many more there are `of` them in all.
+pub fn few(names: &[String], most: usize, of: usize) -> String {
+    let named = &names[..names.len().min(most)];
+    let (named, more) = (named.join(", "), of.saturating_sub(named.len()));
     if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn of_many_names_a_few_are_written_out() {
         let names = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!([3, 2, 1].map(|most| few(&names, most)), ["a, b, c", "a, b and 1 more", "a and 2 more"]);
+        assert_eq!([3, 2, 1].map(|most| few(&names, most, 3)), ["a, b, c", "a, b and 1 more", "a and 2 more"]);
     }
 
     #[test]

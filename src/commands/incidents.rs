@@ -61,7 +61,7 @@ fn line(row: &IncidentRow, until: Time) -> String {
         row.status,
         row.severity,
         reach(row),
-        few(&row.metrics, NAMED),
+        few(&row.metrics, NAMED, row.metrics.len()),
         row.anomalous,
         row.missing,
         row.id.0

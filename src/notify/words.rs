@@ -141,9 +141,7 @@ fn place(alert: &Alert) -> String {
 
 /// Who was hit, as far as they are named.
 fn hit(alert: &Alert) -> String {
-    let named = alert.hit.iter().map(|entity| plain(entity)).collect::<Vec<_>>().join(", ");
-    let more = (alert.entities as usize).saturating_sub(alert.hit.len());
-    if more > 0 { format!("{named} and {more} more") } else { named }
+    plain(&few(&alert.hit, alert.hit.len(), alert.entities as usize))
 }
 
 fn since(alert: &Alert) -> String {
@@ -155,7 +153,7 @@ fn since(alert: &Alert) -> String {
 }
 
 fn metrics(alert: &Alert) -> String {
-    plain(&few(&alert.metrics, METRICS))
+    plain(&few(&alert.metrics, METRICS, alert.metrics.len()))
 }
 
 fn evidence(alert: &Alert) -> String {

@@ -44,6 +44,12 @@ impl Stretch {
     }
 }
 
+/// So many buckets lie between the first and the last of these, both included.
+pub fn watched(mut starts: impl DoubleEndedIterator<Item = Time>, width: Time) -> u64 {
+    let Some(first) = starts.next() else { return 0 };
+    ((starts.next_back().unwrap_or(first) - first) / width).unsigned_abs() + 1
+}
+
 /// A series whose buckets were judged, and what is labelled of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
@@ -146,8 +152,7 @@ pub fn count_kinds<'a>(judged: &[&'a Judged], width: Time, flagged: impl Fn(&'a 
 impl Judged {
     /// So many buckets it was watched for.
     fn buckets(&self, width: Time) -> u64 {
-        let ends = self.scores.first().zip(self.scores.last());
-        ends.map_or(0, |(first, last)| ((last.0 - first.0) / width).unsigned_abs() + 1)
+        watched(self.scores.iter().map(|score| score.0), width)
     }
 
     /// Its buckets that score as high, in order.

@@ -5,6 +5,6 @@ mod labels;
 mod report;
 mod sweep;
 
-pub use counts::{Count, Judged, Stretch, count, count_kinds};
+pub use counts::{Count, Judged, Stretch, count, count_kinds, watched};
 pub use labels::{Label, Labels, LabelsError};
 pub use report::{KindRow, Quality, Row};

@@ -1,7 +1,7 @@
 //! One pass over a series, and what each policy makes of it.
 
 use super::grid::Candidate;
-use crate::quality::Stretch;
+use crate::quality::{Stretch, watched};
 use crate::series::SeriesName;
 use dataflows::episode::Fold;
 use dataflows::judge::{Given, judge, judge_by};
@@ -61,14 +61,12 @@ pub fn score(series: &SeriesName, buckets: &[Bucket], models: &[Arc<Model>], sil
 impl Scored {
     /// What each candidate makes of it; `limits` are what holds for its metric now.
     pub fn trials(&self, candidates: &[Candidate], limits: &Limits, policy: &Policy) -> Trials {
-        let mut scored = self.verdicts.iter().filter(|verdict| verdict.score.is_some()).map(|verdict| verdict.bucket.start);
+        let scored = self.verdicts.iter().filter(|verdict| verdict.score.is_some()).map(|verdict| verdict.bucket.start);
         let ends = self.verdicts.first().zip(self.verdicts.last()).map(|(first, last)| (first.bucket.start, last.bucket.start));
         let is_seen = |stretch: &&Stretch| ends.is_some_and(|(first, last)| stretch.first <= last && stretch.last >= first);
         let labelled: Vec<Stretch> = self.labelled.iter().filter(is_seen).copied().collect();
-        let first = scored.next();
-        let scored = first.map_or(0, |first| scored.next_back().unwrap_or(first) - first + policy.bucket_width);
-        #[allow(clippy::cast_precision_loss)] // milliseconds
-        let series_days = scored as f64 / 86_400_000.0;
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let series_days = watched(scored, policy.bucket_width) as f64 * policy.bucket_width as f64 / 86_400_000.0;
         let tallies = candidates.iter().map(|candidate| self.tally(&labelled, &candidate.policy(limits, policy))).collect();
         Trials { series: 1, series_days, labelled: labelled.len() as u64, tallies }
     }
