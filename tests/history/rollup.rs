@@ -174,3 +174,35 @@ fn two_who_commit_at_once_leave_the_sums_of_both() {
     });
     compare(&mut store, (6, 3));
 }
+
+/// ANALYZE that comes while a backfill is under way, or was rolled back, sees pages with next to nothing in them. The server then took any index for as good
+/// as another, read the whole table for each hour of each series, and a commit that was cut off after a minute left it just as wise as before, for ever.
+#[test]
+fn hours_are_summed_by_their_keys_whatever_the_statistics_say() {
+    const BUCKETS: i64 = 10_000;
+    let Some(mut store) = postgres_store() else { return };
+    commit(&mut store, names().map(|name| appear(verdict(&name, 0, 64.0))).collect());
+    let mut client = store.client();
+    if client.query_one("SELECT to_regproc('sum_hours') IS NULL", &[]).unwrap().get(0) {
+        println!("skipped: here TimescaleDB sums hours");
+        return;
+    }
+    let insert = "INSERT INTO buckets SELECT series_id, '2020-01-01T00:00:00Z'::timestamptz + i * INTERVAL '5 minutes', 1, 1, 1, 1, 0, NULL, NULL, NULL, 'normal'
+        FROM series CROSS JOIN generate_series(1, $1::bigint) AS i";
+    let mut interrupted = client.transaction().unwrap();
+    interrupted.execute(insert, &[&BUCKETS]).unwrap();
+    interrupted.rollback().unwrap();
+    client.batch_execute("SET jit = off; SET random_page_cost = 1.1; ANALYZE buckets; ANALYZE hours; ANALYZE series").unwrap();
+    let pages = client.query_one("SELECT relpages FROM pg_class WHERE oid = 'buckets'::regclass AND reltuples < 10", &[]).unwrap();
+    assert!(pages.get::<_, i32>(0) > 500);
+    let mut backfill = client.transaction().unwrap();
+    let rows = backfill.execute(insert, &[&BUCKETS]).unwrap();
+    let blocks: i64 = backfill
+        .query_one(
+            "SELECT sum(pg_stat_get_xact_blocks_fetched(oid))::bigint FROM pg_class WHERE relnamespace = current_schema()::regnamespace",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert!(blocks.cast_unsigned() < 20 * rows, "{blocks} blocks for {rows} rows");
+}

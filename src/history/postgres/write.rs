@@ -24,8 +24,9 @@ const STAGING: &str = "
     CREATE TEMP TABLE IF NOT EXISTS staged_tracks (LIKE tracks) ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE IF NOT EXISTS staged_calibration (LIKE calibration) ON COMMIT DELETE ROWS;";
 
-/// Far beyond what a statement of a commit takes.
-const STATEMENT_LIMIT: &str = "SET LOCAL statement_timeout = '60s'";
+/// Far beyond what a statement of a commit takes. What is deleted is looked for by its key: the index of buckets by time would do, it says, where ANALYZE came
+/// in the middle of a first backfill, and reads all of them for each.
+const LIMITS: &str = "SET LOCAL statement_timeout = '60s'; SET LOCAL enable_bitmapscan = off";
 
 /// A transaction and the statements of its connection.
 pub(super) struct Commit<'a> {
@@ -45,7 +46,7 @@ pub(super) fn commit(session: &mut Session, batch: &Batch, writer: Option<&str>)
     let mut commit = Commit { transaction: session.client.transaction()?, statements: &mut session.statements };
     if let Some(writer) = writer {
         // A process that freezes in the middle of a COPY is waited for by its statement, which no limit on idleness ends.
-        commit.transaction.batch_execute(STATEMENT_LIMIT)?;
+        commit.transaction.batch_execute(LIMITS)?;
         // Locked until the end of the transaction: whoever claims the source meanwhile waits for this commit, and then reads what it wrote.
         let select = commit.statements.get(&mut commit.transaction, "SELECT writer FROM sources WHERE source = $1 FOR UPDATE")?;
         let holder: String = commit.transaction.query_one(&select, &[&row::text(&batch.source)])?.try_get(0)?;
