@@ -234,6 +234,43 @@ fn a_young_series_borrows_the_same_profile_whatever_the_order_of_series() {
     assert_eq!(train_all(&mut fleet), models);
 }
 
+/// Disks fill for weeks and are cleaned up, on hosts that are; errors are many on some hosts and rare on the others.
+#[test]
+fn the_series_of_a_metric_say_together_whether_they_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = |(metric, i): (&'static str, u64)| {
+        let name = SeriesName::new("host", &format!("web-{i:02}"), metric);
+        let mut rows = rows(&Curve { seed: i, ..Curve::daily() }, MONDAY, MONDAY + 3 * DAY, |start, _| {
+            let slot = u32::try_from((start - MONDAY) / BUCKET).unwrap();
+            Some(match (metric, i) {
+                ("disk_percent", ..12) if slot > 700 => 38.0 + f64::from(slot) / 100.0,
+                ("disk_percent", _) => 40.0 + f64::from(slot) / 100.0,
+                (_, ..3) => f64::from(slot / 2),
+                _ => f64::from(slot / 200),
+            })
+        });
+        rows.iter_mut().for_each(|row| row.series = name.id());
+        (name, rows)
+    };
+    let metrics = ["disk_percent", "errors"];
+    let mut rows = Rows(metrics.into_iter().flat_map(|metric| (0..20).map(move |i| (metric, i))).map(series).collect());
+    let mut models = store(&folder);
+    let mut request = Request::new(MONDAY + 3 * DAY, 0);
+    let report = train(&mut rows, &mut *models, &request, &mut |_| ()).unwrap();
+    assert_eq!(report.trained, 40, "each counts once\n{report}");
+    let typed = |models: &mut dyn Models, metric: &str| -> Vec<dataflows::MetricType> {
+        let name = |i: u64| SeriesName::new("host", &format!("web-{i:02}"), metric);
+        (0..20).map(|i| models.get(&name(i)).unwrap().unwrap().model.metric_type).collect()
+    };
+    assert_eq!(typed(&mut *models, "disk_percent"), [dataflows::MetricType::Gauge; 20]);
+    assert_eq!(typed(&mut *models, "errors"), [dataflows::MetricType::Counter; 20]);
+    // Who configures it knows better.
+    request.metric_types = [("errors".into(), dataflows::MetricType::Gauge)].into();
+    (request.until, request.trained_at) = (request.until + BUCKET, 1);
+    train(&mut rows, &mut *models, &request, &mut |_| ()).unwrap();
+    assert_eq!(typed(&mut *models, "errors"), [dataflows::MetricType::Gauge; 20]);
+}
+
 #[test]
 fn a_run_without_anything_to_train_pushes_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use dataflows::{Time, Warming};
+use dataflows::{MetricType, Time, Warming};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,9 +102,10 @@ fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>) -> Resul
         let (until, fill) = (instant::format(one.model.trained_until), 100.0 * one.provenance.fill);
         let drift = drifting.get(&one.series).map_or_else(String::new, |since| format!("  drifting since {}", instant::format(*since)));
         say(&format!(
-            "{}  {}  until {until}  level {}  sigma {}  fill {fill:.0} %{}{drift}",
+            "{}  {}{}  until {until}  level {}  sigma {}  fill {fill:.0} %{}{drift}",
             one.series,
             one.provenance.method,
+            if one.model.metric_type == MetricType::Counter { "  counter" } else { "" },
             number(one.model.level),
             number(one.model.sigma),
             one.provenance.borrowed().map_or_else(String::new, |borrowed| format!("  profile {borrowed}"))

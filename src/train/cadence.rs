@@ -190,6 +190,7 @@ mod tests {
             values: values[first..=last].to_vec(),
             not_finite: false,
             metrics: 1,
+            metric_type: None,
             broken_at: None,
             input_hash: 0,
         };

@@ -1,7 +1,9 @@
-//! Counters: numbers that only grow, but for resets.
+//! Counters: numbers that only grow, but for resets; and what the series of one metric say of its type together.
 
 use super::grid::Grid;
+use crate::series::SeriesName;
 use dataflows::MetricType;
+use std::collections::BTreeMap;
 
 /// A fall below this share of the value before is a reset: the process began anew, and a bucket holds some of what it has counted since. ...
 const RESET_SHARE: f64 = 0.5;
@@ -15,29 +17,92 @@ const GROWTH_MIN: f64 = 0.1;
 /// Fewer buckets say nothing.
 const BUCKETS_MIN: usize = 100;
 
-/// What the history of a series looks like.
-pub(super) fn metric_type(grid: &Grid) -> MetricType {
-    let values: Vec<f64> = grid.values.iter().copied().filter(|value| value.is_finite()).collect();
-    let (mut grown, mut resets) = (0_usize, 0_usize);
-    let is_reset = |before: f64, after: f64| after >= 0.0 && after < RESET_SHARE * before;
-    let mut place = 1;
-    while let (Some(before), Some(now)) = (values.get(place - 1), values.get(place)) {
-        if now >= before {
-            grown += usize::from(now > before);
-        } else if is_reset(*before, *now) {
-            resets += 1;
-        } else if *now >= 0.0 && values.get(place + 1).is_some_and(|next| next < now && is_reset(*before, *next)) {
-            // Late in its bucket: the mean of that one is still high, and the next one is low.
-            (resets, place) = (resets + 1, place + 1);
-        } else {
-            return MetricType::Gauge;
+/// One series in so many of those that move, or more, must fall for a metric to be a gauge: a counter that is set back by hand does as well.
+const FALLS_MIN: usize = 4;
+
+/// One series in so many of all, or more, must grow for a metric to be a counter also where it hardly ever moves: one disk that fills says nothing of others.
+const GROWS_MIN: usize = 10;
+
+/// What the history of a series says of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// It falls, and not to begin anew: a gauge.
+    Falls,
+    /// It grows, and never falls but to begin anew.
+    Grows,
+    /// It hardly ever moves, or there is too little of it.
+    Still,
+}
+
+impl Evidence {
+    /// What a history looks like.
+    pub(super) fn of(grid: &Grid) -> Self {
+        let values: Vec<f64> = grid.values.iter().copied().filter(|value| value.is_finite()).collect();
+        let (mut grown, mut resets) = (0_usize, 0_usize);
+        let is_reset = |before: f64, after: f64| after >= 0.0 && after < RESET_SHARE * before;
+        let mut place = 1;
+        while let (Some(before), Some(now)) = (values.get(place - 1), values.get(place)) {
+            if now >= before {
+                grown += usize::from(now > before);
+            } else if is_reset(*before, *now) {
+                resets += 1;
+            } else if *now >= 0.0 && values.get(place + 1).is_some_and(|next| next < now && is_reset(*before, *next)) {
+                // Late in its bucket: the mean of that one is still high, and the next one is low.
+                (resets, place) = (resets + 1, place + 1);
+            } else {
+                return Self::Falls;
+            }
+            place += 1;
         }
-        place += 1;
+        #[allow(clippy::cast_precision_loss)] // far below 2^52
+        let share = |part: usize| part as f64 / values.len().max(1) as f64;
+        match (share(resets) <= RESETS_MAX, share(grown) >= GROWTH_MIN && values.len() >= BUCKETS_MIN) {
+            (true, true) => Self::Grows,
+            (true, false) => Self::Still,
+            (false, _) => Self::Falls,
+        }
     }
-    #[allow(clippy::cast_precision_loss)] // far below 2^52
-    let share = |part: usize| part as f64 / values.len().max(1) as f64;
-    let is_counter = values.len() >= BUCKETS_MIN && share(grown) >= GROWTH_MIN && share(resets) <= RESETS_MAX;
-    if is_counter { MetricType::Counter } else { MetricType::Gauge }
+
+    /// The type of a series of which nothing else is known. What hardly ever moves is a gauge: a counter's fall would not be seen.
+    pub(super) fn alone(self) -> MetricType {
+        if self == Self::Grows { MetricType::Counter } else { MetricType::Gauge }
+    }
+}
+
+/// How many series say what, by entity type and metric.
+#[derive(Debug, Default)]
+pub(super) struct Votes(BTreeMap<(String, String), Ballot>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ballot {
+    fall: usize,
+    grow: usize,
+    still: usize,
+}
+
+impl Votes {
+    /// Counts a series.
+    pub(super) fn add(&mut self, series: &SeriesName, evidence: Evidence) {
+        let ballot = self.0.entry((series.entity_type.clone(), series.metric.clone())).or_default();
+        *match evidence {
+            Evidence::Falls => &mut ballot.fall,
+            Evidence::Grows => &mut ballot.grow,
+            Evidence::Still => &mut ballot.still,
+        } += 1;
+    }
+
+    /// The type of a series among the others of its metric: a disk that never fell in two weeks is no counter, where others did, and errors that are few
+    /// are counted, where others have many. One that falls is a gauge whatever the others do.
+    pub(super) fn metric_type(&self, series: &SeriesName, evidence: Evidence) -> MetricType {
+        let ballot = self.0.get(&(series.entity_type.clone(), series.metric.clone())).copied().unwrap_or_default();
+        let Ballot { fall, grow, still } = ballot;
+        let falls = fall > 0 && FALLS_MIN * fall >= fall + grow;
+        match evidence {
+            Evidence::Grows if !falls => MetricType::Counter,
+            Evidence::Still if !falls && grow > 0 && GROWS_MIN * grow >= fall + grow + still => MetricType::Counter,
+            _ => MetricType::Gauge,
+        }
+    }
 }
 
 /// The growth per bucket since the bucket before that has samples, in the place of the values: NaN at the first, and at a reset.
@@ -71,6 +136,7 @@ mod tests {
             anomalous,
             not_finite: false,
             metrics: 1,
+            metric_type: None,
             broken_at: None,
             input_hash: 0,
             calendar: Arc::default(),
@@ -78,7 +144,7 @@ mod tests {
     }
 
     fn of(value: impl Fn(usize) -> f64) -> MetricType {
-        metric_type(&grid((0..2000).map(value).collect()))
+        Evidence::of(&grid((0..2000).map(value).collect())).alone()
     }
 
     #[test]
@@ -95,6 +161,36 @@ mod tests {
             ("growth with small falls", |i| i as f64 - if i % 100 == 99 { 3.0 } else { 0.0 }),
         ] {
             assert_eq!(of(value), MetricType::Gauge, "{what}");
+        }
+    }
+
+    #[test]
+    fn the_series_of_a_metric_say_together_what_it_is() {
+        use Evidence::{Falls, Grows, Still};
+        let series = |metric: &str, i: usize| SeriesName::new("host", &format!("web-{i}"), metric);
+        let typed = |counts: [usize; 3], evidence: Evidence| {
+            let mut votes = Votes::default();
+            let all = [Falls, Grows, Still].into_iter().zip(counts).flat_map(|(evidence, n)| std::iter::repeat_n(evidence, n));
+            all.enumerate().for_each(|(i, evidence)| votes.add(&series("disk.used", i), evidence));
+            // Another metric has no say.
+            votes.add(&series("uptime", 0), Grows);
+            votes.metric_type(&series("disk.used", 0), evidence)
+        };
+        // Failed once: 8 of 20 disks that never fell in two weeks were judged by their growth, ...
+        assert_eq!(typed([12, 8, 0], Grows), MetricType::Gauge);
+        // ...and errors that are rare by how many there had ever been.
+        assert_eq!(typed([0, 3, 17], Still), MetricType::Counter);
+        assert_eq!(typed([0, 1, 19], Still), MetricType::Gauge, "one disk that fills says nothing of those that do not");
+        assert_eq!(typed([0, 1, 19], Grows), MetricType::Counter);
+        assert_eq!(typed([1, 9, 0], Grows), MetricType::Counter, "one was set back by hand");
+        assert_eq!(typed([1, 9, 0], Falls), MetricType::Gauge);
+        for evidence in [Falls, Grows, Still] {
+            let alone = match evidence {
+                Falls => [1, 0, 0],
+                Grows => [0, 1, 0],
+                Still => [0, 0, 1],
+            };
+            assert_eq!(typed(alone, evidence), evidence.alone(), "{evidence:?}");
         }
     }
 

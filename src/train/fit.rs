@@ -21,7 +21,7 @@ pub(super) fn fit_grid(series: &SeriesName, grid: &Grid, request: &Request, shap
     if seen < needed {
         return Err(Skipped::Warming { seen, needed });
     }
-    let mut fitted = method.fit(&series.metric, grid, request, shape)?;
+    let mut fitted = method.fit(grid, request, shape)?;
     fitted.model.cadence = cadence(grid);
     let provenance = provenance(grid, request, &fitted);
     Ok(Trained { series: series.clone(), model: Arc::new(fitted.model), provenance })

@@ -3,7 +3,7 @@
 use super::TrainError;
 use super::request::Request;
 use crate::history::TrainingRow;
-use dataflows::{Calendar, SeriesId, Time};
+use dataflows::{Calendar, MetricType, SeriesId, Time};
 use polars::prelude::*;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(super) struct Grid {
     pub(super) anomalous: Vec<bool>,
     /// Whether some mean was not a finite number (it is a gap in `values`).
     pub(super) not_finite: bool,
+    /// Whether it is a counter, as the series of its metric say together; `None`: by its own history.
+    pub(super) metric_type: Option<MetricType>,
     /// How many metrics its entity has.
     pub(super) metrics: u32,
     /// When the promise of an earlier model was found broken, if it was.
@@ -144,6 +146,7 @@ fn grid(rows: &[TrainingRow], request: &Request) -> PolarsResult<Grid> {
         anomalous,
         not_finite,
         metrics: 1,
+        metric_type: None,
         broken_at: None,
         input_hash: input_hash(rows),
     })

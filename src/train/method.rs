@@ -18,9 +18,9 @@ pub(super) trait Fit: Sync {
     /// The buckets that it needs between the first and the last.
     fn span_min(&self, request: &Request) -> usize;
 
-    /// The model of a series of a metric, from a grid that spans as much and whose numbers are finite; with the shape of its peers where it is to
+    /// The model of a series, from a grid that spans as much and whose numbers are finite; with the shape of its peers where it is to
     /// borrow from them.
-    fn fit(&self, metric: &str, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped>;
+    fn fit(&self, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped>;
 }
 
 /// What a method makes of a series.
@@ -80,7 +80,7 @@ pub struct MethodArgs {
     /// Another method for single metrics
     #[arg(long, value_name = "METRIC=METHOD,…", value_parser = metric_method, value_delimiter = ',')]
     pub metric_method: Vec<(String, MethodName)>,
-    /// Metrics that are counters, judged by their growth, or gauges; of others, the history of each series decides
+    /// Metrics that are counters, judged by their growth, or gauges; of others, the history of their series decides
     #[arg(long, value_name = "METRIC=TYPE,…", value_parser = metric_type, value_delimiter = ',')]
     pub metric_type: Vec<(String, MetricType)>,
 }

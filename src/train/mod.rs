@@ -14,6 +14,7 @@ mod parts;
 mod peers;
 mod profile;
 mod promise;
+mod push;
 mod report;
 mod request;
 mod robust;
@@ -35,11 +36,13 @@ use crate::history::label::Lessons;
 use crate::history::{History, HistoryError, Series, TrainingRow, span};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
+use counter::Evidence;
 use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
 use grid::Grid;
 use peers::{Peers, Shape, is_young};
+use push::Push;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -105,9 +108,11 @@ pub fn train(
     let unknown_labels = request.calendars.unknown_labels(&series);
     // Of the window alone: what comes after it is not known yet, and what was gone before it is not asked.
     let metrics = span::metrics(history, request.from(), request.until())?;
+    let mut metric_types = None;
     if request.extent == Extent::Drifting {
         let due = due(&drifting, models, request)?;
-        series.retain(|series| due.contains(&series.name));
+        series.retain(|series| due.contains_key(&series.name));
+        metric_types = Some(due);
     }
     let mut report = Report::new(series.len());
     (report.unknown_labels, report.drifting) = (unknown_labels, drifting.into_iter().map(|one| one.name).collect());
@@ -115,21 +120,21 @@ pub fn train(
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
         calendar: Arc::clone(almanac.of(&series.labels)),
         broken_at: breaks.get(&series.name.id()).copied(),
-        metric_type: MetricType::default(),
+        metric_type: metric_types.as_ref().and_then(|known| known.get(&series.name).copied()),
         name: series.name,
     };
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
     // What is summed over series is summed in one order, whatever that of history: that of the keys, in which a store finds those of a group together.
     members.sort_by_cached_key(|member| member.name.id().0.cast_signed());
     progress(Progress { done: 0, total: members.len() });
-    let mut push = Push { models, is_begun: false, young: Vec::new(), peers: Peers::default() };
+    let mut push = Push::new(models);
     let total = members.len();
     fit_groups(history, &members, request, None, &mut |group, outcomes| {
         push.add(group, outcomes, &mut report)?;
         progress(Progress { done: report.seen(), total });
         Ok(())
     })?;
-    push.borrow(history, request)?;
+    push.fit_among_peers(history, request)?;
     progress(Progress { done: members.len(), total: members.len() });
     report.generation = push.complete()?;
     report.seconds = started.elapsed().as_secs_f64();
@@ -141,95 +146,36 @@ pub fn train(
 struct Member {
     name: SeriesName,
     calendar: Arc<Calendar>,
-    /// As its own history looks, once that is known.
-    metric_type: MetricType,
+    /// Its type, where that is known before its history is looked at.
+    metric_type: Option<MetricType>,
     /// How many metrics its entity has in the window.
     metrics: u32,
     /// When the promise of its models was broken last.
     broken_at: Option<Time>,
 }
 
-/// The series that drift under a model of their own that is not of the last hour.
-fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeSet<SeriesName>, TrainError> {
-    let mut due = BTreeSet::new();
+/// The series that drift under a model of their own that is not of the last hour, with their types: the others of their metrics have no say now.
+fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeMap<SeriesName, MetricType>, TrainError> {
+    let mut due = BTreeMap::new();
     for one in drifting {
         // One that borrows waits for a training that knows its peers.
         let waits = |trained: &Trained| {
             trained.model.trained_until > request.until() - EARLY || trained.provenance.parameters.contains_key("borrowed")
         };
-        let is_due = !models.get(&one.name)?.is_some_and(|trained| waits(&trained));
-        due.extend(is_due.then(|| one.name.clone()));
+        let Some(trained) = models.get(&one.name)? else { continue };
+        due.extend((!waits(&trained)).then(|| (one.name.clone(), trained.model.metric_type)));
     }
     Ok(due)
 }
 
 /// What became of a series.
 enum Outcome {
-    /// A model; and whether its history is so short that it is to borrow from peers.
-    Fitted { trained: Trained, is_young: bool },
+    /// A model; what its history says of its type, where nothing is known of that; and whether that is so short that it is to borrow from peers.
+    Fitted { trained: Trained, evidence: Option<Evidence>, is_young: bool },
     /// Not yet a model, and what is said of it meanwhile.
     Warming { trained: Trained, skipped: Skipped },
     /// Nothing.
     Skipped(Skipped),
-}
-
-/// A push that goes on, and what is to be remembered of it until all series have been looked at.
-struct Push<'a> {
-    models: &'a mut dyn Models,
-    is_begun: bool,
-    young: Vec<Member>,
-    peers: Peers,
-}
-
-impl Push<'_> {
-    /// Takes the outcomes of a group, one per member.
-    fn add(&mut self, group: &[Member], outcomes: Vec<Outcome>, report: &mut Report) -> Result<(), TrainError> {
-        let mut put = Vec::with_capacity(group.len());
-        for (member, outcome) in group.iter().zip(outcomes) {
-            match outcome {
-                Outcome::Fitted { trained, is_young } => {
-                    if is_young {
-                        self.young.push(Member { metric_type: trained.model.metric_type, ..member.clone() });
-                    } else {
-                        self.peers.add(&member.name, &trained.model);
-                    }
-                    put.push(trained);
-                    report.trained += 1;
-                }
-                Outcome::Warming { trained, skipped } => {
-                    put.push(trained);
-                    report.skip(&member.name, &skipped);
-                }
-                Outcome::Skipped(skipped) => report.skip(&member.name, &skipped),
-            }
-        }
-        self.put(&put)
-    }
-
-    /// Fits the young series anew, now that all of their peers are known, and puts these models in the place of those without peers. Their rows are read
-    /// again: kept, they would grow with the number of series.
-    fn borrow(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
-        let mut young = std::mem::take(&mut self.young);
-        young.retain(|member| self.peers.shape(&member.name, member.metric_type).is_some());
-        let peers = std::mem::take(&mut self.peers);
-        fit_groups(history, &young, request, Some(&peers), &mut |_, outcomes| {
-            let fitted = |outcome| if let Outcome::Fitted { trained, .. } = outcome { Some(trained) } else { None };
-            self.put(&outcomes.into_iter().filter_map(fitted).collect::<Vec<Trained>>())
-        })
-    }
-
-    fn put(&mut self, trained: &[Trained]) -> Result<(), TrainError> {
-        if !trained.is_empty() {
-            self.is_begun = true;
-            self.models.put(trained)?;
-        }
-        Ok(())
-    }
-
-    /// The new generation; `None` where there was nothing to push.
-    fn complete(self) -> Result<Option<u64>, TrainError> {
-        Ok(if self.is_begun { Some(self.models.complete()?) } else { None })
-    }
 }
 
 /// Takes what became of the series of a group.
@@ -267,10 +213,15 @@ fn fit_group(group: &[Member], rows: Vec<TrainingRow>, request: &Request, peers:
     for (series, grid) in &mut grids {
         if let Some(member) = members.get(series) {
             (grid.calendar, grid.broken_at, grid.metrics) = (Arc::clone(&member.calendar), member.broken_at, member.metrics);
+            grid.metric_type = request.metric_types.get(&member.name.metric).copied().or(member.metric_type);
         }
     }
+    let shape = |member: &Member, grid: &Grid| {
+        let peers = peers.filter(|_| is_young(grid.values.len(), grid.period));
+        peers.and_then(|peers| peers.shape(&member.name, grid.metric_type.unwrap_or_default()))
+    };
     let outcome = |member: &Member| match grids.get(&member.name.id()) {
-        Some(grid) => outcome(&member.name, grid, request, peers.and_then(|peers| peers.shape(&member.name, member.metric_type)).as_ref()),
+        Some(grid) => outcome(&member.name, grid, request, shape(member, grid).as_ref()),
         None => Outcome::Skipped(no_rows(request)),
     };
     Ok(group.par_iter().map(outcome).collect())
@@ -280,7 +231,8 @@ fn outcome(name: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Sha
     match fit::fit_grid(name, grid, request, shape) {
         Ok(trained) => {
             let follows = matches!(trained.model.method, Method::SeasonalLevel(_));
-            Outcome::Fitted { trained, is_young: follows && is_young(grid.values.len(), grid.period) }
+            let evidence = (follows && grid.metric_type.is_none()).then(|| Evidence::of(grid));
+            Outcome::Fitted { trained, evidence, is_young: follows && is_young(grid.values.len(), grid.period) }
         }
         Err(skipped @ Skipped::Warming { seen, needed }) => {
             Outcome::Warming { trained: fit::warming(name, grid, request, (seen, needed)), skipped }
@@ -302,6 +254,7 @@ pub fn fit(series: &SeriesName, rows: &[TrainingRow], request: &Request) -> Resu
     match grids.into_iter().next() {
         Some(mut grid) => {
             grid.calendar = Arc::clone(request.calendars.almanac(request.from(), request.until()).of(&BTreeMap::new()));
+            grid.metric_type = request.metric_types.get(&series.metric).copied();
             fit::fit_grid(series, &grid, request, None)
         }
         None => Err(no_rows(request)),

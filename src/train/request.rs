@@ -32,7 +32,7 @@ pub struct Request {
     pub extent: Extent,
     /// How the models are to score.
     pub methods: Methods,
-    /// The types of metrics that are known; of the others, history decides series by series.
+    /// The types of metrics that are known; of the others, history decides: that of a series, and of the others of its metric.
     pub metric_types: BTreeMap<String, MetricType>,
     /// The days and hours that series follow.
     pub calendars: Calendars,

@@ -25,7 +25,7 @@ impl Fit for SeasonalNaive {
         2 * request.period
     }
 
-    fn fit(&self, _metric: &str, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
+    fn fit(&self, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let season = last_season(grid);
         let pairs = grid.values.iter().zip(grid.values.iter().skip(grid.period));

@@ -31,7 +31,7 @@ impl Fit for StlZscore {
         request.periods_min.max(2) * request.period
     }
 
-    fn fit(&self, _metric: &str, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
+    fn fit(&self, grid: &Grid, request: &Request, _shape: Option<&Shape>) -> Result<Fitted, Skipped> {
         check(grid, request)?;
         let usable = usable(grid);
         let correction = weekend_correction(grid, &usable);

@@ -1,6 +1,6 @@
 //! From the grid of one series to a model of the method `seasonal_level`: profile, scales, and the state after the history.
 
-use super::counter::{growth, metric_type};
+use super::counter::{Evidence, growth};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::peers::{Shape, amplitude, own_share};
@@ -213,8 +213,8 @@ impl Fit for SeasonalLevel {
         request.period.max(BUCKETS_MIN)
     }
 
-    fn fit(&self, metric: &str, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped> {
-        let metric_type = request.metric_types.get(metric).copied().unwrap_or_else(|| metric_type(grid));
+    fn fit(&self, grid: &Grid, request: &Request, shape: Option<&Shape>) -> Result<Fitted, Skipped> {
+        let metric_type = grid.metric_type.unwrap_or_else(|| Evidence::of(grid).alone());
         let recent = grid.broken_at.map(|at| promise::recent_from(at, request));
         let cut = recent.and_then(|recent| promise::cut(grid, recent));
         let grid = cut.as_ref().unwrap_or(grid);
