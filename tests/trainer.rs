@@ -265,9 +265,10 @@ fn the_series_of_a_metric_say_together_whether_they_are_counted() {
     assert_eq!(typed(&mut *models, "disk_percent"), [dataflows::MetricType::Gauge; 20]);
     assert_eq!(typed(&mut *models, "errors"), [dataflows::MetricType::Counter; 20]);
     // Who configures it knows better.
-    request.metric_types = [("errors".into(), dataflows::MetricType::Gauge)].into();
+    request.metric_types = [("errors".into(), dataflows::MetricType::Gauge), ("disk_prcent".into(), dataflows::MetricType::Gauge)].into();
     (request.until, request.trained_at) = (request.until + BUCKET, 1);
-    train(&mut rows, &mut *models, &request, &mut |_| ()).unwrap();
+    let report = train(&mut rows, &mut *models, &request, &mut |_| ()).unwrap().to_string();
+    assert!(report.ends_with("no series has the metric disk_prcent, which has a type or a method of its own"), "{report}");
     assert_eq!(typed(&mut *models, "errors"), [dataflows::MetricType::Gauge; 20]);
 }
 

@@ -77,6 +77,7 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     let (from, until) = span(arguments, &mut *history)?;
     let models = fit(arguments, &mut *history, from)?;
     let policy = arguments.policy.policy(&timing(arguments));
+    warn_of_strangers(labels.as_ref(), &mut *history)?;
     let tried = try_all(&mut *history, &models, labels.as_ref(), &policy, (from, until))?;
     if labels.is_some() && tried.values().all(|(_, trials)| trials.labelled == 0) {
         let names = history.series()?.into_iter().next().map(|series| format!("{},{}", series.name.entity_id, series.name.metric));
@@ -99,6 +100,23 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
         "written to {0}: metric-threshold, minimum-deviation and open-after, which `tidewatch run --config {0}` reads",
         path.display()
     ));
+    Ok(())
+}
+
+/// Labels of what history does not know; that the others count is no reason to keep silent.
+fn warn_of_strangers(labels: Option<&Labels>, history: &mut dyn History) -> Result<()> {
+    let Some(labels) = labels else { return Ok(()) };
+    let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
+    let strangers = labels.strangers(&names);
+    if let Some(first) = strangers.first() {
+        let metric = first.metric.as_ref().map_or_else(String::new, |metric| format!(",{metric}"));
+        tracing::warn!(
+            "{} of {} labels are of no series in history, and count for nothing: {}{metric} first",
+            strangers.len(),
+            labels.0.len(),
+            first.entity
+        );
+    }
     Ok(())
 }
 

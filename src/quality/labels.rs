@@ -187,6 +187,11 @@ impl Labels {
         self.stretches(width, |label| label.is_aside() && label.is_about(series))
     }
 
+    /// Those that are about none of some series: slips of the pen, mostly.
+    pub fn strangers<'a>(&'a self, series: &[SeriesName]) -> Vec<&'a Label> {
+        self.0.iter().filter(|label| !series.iter().any(|series| label.is_about(series))).collect()
+    }
+
     /// The labels of a series that name its metric and a kind, each by itself.
     pub fn kinds_of(&self, series: &SeriesName, width: Time) -> Vec<(String, Stretch)> {
         let own = self.0.iter().filter(|label| label.is_of(series) && label.metric.as_ref() == Some(&series.metric));
@@ -285,6 +290,8 @@ mod tests {
         assert_eq!(labels.of_all(&SeriesName::new("server", "a", "fan"), 300_000), [minutes(60, 65)]);
         assert_eq!(labels.of_all(&SeriesName::new("application", "b", "fan"), 300_000), []);
         assert_eq!(labels.kinds_of(&cpu, 300_000), [], "nobody said what it was");
+        let strangers = labels.strangers(std::slice::from_ref(&cpu));
+        assert_eq!(strangers.iter().map(|label| label.entity.as_str()).collect::<Vec<_>>(), ["b"]);
         let whole = read("entity,start,end\na,1970-01-01T00:00:00Z,1970-01-01T00:05:00Z\n").unwrap();
         assert_eq!(whole.of_entity(&cpu, 300_000), [minutes(0, 0)]);
         let labels = read("entity,metric,start,end,kind\na,cpu,1970-01-01T00:02:00Z,1970-01-01T00:05:00Z,leak\n").unwrap();

@@ -28,6 +28,8 @@ pub struct Report {
     pub skipped: BTreeMap<&'static str, Count>,
     /// Labels that the configuration gives a time zone and that no series has.
     pub unknown_labels: Vec<String>,
+    /// Metrics that the configuration gives a type or a method and that no series has.
+    pub unknown_metrics: Vec<String>,
     /// The generation of the push; `None` where nothing was pushed because no series could be trained.
     pub generation: Option<u64>,
     /// Series that drifted when it began.
@@ -82,6 +84,9 @@ impl fmt::Display for Report {
         }
         for label in &self.unknown_labels {
             write!(f, "\nno series has the label {label}, which has a time zone of its own")?;
+        }
+        for metric in &self.unknown_metrics {
+            write!(f, "\nno series has the metric {metric}, which has a type or a method of its own")?;
         }
         for (reason, count) in &self.skipped {
             write!(f, "\nskipped {} as {reason}:", count.series)?;

@@ -1,8 +1,9 @@
 //! What the trainer is asked to do, and why it may pass over a series.
 
 use super::{Calendars, Methods, TrainError};
+use crate::history::Series;
 use dataflows::{MetricType, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 const DAY: Time = 86_400_000;
@@ -81,6 +82,13 @@ impl Request {
     /// The start of the first bucket of the training window.
     pub fn from(&self) -> Time {
         (self.until() - self.window).div_euclid(self.bucket_width) * self.bucket_width
+    }
+
+    /// The metrics that are given a type or a method and that no series has: slips of the pen, mostly.
+    pub(super) fn unknown_metrics(&self, series: &[Series]) -> Vec<String> {
+        let known: BTreeSet<&str> = series.iter().map(|series| series.name.metric.as_str()).collect();
+        let named: BTreeSet<&String> = self.metric_types.keys().chain(self.methods.by_metric.keys()).collect();
+        named.into_iter().filter(|metric| !known.contains(metric.as_str())).cloned().collect()
     }
 
     /// What makes this request meaningless, if anything.

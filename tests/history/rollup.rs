@@ -4,6 +4,7 @@ use crate::stores::{Store, on_each_store, postgres_store};
 use crate::{START, WIDTH, appear, batch, bucket, scored, series};
 use dataflows::{MetricId, SeriesId, State, Time, Verdict};
 use std::collections::BTreeMap;
+use std::io::Write;
 use tidewatch::history::statement::{Columns, Shape, Statement};
 use tidewatch::history::{Batch, Change, History, Series};
 use tidewatch::series::SeriesName;
@@ -184,8 +185,8 @@ fn hours_are_summed_by_their_keys_whatever_the_statistics_say() {
     commit(&mut store, names().map(|name| appear(verdict(&name, 0, 64.0))).collect());
     let mut client = store.client();
     if client.query_one("SELECT to_regproc('sum_hours') IS NULL", &[]).unwrap().get(0) {
-        println!("skipped: here TimescaleDB sums hours");
-        return;
+        // Not captured, as `println!` would be.
+        return writeln!(std::io::stderr(), "skipped: here TimescaleDB sums hours").unwrap();
     }
     let insert = "INSERT INTO buckets SELECT series_id, '2020-01-01T00:00:00Z'::timestamptz + i * INTERVAL '5 minutes', 1, 1, 1, 1, 0, NULL, NULL, NULL, 'normal'
         FROM series CROSS JOIN generate_series(1, $1::bigint) AS i";
