@@ -178,6 +178,7 @@ impl Observer for Console {
             None if now.stage == Stage::Open => return,
             // What is read faster than it is committed may be over by then.
             None => "closed",
+            Some(before) if before.stage != Stage::Open && now.stage == Stage::Open => "reopened",
             Some(before) if now.scope > before.scope => "spread",
             Some(before) if now.severity > before.severity => "escalated",
             Some(before) if before.stage == Stage::Open && now.stage != Stage::Open => "closed",
