@@ -10,7 +10,7 @@ use crate::Time;
 use crate::episode::Episode;
 use crate::identity::EntityId;
 use crate::incident::{Incident, Peers, Placement, Scope, join, roll_up};
-use crate::operators::Epoch;
+use crate::operators::{Epoch, stamp_updates};
 use crate::policy::Policy;
 use differential_dataflow::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ pub fn group_episodes<'scope>(
     for scope in [Scope::Rack, Scope::Zone, Scope::Kind] {
         incidents = roll_up_by(scope, incidents, placements.clone(), policy);
     }
-    incidents
+    stamp_updates(incidents).as_collection()
 }
 
 fn roll_up_by<'scope>(

@@ -3,10 +3,12 @@
 mod bucket_samples;
 mod collect_epochs;
 mod score_buckets;
+mod stamp_updates;
 
 pub use bucket_samples::{BucketSamples, Horizon, bucket_samples};
 pub use collect_epochs::{Epochs, collect_epochs};
 pub use score_buckets::{Fact, ScoreBuckets, score_buckets};
+pub use stamp_updates::stamp_updates;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::OccupiedEntry;
