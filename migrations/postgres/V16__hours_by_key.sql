@@ -46,11 +46,14 @@ BEGIN
                     (SELECT hours.ctid FROM hours WHERE hours.series_id = touched.series_id AND hours.hour = touched.hour OFFSET 0) AS gone
                 WHERE 0 = (SELECT count(*) FROM buckets WHERE buckets.series_id = touched.series_id
                            AND bucket_start >= touched.hour AND bucket_start < touched.hour + INTERVAL ''1 hour'')));
-            -- Those that have an hour left are summed again below.
             DELETE FROM entities_hourly WHERE ctid = ANY (ARRAY(
                 SELECT known.ctid FROM unnest(entity_types, entity_ids, entity_hours) AS touched (entity_type, entity_id, hour) CROSS JOIN LATERAL
                     (SELECT entities_hourly.ctid FROM entities_hourly WHERE entities_hourly.hour = touched.hour
-                         AND entities_hourly.entity_type = touched.entity_type AND entities_hourly.entity_id = touched.entity_id OFFSET 0) AS known));
+                         AND entities_hourly.entity_type = touched.entity_type AND entities_hourly.entity_id = touched.entity_id OFFSET 0) AS known
+                WHERE 0 = (SELECT count(*) FROM
+                    (SELECT series_id FROM series WHERE series.entity_id = touched.entity_id AND series.entity_type = touched.entity_type OFFSET 0) AS named
+                        CROSS JOIN LATERAL
+                    (SELECT FROM hours WHERE hours.series_id = named.series_id AND hours.hour = touched.hour OFFSET 0) AS one)));
         END IF;
         INSERT INTO entities_hourly AS known (hour, entity_type, entity_id, series, buckets, z_score_max, anomalous, missing)
         SELECT touched.hour, touched.entity_type, touched.entity_id, summed.*

@@ -75,9 +75,9 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     history.migrate()?;
     let (from, until) = span(arguments, &mut *history)?;
+    warn_of_strangers(labels.as_ref(), &mut *history)?;
     let models = fit(arguments, &mut *history, from)?;
     let policy = arguments.policy.policy(&timing(arguments));
-    warn_of_strangers(labels.as_ref(), &mut *history)?;
     let tried = try_all(&mut *history, &models, labels.as_ref(), &policy, (from, until))?;
     if labels.is_some() && tried.values().all(|(_, trials)| trials.labelled == 0) {
         let names = history.series()?.into_iter().next().map(|series| format!("{},{}", series.name.entity_id, series.name.metric));

@@ -17,17 +17,16 @@ const GROWTH_MIN: f64 = 0.1;
 /// Fewer buckets say nothing.
 const BUCKETS_MIN: usize = 100;
 
-/// One series in so many of those that move, or more, must fall for a metric to be a gauge: a counter that is set back by hand does as well.
-const FALLS_MIN: usize = 4;
-
-/// One series in so many of all, or more, must grow for a metric to be a counter also where it hardly ever moves: one disk that fills says nothing of others.
-const GROWS_MIN: usize = 10;
+/// So many series must fall at least for a metric to be a gauge, since one may have begun anew twice at once.
+const FALL_MIN: usize = 2;
 
 /// What the history of a series says of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
     /// It falls, and not to begin anew: a gauge.
     Falls,
+    /// It begins anew more often than a process does; where that is one that does not come up, it says nothing of the others.
+    Restarts,
     /// It grows, and never falls but to begin anew.
     Grows,
     /// It hardly ever moves, or there is too little of it.
@@ -59,7 +58,7 @@ impl Evidence {
         match (share(resets) <= RESETS_MAX, share(grown) >= GROWTH_MIN && values.len() >= BUCKETS_MIN) {
             (true, true) => Self::Grows,
             (true, false) => Self::Still,
-            (false, _) => Self::Falls,
+            (false, _) => Self::Restarts,
         }
     }
 
@@ -77,31 +76,23 @@ pub(super) struct Votes(BTreeMap<(String, String), Ballot>);
 struct Ballot {
     fall: usize,
     grow: usize,
-    still: usize,
 }
 
 impl Votes {
     /// Counts a series.
     pub(super) fn add(&mut self, series: &SeriesName, evidence: Evidence) {
         let ballot = self.0.entry((series.entity_type.clone(), series.metric.clone())).or_default();
-        *match evidence {
-            Evidence::Falls => &mut ballot.fall,
-            Evidence::Grows => &mut ballot.grow,
-            Evidence::Still => &mut ballot.still,
-        } += 1;
+        match evidence {
+            Evidence::Falls => ballot.fall += 1,
+            Evidence::Grows => ballot.grow += 1,
+            Evidence::Restarts | Evidence::Still => {}
+        }
     }
 
-    /// The type of a series among the others of its metric: a disk that never fell in two weeks is no counter, where others did, and errors that are few
-    /// are counted, where others have many. One that falls is a gauge whatever the others do.
+    /// The type of a series among the others of its metric: a disk that never fell in two weeks is no counter, where most others did.
     pub(super) fn metric_type(&self, series: &SeriesName, evidence: Evidence) -> MetricType {
         let ballot = self.0.get(&(series.entity_type.clone(), series.metric.clone())).copied().unwrap_or_default();
-        let Ballot { fall, grow, still } = ballot;
-        let falls = fall > 0 && FALLS_MIN * fall >= fall + grow;
-        match evidence {
-            Evidence::Grows if !falls => MetricType::Counter,
-            Evidence::Still if !falls && grow > 0 && GROWS_MIN * grow >= fall + grow + still => MetricType::Counter,
-            _ => MetricType::Gauge,
-        }
+        if ballot.fall >= FALL_MIN && ballot.fall > ballot.grow { MetricType::Gauge } else { evidence.alone() }
     }
 }
 
@@ -165,32 +156,24 @@ mod tests {
     }
 
     #[test]
-    fn the_series_of_a_metric_say_together_what_it_is() {
-        use Evidence::{Falls, Grows, Still};
+    fn where_most_series_of_a_metric_fall_all_are_gauges() {
+        use Evidence::{Falls, Grows, Restarts, Still};
         let series = |metric: &str, i: usize| SeriesName::new("host", &format!("web-{i}"), metric);
         let typed = |counts: [usize; 3], evidence: Evidence| {
             let mut votes = Votes::default();
-            let all = [Falls, Grows, Still].into_iter().zip(counts).flat_map(|(evidence, n)| std::iter::repeat_n(evidence, n));
+            let all = [Falls, Grows, Restarts].into_iter().zip(counts).flat_map(|(evidence, n)| std::iter::repeat_n(evidence, n));
             all.enumerate().for_each(|(i, evidence)| votes.add(&series("disk.used", i), evidence));
             // Another metric has no say.
-            votes.add(&series("uptime", 0), Grows);
+            (0..9).for_each(|i| votes.add(&series("uptime", i), Falls));
             votes.metric_type(&series("disk.used", 0), evidence)
         };
-        // Failed once: 8 of 20 disks that never fell in two weeks were judged by their growth, ...
+        // Failed once: 8 of 20 disks that never fell in two weeks were judged by their growth.
         assert_eq!(typed([12, 8, 0], Grows), MetricType::Gauge);
-        // ...and errors that are rare by how many there had ever been.
-        assert_eq!(typed([0, 3, 17], Still), MetricType::Counter);
-        assert_eq!(typed([0, 1, 19], Still), MetricType::Gauge, "one disk that fills says nothing of those that do not");
-        assert_eq!(typed([0, 1, 19], Grows), MetricType::Counter);
-        assert_eq!(typed([1, 9, 0], Grows), MetricType::Counter, "one was set back by hand");
-        assert_eq!(typed([1, 9, 0], Falls), MetricType::Gauge);
-        for evidence in [Falls, Grows, Still] {
-            let alone = match evidence {
-                Falls => [1, 0, 0],
-                Grows => [0, 1, 0],
-                Still => [0, 0, 1],
-            };
-            assert_eq!(typed(alone, evidence), evidence.alone(), "{evidence:?}");
+        assert_eq!(typed([1, 1, 0], Grows), MetricType::Counter, "one began anew twice at once");
+        assert_eq!(typed([5, 16, 0], Grows), MetricType::Counter);
+        assert_eq!(typed([1, 9, 12], Grows), MetricType::Counter, "a bad release is no evidence");
+        for evidence in [Falls, Grows, Restarts, Still] {
+            assert_eq!(typed([0, 3, 0], evidence), evidence.alone(), "{evidence:?}");
         }
     }
 

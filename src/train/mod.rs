@@ -37,7 +37,7 @@ use crate::history::{History, HistoryError, Series, TrainingRow, span};
 use crate::models::{Models, ModelsError, Trained};
 use crate::series::SeriesName;
 use counter::Evidence;
-use dataflows::{Calendar, Method, MetricType, SeriesId, Time};
+use dataflows::{Calendar, Method, MetricType, Model, SeriesId, Time};
 use grid::Grid;
 use peers::{Peers, Shape, is_young};
 use push::Push;
@@ -108,20 +108,23 @@ pub fn train(
     let (unknown_labels, unknown_metrics) = (request.calendars.unknown_labels(&series), request.unknown_metrics(&series));
     // Of the window alone: what comes after it is not known yet, and what was gone before it is not asked.
     let metrics = span::metrics(history, request.from(), request.until())?;
-    let mut metric_types = None;
+    let mut metric_types = BTreeMap::new();
     if request.extent == Extent::Drifting {
         let due = due(&drifting, models, request)?;
         series.retain(|series| due.contains_key(&series.name));
-        metric_types = Some(due);
+        metric_types = due;
     }
     let mut report = Report::new(series.len());
-    (report.unknown_labels, report.unknown_metrics) = (unknown_labels, unknown_metrics);
+    report.unknown_labels = unknown_labels;
+    if request.extent == Extent::All {
+        report.unknown_metrics = unknown_metrics;
+    }
     report.drifting = drifting.into_iter().map(|one| one.name).collect();
     let member = |series: Series| Member {
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
         calendar: Arc::clone(almanac.of(&series.labels)),
         broken_at: breaks.get(&series.name.id()).copied(),
-        metric_type: metric_types.as_ref().and_then(|known| known.get(&series.name).copied()),
+        metric_type: metric_types.get(&series.name).copied().flatten(),
         name: series.name,
     };
     let mut members: Vec<Member> = series.into_iter().map(member).collect();
@@ -155,16 +158,21 @@ struct Member {
     broken_at: Option<Time>,
 }
 
-/// The series that drift under a model of their own that is not of the last hour, with their types: the others of their metrics have no say now.
-fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeMap<SeriesName, MetricType>, TrainError> {
+/// The series that drift under a model of their own that is not of the last hour; those that are gauges remain so, since the others of their metric have no
+/// say now.
+fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Result<BTreeMap<SeriesName, Option<MetricType>>, TrainError> {
     let mut due = BTreeMap::new();
     for one in drifting {
         // One that borrows waits for a training that knows its peers.
         let waits = |trained: &Trained| {
             trained.model.trained_until > request.until() - EARLY || trained.provenance.parameters.contains_key("borrowed")
         };
-        let Some(trained) = models.get(&one.name)? else { continue };
-        due.extend((!waits(&trained)).then(|| (one.name.clone(), trained.model.metric_type)));
+        let trained = models.get(&one.name)?;
+        if !trained.as_ref().is_some_and(waits) {
+            let is_gauge = |model: &Model| matches!(model.method, Method::SeasonalLevel(_)) && model.metric_type == MetricType::Gauge;
+            let known = trained.is_some_and(|trained| is_gauge(&trained.model)).then_some(MetricType::Gauge);
+            due.insert(one.name.clone(), known);
+        }
     }
     Ok(due)
 }

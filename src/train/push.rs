@@ -44,7 +44,7 @@ impl<'a> Push<'a> {
                     if !is_young {
                         self.peers.add(&member.name, &trained.model);
                     }
-                    if is_young || evidence.is_some_and(|evidence| evidence != Evidence::Falls) {
+                    if is_young || evidence == Some(Evidence::Grows) {
                         let metric_type = trained.model.metric_type;
                         self.candidates.push(Candidate { member: member.clone(), evidence, metric_type, is_young });
                     }
@@ -61,7 +61,7 @@ impl<'a> Push<'a> {
         self.put(&put)
     }
 
-    /// Fits anew, now that all of their peers are known, the series that are young and those that are of another type than they look, and puts these models
+    /// Fits anew, now that all of their peers are known, the series that are young and those that only look like counters, and puts these models
     /// in the place of the first ones. Their rows are read again: kept, they would grow with the number of series.
     pub(super) fn fit_among_peers(&mut self, history: &mut dyn History, request: &Request) -> Result<(), TrainError> {
         let (peers, votes) = (std::mem::take(&mut self.peers), std::mem::take(&mut self.votes));
