@@ -105,7 +105,8 @@ pub fn train(
     let drifting = calibration::drifting(history)?;
     let mut series = history.series()?;
     let almanac = request.calendars.almanac(request.from(), request.until());
-    let (unknown_labels, unknown_metrics) = (request.calendars.unknown_labels(&series), request.unknown_metrics(&series));
+    let unknown_labels = request.calendars.unknown_labels(&series);
+    let unknown_metrics = if request.extent == Extent::All { request.unknown_metrics(&series) } else { Vec::new() };
     // Of the window alone: what comes after it is not known yet, and what was gone before it is not asked.
     let metrics = span::metrics(history, request.from(), request.until())?;
     let mut metric_types = BTreeMap::new();
@@ -115,10 +116,7 @@ pub fn train(
         metric_types = due;
     }
     let mut report = Report::new(series.len());
-    report.unknown_labels = unknown_labels;
-    if request.extent == Extent::All {
-        report.unknown_metrics = unknown_metrics;
-    }
+    (report.unknown_labels, report.unknown_metrics) = (unknown_labels, unknown_metrics);
     report.drifting = drifting.into_iter().map(|one| one.name).collect();
     let member = |series: Series| Member {
         metrics: *metrics.get(&series.name.entity()).unwrap_or(&1),
