@@ -1,12 +1,12 @@
 //! The flags that say what is an anomaly, an episode and an incident.
 
 use clap::{Args, ValueEnum};
-use dataflows::{AnomaliesPer, EpisodePolicy, IncidentPolicy, Limits, MetricId, Policy, Timing};
+use dataflows::{AnomaliesPer, Direction, EpisodePolicy, IncidentPolicy, Limits, MetricId, Policy, Timing};
 use std::collections::BTreeMap;
 
-/// What makes an anomaly, an episode and an incident.
+/// What makes an anomaly.
 #[derive(Clone, Debug, Args)]
-pub struct PolicyArgs {
+pub struct LimitsArgs {
     /// A bucket whose |z| is above this is anomalous
     #[arg(long, value_name = "Z", default_value_t = 3.0, value_parser = positive, allow_negative_numbers = true)]
     pub threshold: f64,
@@ -16,6 +16,16 @@ pub struct PolicyArgs {
     /// A smaller deviation is no anomaly, however rare: of one metric or all, in its unit or as a share of what is expected, such as cpu_usage_percent=2,1%
     #[arg(long, value_name = "[METRIC=]VALUE[%],…", value_parser = minimum, value_delimiter = ',')]
     pub minimum_deviation: Vec<Minimum>,
+    /// To which side of what is expected a deviation of a metric is one, such as disk_free_bytes=below; those to the other side are normal
+    #[arg(long, value_name = "METRIC=above|below|both,…", value_parser = metric_direction, value_delimiter = ',')]
+    pub metric_direction: Vec<(String, Direction)>,
+}
+
+/// What makes an anomaly, an episode and an incident.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    #[command(flatten)]
+    limits: LimitsArgs,
     /// Where several metrics of an entity are anomalous in one bucket, the one furthest past its threshold speaks for the entity, or each for itself
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Entity)]
     pub anomalies_per: Per,
@@ -62,6 +72,17 @@ fn metric_threshold(text: &str) -> Result<(String, f64), String> {
     Ok((metric.trim().into(), positive(threshold.trim())?))
 }
 
+fn metric_direction(text: &str) -> Result<(String, Direction), String> {
+    let named = |text: &str| match text {
+        "above" => Some(Direction::Above),
+        "below" => Some(Direction::Below),
+        "both" => Some(Direction::Both),
+        _ => None,
+    };
+    let pair = text.split_once('=').and_then(|(metric, side)| Some((metric.trim().to_owned(), named(side.trim())?)));
+    pair.ok_or_else(|| "write it like disk_free_bytes=below: above, below or both".into())
+}
+
 fn minimum(text: &str) -> Result<Minimum, String> {
     let (metric, value) = text.split_once('=').map_or((None, text), |(metric, value)| (Some(metric.trim().to_string()), value));
     let (number, relative) = value.trim().strip_suffix('%').map_or((value.trim(), false), |percent| (percent, true));
@@ -75,19 +96,37 @@ fn some_of(text: &str) -> Result<(u32, u32), String> {
     parts.filter(|(k, n)| (1..=*n).contains(k) && *n <= 288).ok_or_else(|| "write it like 2/3: two of the last three buckets".into())
 }
 
-impl PolicyArgs {
-    /// The same, for the graph.
-    pub fn policy(&self, timing: &Timing) -> Policy {
+impl LimitsArgs {
+    /// Those of metrics that no flag names, and those of single ones.
+    fn of_all(&self) -> (Limits, BTreeMap<MetricId, Limits>) {
         let mut limits = Limits { threshold: self.threshold, ..Limits::default() };
         let general = self.minimum_deviation.iter().filter(|minimum| minimum.metric.is_none());
         general.for_each(|minimum| minimum.apply(&mut limits));
-        let mut by_metric: BTreeMap<MetricId, Limits> = BTreeMap::new();
+        let mut by_metric = BTreeMap::new();
+        let mut own = |metric: &str, change: &dyn Fn(&mut Limits)| change(by_metric.entry(MetricId::of(metric)).or_insert(limits));
         for (metric, threshold) in &self.metric_threshold {
-            by_metric.entry(MetricId::of(metric)).or_insert(limits).threshold = *threshold;
+            own(metric, &|limits| limits.threshold = *threshold);
         }
         for minimum in &self.minimum_deviation {
-            minimum.metric.iter().for_each(|metric| minimum.apply(by_metric.entry(MetricId::of(metric)).or_insert(limits)));
+            minimum.metric.iter().for_each(|metric| own(metric, &|limits| minimum.apply(limits)));
         }
+        for (metric, direction) in &self.metric_direction {
+            own(metric, &|limits| limits.direction = *direction);
+        }
+        (limits, by_metric)
+    }
+
+    /// Those of a metric.
+    pub fn of(&self, metric: &str) -> Limits {
+        let (limits, by_metric) = self.of_all();
+        by_metric.get(&MetricId::of(metric)).copied().unwrap_or(limits)
+    }
+}
+
+impl PolicyArgs {
+    /// The same, for the graph.
+    pub fn policy(&self, timing: &Timing) -> Policy {
+        let (limits, by_metric) = self.limits.of_all();
         let (evidence_min, window) = self.open_after;
         Policy {
             bucket_width: timing.bucket_width,
@@ -135,11 +174,15 @@ mod tests {
 
     #[test]
     fn a_metric_may_have_limits_of_its_own_on_top_of_those_of_all() {
-        let policy = policy("--threshold 4 --metric-threshold error_rate=6 --minimum-deviation 5%,cpu=2,error_rate=0.5% --open-after 3/5");
+        let policy = policy(
+            "--threshold 4 --metric-threshold error_rate=6 --minimum-deviation 5%,cpu=2,error_rate=0.5% --metric-direction error_rate=above,free=below --open-after 3/5",
+        );
         let limits = |metric: &str| *policy.limits(MetricId::of(metric));
-        assert_eq!(limits("other"), Limits { threshold: 4.0, minimum_absolute: 0.0, minimum_relative: 0.05 });
-        assert_eq!(limits("cpu"), Limits { threshold: 4.0, minimum_absolute: 2.0, minimum_relative: 0.05 });
-        assert_eq!(limits("error_rate"), Limits { threshold: 6.0, minimum_absolute: 0.0, minimum_relative: 0.005 });
+        let all = Limits { threshold: 4.0, minimum_absolute: 0.0, minimum_relative: 0.05, direction: Direction::Both };
+        assert_eq!(limits("other"), all);
+        assert_eq!(limits("cpu"), Limits { minimum_absolute: 2.0, ..all });
+        assert_eq!(limits("error_rate"), Limits { threshold: 6.0, minimum_relative: 0.005, direction: Direction::Above, ..all });
+        assert_eq!(limits("free"), Limits { direction: Direction::Below, ..all });
         assert_eq!((policy.episode.evidence_min, policy.episode.window), (3, 5));
     }
 
@@ -151,6 +194,8 @@ mod tests {
             ("--open-after 4/3", "2/3"),
             ("--open-after 0/3", "2/3"),
             ("--metric-threshold cpu", "cpu_usage_percent=4"),
+            ("--metric-direction cpu", "disk_free_bytes=below"),
+            ("--metric-direction cpu=up", "above, below or both"),
             ("--incident-share 1.5", "at most 1"),
             ("--close-after 0", "1..=288"),
         ];

@@ -5,7 +5,19 @@ use crate::identity::MetricId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a deviation must exceed to be an anomaly: all three.
+/// Which deviations of a metric somebody is to hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// Those to either side.
+    #[default]
+    Both,
+    /// Those above what is expected.
+    Above,
+    /// Those below it.
+    Below,
+}
+
+/// What a deviation must exceed to be an anomaly: all three, and to the side that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// `|z_score|` must be above this.
@@ -14,11 +26,13 @@ pub struct Limits {
     pub minimum_absolute: f64,
     /// `|mean - expected|` must be at least this share of `|expected|`: 0.1 is ten percent.
     pub minimum_relative: f64,
+    /// To which side of `expected` the mean must be.
+    pub direction: Direction,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { threshold: 3.0, minimum_absolute: 0.0, minimum_relative: 0.0 }
+        Self { threshold: 3.0, minimum_absolute: 0.0, minimum_relative: 0.0, direction: Direction::Both }
     }
 }
 
@@ -26,7 +40,21 @@ impl Limits {
     /// Whether a bucket with this mean is anomalous.
     pub fn are_passed(&self, mean: f64, expected: f64, z_score: f64) -> bool {
         let deviation = (mean - expected).abs();
-        z_score.abs() > self.threshold && deviation >= self.minimum_absolute && deviation >= self.minimum_relative * expected.abs()
+        z_score.abs() > self.threshold
+            && deviation >= self.minimum_absolute
+            && deviation >= self.minimum_relative * expected.abs()
+            && self.direction.is_of(mean - expected)
+    }
+}
+
+impl Direction {
+    /// Whether a deviation is to this side.
+    pub fn is_of(self, deviation: f64) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Above => deviation >= 0.0,
+            Self::Below => deviation < 0.0,
+        }
     }
 }
 
@@ -132,5 +160,19 @@ impl Policy {
         let (episode, incident) = (&self.episode, &self.incident);
         let buckets = episode.window + episode.calm_min + incident.gap.max(incident.onset_window) + 2;
         self.lateness + self.buckets(buckets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deviation_counts_to_the_side_that_matters() {
+        let passed = |direction, mean: f64| Limits { direction, ..Limits::default() }.are_passed(mean, 50.0, mean - 50.0);
+        let sides = |direction| [60.0, 40.0, 52.0].map(|mean| passed(direction, mean));
+        assert_eq!(sides(Direction::Both), [true, true, false]);
+        assert_eq!(sides(Direction::Above), [true, false, false]);
+        assert_eq!(sides(Direction::Below), [false, true, false]);
     }
 }

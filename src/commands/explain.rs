@@ -6,11 +6,12 @@ use crate::history::{self, Anomaly, History, calibration};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
+use crate::policy::LimitsArgs;
 use crate::series::SeriesName;
 use anyhow::{Result, bail};
 use clap::Args;
 use dataflows::reading::{OVERSHOOT, Reading, View, WEIGHTS};
-use dataflows::{Calendar, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
+use dataflows::{Calendar, Limits, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -34,9 +35,8 @@ pub struct ExplainArgs {
     /// Where models come from: embedded:PATH, redis://… or rediss://…
     #[arg(long, value_name = "URL", default_value = EMBEDDED)]
     models: String,
-    /// What makes an anomaly
-    #[arg(long, value_name = "Z", default_value_t = 3.0)]
-    threshold: f64,
+    #[command(flatten)]
+    limits: LimitsArgs,
     /// The width of a bucket
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "5m")]
     bucket: std::time::Duration,
@@ -52,7 +52,7 @@ pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let width = crate::cli::milliseconds(arguments.bucket).max(1);
     let start = arguments.at.div_euclid(width) * width;
     let model = models::open(super::existing("--models", &arguments.models)?)?.get(&series)?;
-    let words = words(&mut *history, &series, start, width, arguments.threshold, model.as_ref())?;
+    let words = words(&mut *history, &series, start, width, &arguments.limits.of(&series.metric), model.as_ref())?;
     match words {
         Some(words) => say(&words),
         None => return Err(due::absent(&mut *history, &series, start, width, model.as_ref())?),
@@ -69,7 +69,7 @@ pub fn words(
     series: &SeriesName,
     start: Time,
     width: Time,
-    threshold: f64,
+    limits: &Limits,
     model: Option<&Trained>,
 ) -> Result<Option<String>> {
     let Some(verdict) = history.verdict(series, start)? else { return Ok(None) };
@@ -79,8 +79,8 @@ pub fn words(
     let told = before.iter().rev().find(|before| before.state == State::Anomalous).map(|before| before.bucket.start);
     let drifting = calibration::drifting(history)?.into_iter().find(|one| one.name == *series && one.since <= start);
     let since = drifting.map(|one| one.since);
-    let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), threshold, told);
-    let text = text(series, &verdict, in_short, width, threshold, (model, retraced.as_ref()), since)?;
+    let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), limits, told);
+    let text = text(series, &verdict, in_short, width, limits, (model, retraced.as_ref()), since)?;
     Ok(Some(if verdict.state == State::Accompanying { text + &leader(history, series, start)? } else { text }))
 }
 
@@ -146,10 +146,11 @@ fn text(
     verdict: &Verdict,
     in_short: Option<String>,
     width: Time,
-    threshold: f64,
+    limits: &Limits,
     (model, retraced): (Option<&Trained>, Option<&Retraced>),
     drifting_since: Option<Time>,
 ) -> Result<String> {
+    let threshold = limits.threshold;
     let (bucket, reading) = (&verdict.bucket, retraced.map(|retraced| &retraced.reading));
     let mut out = String::new();
     writeln!(out, "{} of {} {}", series.metric, series.entity_type, series.entity_id)?;
@@ -210,7 +211,7 @@ fn text(
             writeln!(out, "drifting  since {}: deviations are larger than the model promised", instant::format(since))?;
         }
     }
-    write!(out, "verdict   {}", conclusion(verdict, threshold, model))?;
+    write!(out, "verdict   {}", conclusion(verdict, limits, model))?;
     Ok(out)
 }
 
@@ -308,10 +309,10 @@ fn signed(value: f64) -> String {
     if value < 0.0 { format!("-{}", number(-value)) } else { format!("+{}", number(value)) }
 }
 
-fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> String {
+fn conclusion(verdict: &Verdict, limits: &Limits, model: Option<&Trained>) -> String {
     match (verdict.state, verdict.score) {
         (State::Anomalous, Some(score)) => {
-            let severity = Severity::of(score.z_score.0, threshold);
+            let severity = Severity::of(score.z_score.0, limits.threshold);
             format!("anomalous, severity {}, anomaly_score {:.2}", severity.as_str(), anomaly_score(score.z_score.0))
         }
         (State::Accompanying, _) => {
@@ -333,6 +334,7 @@ fn conclusion(verdict: &Verdict, threshold: f64, model: Option<&Trained>) -> Str
         (State::Unscored(Unscored::NoModel), _) => {
             "unscored(no_model): when it was judged, no model of this series had ended its training before the bucket".into()
         }
-        (state, _) => state.as_str().into(),
+        (state, _) => in_short::untold(verdict, limits)
+            .map_or_else(|| state.as_str().into(), |why| format!("{}: past the threshold, though {why}", state.as_str())),
     }
 }

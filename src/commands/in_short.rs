@@ -3,7 +3,7 @@
 use crate::instant;
 use crate::number::number;
 use dataflows::reading::{Reading, View};
-use dataflows::{Time, Verdict};
+use dataflows::{Direction, Limits, State, Time, Verdict};
 
 /// What is further off than so many scales of its series is not called usual, though nothing is said of it any more.
 const OFF: f64 = 3.0;
@@ -13,9 +13,24 @@ pub(super) fn is_off(reading: &Reading) -> bool {
     reading.deviation().abs() > OFF
 }
 
+/// Why a bucket past its threshold is normal; `None` of any other.
+pub(super) fn untold(verdict: &Verdict, limits: &Limits) -> Option<&'static str> {
+    let (score, aggregate) = (verdict.score?, verdict.bucket.aggregate?);
+    let (mean, expected, z_score) = (aggregate.mean.0, score.expected.0, score.z_score.0);
+    if verdict.state != State::Normal || z_score.abs() <= limits.threshold {
+        return None;
+    }
+    Some(match limits.direction {
+        Direction::Above if mean < expected => "of this metric only what is above is to be told of",
+        Direction::Below if mean >= expected => "of this metric only what is below is to be told of",
+        _ if limits.are_passed(mean, expected, z_score) => "the run that judged it had other limits",
+        _ => "less than the least that is to be told of",
+    })
+}
+
 /// What was seen, what was expected, and why that is remarkable or not; `None` where nothing was expected. `told`: when something was last said of the
 /// series before this bucket.
-pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, threshold: f64, told: Option<Time>) -> Option<String> {
+pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, limits: &Limits, told: Option<Time>) -> Option<String> {
     let (score, aggregate) = (verdict.score?, verdict.bucket.aggregate?);
     let (mean, expected) = (aggregate.mean.0, score.expected.0);
     let side = if mean >= expected { "above" } else { "below" };
@@ -23,14 +38,14 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, threshold: 
         format!("it was {}, {} {side} the {} expected for this time", number(mean), number((mean - expected).abs()), number(expected));
     let is_deviant = verdict.state.is_deviant();
     let Some(reading) = reading.filter(|_| is_deviant) else {
-        let usual = match reading {
+        let usual = match (reading, untold(verdict, limits)) {
             _ if is_deviant => "out of the ordinary for this series".into(),
-            Some(reading) if is_off(reading) => match told {
+            (_, Some(why)) => format!("far off, though {why}"),
+            (Some(reading), None) if is_off(reading) => match told {
                 Some(told) => format!(
                     "still off, though no longer news, as it goes on much as it was; it was last told of at {}",
                     instant::format(told)
                 ),
-                None if score.z_score.0.abs() > threshold => "far off, though less than the least that is to be told of".into(),
                 None => "far off, though no further than this series is now and then".into(),
             },
             _ => "nothing unusual for this series".into(),
@@ -69,10 +84,21 @@ mod tests {
         let aggregate = Some(Aggregate { count: 60, mean: number, min: number, max: number, stddev: Number(0.0) });
         let bucket = Bucket { entity: EntityId(1), metric: MetricId(1), start: 0, aggregate };
         let score = Some(Score { expected: Number(65.0), sigma: Number(5.0), z_score: Number(6.05) });
-        let say = |score, state| sentence(&Verdict { bucket, score, state }, None, 3.0, None);
+        let say = |score, state| sentence(&Verdict { bucket, score, state }, None, &Limits::default(), None);
         let anomalous = say(score, State::Anomalous).unwrap();
         assert_eq!(anomalous, "it was 95.25, 30.25 above the 65 expected for this time: out of the ordinary for this series");
-        assert!(say(score, State::Normal).unwrap().ends_with("nothing unusual for this series"));
+        assert!(
+            say(score.map(|score: Score| Score { z_score: Number(2.0), ..score }), State::Normal)
+                .unwrap()
+                .ends_with("nothing unusual for this series")
+        );
         assert_eq!(say(None, State::Missing), None);
+        let normal = |limits| sentence(&Verdict { bucket, score, state: State::Normal }, None, &limits, None).unwrap();
+        let below = Limits { direction: Direction::Below, ..Limits::default() };
+        assert!(normal(below).ends_with("far off, though of this metric only what is below is to be told of"));
+        assert!(normal(Limits { minimum_absolute: 40.0, ..below }).ends_with("only what is below is to be told of"));
+        let least = Limits { minimum_absolute: 40.0, ..Limits::default() };
+        assert!(normal(least).ends_with("far off, though less than the least that is to be told of"));
+        assert!(normal(Limits::default()).ends_with("far off, though the run that judged it had other limits"));
     }
 }

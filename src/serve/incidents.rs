@@ -84,8 +84,8 @@ fn distance(episode: &EpisodeRow) -> f64 {
 fn words(site: &Site, stores: &mut Stores, episode: &EpisodeRow) -> Result<Option<String>, Problem> {
     let start = episode.peak.map_or(episode.opened, |(start, _)| start);
     let model = stores.model(&episode.name);
-    let threshold = site.policy.limits(MetricId::of(&episode.name.metric)).threshold;
-    let words = (site.explain)(stores.history()?, &episode.name, start, site.width, threshold, model.as_ref());
+    let limits = site.policy.limits(MetricId::of(&episode.name.metric));
+    let words = (site.explain)(stores.history()?, &episode.name, start, site.width, limits, model.as_ref());
     words.map_err(|error| Problem::Away(format!("{error:#}")))
 }
 

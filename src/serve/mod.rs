@@ -16,7 +16,7 @@ use crate::instant;
 use crate::models::Trained;
 use crate::run::Statistics;
 use crate::series::SeriesName;
-use dataflows::{Policy, Time};
+use dataflows::{Limits, Policy, Time};
 use desk::Desk;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -56,8 +56,8 @@ pub enum ServeError {
     Start(#[source] std::io::Error),
 }
 
-/// The arithmetic behind a verdict in words: of a series, the start and the width of a bucket, the threshold, and the newest model.
-pub type Explain = fn(&mut dyn History, &SeriesName, Time, Time, f64, Option<&Trained>) -> anyhow::Result<Option<String>>;
+/// The arithmetic behind a verdict in words: of a series, the start and the width of a bucket, what makes an anomaly, and the newest model.
+pub type Explain = fn(&mut dyn History, &SeriesName, Time, Time, &Limits, Option<&Trained>) -> anyhow::Result<Option<String>>;
 
 /// Trend and seasonal part, by the start of the bucket, of a series' rows before a time, and of buckets of a width.
 pub type TakeApart = fn(&[TrainingRow], Time, Time) -> BTreeMap<Time, [f64; 2]>;

@@ -65,15 +65,16 @@ fn is_near(one: f64, other: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataflows::Direction;
 
     #[test]
     fn what_holds_now_is_tried_first_and_nothing_twice() {
-        let own = Limits { threshold: 3.2, minimum_absolute: 1.0, minimum_relative: 0.05 };
+        let own = Limits { threshold: 3.2, minimum_absolute: 1.0, minimum_relative: 0.05, direction: Direction::Below };
         let grid = candidates(&own, &Policy::default());
         assert_eq!(grid[0], Candidate { threshold: 3.2, minimum: 0.05, open_after: (2, 3) });
         assert_eq!(grid.len(), 11 * 4 * 3);
         assert!(grid.iter().enumerate().all(|(n, one)| !grid[..n].contains(one)));
         let policy = grid[0].policy(&own, &Policy::default());
-        assert_eq!((policy.limits, policy.by_metric.len()), (own, 0), "the least deviation in the metric's unit stays");
+        assert_eq!((policy.limits, policy.by_metric.len()), (own, 0), "the least deviation in the metric's unit stays, and the direction");
     }
 }

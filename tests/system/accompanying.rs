@@ -49,3 +49,20 @@ fn of_three_metrics_that_jump_together_the_worst_speaks_and_the_incident_names_a
     let told = rows(&place);
     assert!(told.len() == 3 && told.iter().all(|row| row.2 && row.3 == "anomalous" && row.1 == row.4), "{told:?}");
 }
+
+#[test]
+fn a_metric_that_is_off_to_the_side_that_nobody_minds_is_normal_and_another_one_speaks() {
+    let place = Place::new();
+    place.write("metrics.csv", table());
+    place.write("tidewatch.toml", "metric-direction = \"load=below,memory=above\"\n");
+    place.run(&format!("{BACKTEST} --config tidewatch.toml")).well();
+    let told = rows(&place);
+    let (load, others): (Vec<_>, Vec<_>) = told.iter().partition(|row| row.0 == "load");
+    assert!(load.iter().all(|row| row.3 == "normal" && !row.2 && row.4 > 3.0), "{told:?}");
+    assert_eq!((others.len(), others.iter().filter(|row| row.2).count()), (2, 1), "{told:?}");
+    let words = "explain srv-1 load 2026-01-19T02:00:00Z --history embedded:past.db --models embedded:past.db";
+    let told = place.run(&format!("{words} --config tidewatch.toml")).well().stdout;
+    assert!(told.contains("verdict   normal: past the threshold, though of this metric only what is below is to be told of"), "{told}");
+    let told = place.run(&format!("{words} --metric-threshold load=100")).well().stdout;
+    assert!(told.contains("; the threshold is 100") && told.contains("verdict   normal\n"), "{told}");
+}
