@@ -1,28 +1,19 @@
 //! The outbox: what is to be sent about incidents, written in the transaction that changed them, and what became of it.
-//!
-//! What is news to a receiver follows from comparing an incident with the last row that the receiver has of it, so that the same batch twice, a
-//! restart and a change that concerns nobody write nothing.
+
+mod news;
 
 use super::incident::{self, IncidentRow};
 use super::statement::{Columns, Shape, Statement, Value};
-use super::{Batch, History, HistoryError};
+use super::{History, HistoryError};
 use crate::instant;
-use dataflows::{IncidentId, Severity, Time};
+use dataflows::{IncidentId, Time};
 use std::sync::LazyLock;
+
+pub use news::Subscription;
+pub(super) use news::{statements, tell_withdrawn};
 
 /// Rows are removed so long after they were written, unless their incident is still open: 14 days.
 const KEPT: Time = 14 * 86_400_000;
-
-/// Who is to be told, and of what.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subscription {
-    /// The name of the receiver.
-    pub receiver: String,
-    /// Incidents below this are not told.
-    pub minimum: Severity,
-    /// Incidents whose last evidence is older than this are no news.
-    pub since: Time,
-}
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,66 +72,6 @@ const SNAPSHOT: &str =
     anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, joined_id,
     revision";
 
-/// A severity and a scope as numbers that SQL can compare.
-const RANK: &str = "CASE $ WHEN 'critical' THEN 3 WHEN 'high' THEN 2 WHEN 'medium' THEN 1
-    WHEN 'kind' THEN 3 WHEN 'zone' THEN 2 WHEN 'rack' THEN 1 ELSE 0 END";
-
-fn rank_of(column: &str) -> String {
-    RANK.replace('$', column)
-}
-
-/// A bucket of the incident's entity that has samples.
-fn sent(when: &str) -> String {
-    format!(
-        "EXISTS (SELECT 1 FROM buckets JOIN series ON series.series_id = buckets.series_id
-            WHERE series.entity_id = incidents.entity_id AND series.entity_type = incidents.entity_type
-                AND buckets.bucket_start {when} AND buckets.count > 0)"
-    )
-}
-
-/// One incident, one receiver. An entity in trouble that falls silent altogether is worse off than it was, however bad that was, unless it was silent
-/// when the receiver was told last. Of entities, half as many again are worth a word: a rack that falls over one by one is five messages, not twenty.
-static TELL: LazyLock<String> = LazyLock::new(|| {
-    let [severity, told_severity] = ["incidents.severity", "told.severity"].map(rank_of);
-    let [scope, told_scope] = ["incidents.scope", "told.scope"].map(rank_of);
-    format!(
-        "INSERT INTO outbox (source, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at)
-        SELECT source, $2, change, {SNAPSHOT}, $5, 'pending', 0, $5
-        FROM (SELECT incidents.*, CASE
-                WHEN told.outbox_id IS NULL THEN CASE WHEN incidents.status = 'open' THEN 'opened' END
-                WHEN incidents.status = 'withdrawn' THEN CASE WHEN told.status <> 'withdrawn' THEN 'withdrawn' END
-                WHEN incidents.status = 'closed' THEN CASE WHEN told.status = 'open' THEN 'closed' END
-                WHEN told.status <> 'open' THEN 'reopened'
-                WHEN {severity} > {told_severity} THEN 'escalated'
-                WHEN incidents.scope = 'entity' AND incidents.missing > 0 AND NOT {} AND (told.missing = 0 OR {}) THEN 'escalated'
-                WHEN {scope} > {told_scope} OR 2 * incidents.entities >= 3 * told.entities THEN 'spread'
-              END AS change
-              FROM incidents LEFT JOIN outbox AS told
-                  ON told.outbox_id = (SELECT max(outbox_id) FROM outbox WHERE incident_id = $1 AND receiver = $2)
-              WHERE incidents.incident_id = $1) AS news
-        WHERE change IN ('closed', 'withdrawn') OR (change IS NOT NULL AND last >= $3 AND {} >= CAST($4 AS BIGINT))
-        ON CONFLICT DO NOTHING",
-        sent(">= incidents.last"),
-        sent("= told.last"),
-        rank_of("severity")
-    )
-});
-
-/// Whoever was told of an incident that is withdrawn now. Nobody else needs to know.
-static TELL_WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "INSERT INTO outbox (source, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at)
-        SELECT source, told_receiver, 'withdrawn', {SNAPSHOT}, $1, 'pending', 0, $1
-        FROM (SELECT incidents.*, told.receiver AS told_receiver
-              FROM incidents JOIN outbox AS told ON told.incident_id = incidents.incident_id
-              WHERE incidents.status = 'withdrawn' AND told.status <> 'withdrawn'
-                AND told.outbox_id = (SELECT max(outbox_id) FROM outbox AS latest
-                                      WHERE latest.incident_id = told.incident_id AND latest.receiver = told.receiver)) AS news
-        WHERE told_receiver IS NOT NULL
-        ON CONFLICT DO NOTHING"
-    )
-});
-
 /// Rows, as [`row`] reads them.
 fn rows(condition: &str) -> String {
     format!(
@@ -168,32 +99,6 @@ static OPEN: LazyLock<String> = LazyLock::new(|| {
 });
 
 static LATEST: LazyLock<String> = LazyLock::new(|| rows("ORDER BY outbox_id DESC LIMIT $1"));
-
-fn rank(severity: Severity) -> i64 {
-    match severity {
-        Severity::Low => 0,
-        Severity::Medium => 1,
-        Severity::High => 2,
-        Severity::Critical => 3,
-    }
-}
-
-/// What a batch writes to the outbox: to be run after its incidents are written.
-pub(super) fn statements(batch: &Batch) -> Vec<Statement> {
-    let now = Value::time(instant::now());
-    let changed = batch.incidents.iter().map(|named| named.incident.id).chain(batch.incidents_withdrawn.iter().map(|gone| gone.id));
-    let tell = |id: IncidentId, subscription: &Subscription| {
-        let Subscription { receiver, minimum, since } = subscription;
-        let values = vec![id.0.cast_signed().into(), receiver.as_str().into(), Value::time(*since), rank(*minimum).into(), now.clone()];
-        Statement { sql: &TELL, values }
-    };
-    changed.flat_map(|id| batch.subscriptions.iter().map(move |subscription| (id, subscription))).map(|(id, to)| tell(id, to)).collect()
-}
-
-/// What tells of the incidents that a silence has just withdrawn.
-pub(super) fn tell_withdrawn(now: &Value) -> Statement {
-    Statement { sql: &TELL_WITHDRAWN, values: vec![now.clone()] }
-}
 
 /// One receiver's part of the outbox of one source.
 #[derive(Clone, Debug)]
