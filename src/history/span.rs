@@ -1,7 +1,8 @@
 //! How far a history reaches, and who is in it.
 
 use super::statement::{Shape, Statement, Value};
-use super::{History, HistoryError};
+use super::view::{self, EpisodeRow};
+use super::{History, HistoryError, incident};
 use dataflows::{EntityId, IncidentId, Time};
 use std::collections::HashMap;
 
@@ -51,4 +52,18 @@ pub fn hit(history: &mut dyn History, incident: IncidentId, most: usize) -> Resu
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let rows = history.select(&Statement { sql, values: vec![incident.0.cast_signed().into(), most.into()] }, &[Shape::Text])?;
     Ok(rows.into_iter().filter_map(|mut columns| columns.text()).collect())
+}
+
+/// Of the metrics of an incident that are none of `known`, the one that deviates worst, and whose episode that is; `None` where there is no other.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn another(history: &mut dyn History, incident: IncidentId, known: &[String]) -> Result<Option<EpisodeRow>, HistoryError> {
+    let episodes = view::episodes(history, incident)?;
+    let others = episodes.into_iter().filter(|episode| episode.status != "withdrawn" && !known.contains(&episode.name.metric));
+    let loudness = |episode: &EpisodeRow| episode.peak.map_or(0.0, |(_, numbers)| numbers[3].abs());
+    Ok(others.max_by(|one, other| {
+        let severities = [one, other].map(|episode| incident::severity(&episode.severity));
+        severities[0].cmp(&severities[1]).then(loudness(one).total_cmp(&loudness(other)))
+    }))
 }

@@ -11,7 +11,7 @@ pub enum Change {
     Opened,
     /// It is worse than the receiver knows.
     Escalated,
-    /// It hits more than the receiver knows: a rack instead of a host, or half as many entities again.
+    /// It hits more than the receiver knows: a rack instead of a host, half as many entities again, or another metric after a while.
     Spread,
     /// It is over.
     Closed,
@@ -66,6 +66,17 @@ pub struct Peak {
     pub z_score: f64,
 }
 
+/// A metric of the incident that the receiver had not been told of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Added {
+    /// Which.
+    pub metric: String,
+    /// How bad its worst bucket is.
+    pub severity: Severity,
+    /// That bucket; `None` where all evidence is silence.
+    pub peak: Option<Peak>,
+}
+
 /// Of the entities that an incident hit so many are named.
 pub const HIT_MAX: usize = 20;
 
@@ -117,6 +128,8 @@ pub struct Alert {
     pub until: Time,
     /// `None` where all evidence is silence.
     pub peak: Option<Peak>,
+    /// The metric that is why this is sent, where one is.
+    pub added: Option<Added>,
     /// Why it turned out to be none, where it did.
     pub withdrawn_reason: Option<String>,
     /// The number of the incident that it is part of, where it is none of its own any more for that.
@@ -143,6 +156,11 @@ fn instant<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Alert {
+    /// Whether it hits hardly more entities than another one did: see [`Change::Spread`].
+    pub fn is_as_wide_as(&self, other: &Self) -> bool {
+        self.scope == other.scope && 2 * self.entities < 3 * other.entities
+    }
+
     /// A sample: what a rack on fire would look like.
     pub fn sample(now: Time, page_url: Option<&str>) -> Self {
         let opened = now.div_euclid(300_000) * 300_000 - 900_000;
@@ -176,6 +194,7 @@ impl Alert {
             last: opened + 600_000,
             until: opened + 900_000,
             peak: Some(peak),
+            added: None,
             withdrawn_reason: None,
             joined_id: None,
             created_at: now,

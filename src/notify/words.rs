@@ -1,6 +1,6 @@
 //! The words of an alert, for whoever reads it at three at night: how bad, what, where, since when, how far from what was expected.
 
-use super::alert::{Alert, Change};
+use super::alert::{Alert, Change, Peak};
 use crate::instant;
 use crate::number::number;
 use crate::series::few;
@@ -18,7 +18,7 @@ const METRICS: usize = 4;
 
 /// One line that tells it: `CRITICAL opened: server srv-038, cpu_usage_percent 95.3, expected 65.2 (z +4.2)`.
 pub fn headline(alert: &Alert) -> String {
-    let severity = alert.severity.as_str().to_uppercase();
+    let severity = alert.added.as_ref().map_or(alert.severity, |added| added.severity).as_str().to_uppercase();
     let told = match alert.change {
         Change::Closed if alert.forgotten => format!("Still silent, and no longer waited for: {}, {severity}", reach(alert)),
         Change::Closed => format!("Over: {}, {severity}", reach(alert)),
@@ -27,6 +27,7 @@ pub fn headline(alert: &Alert) -> String {
         Change::Opened => format!("{severity}: {}", reach(alert)),
         Change::Reopened => format!("{severity} again: {}", reach(alert)),
         Change::Escalated => format!("Now {severity}: {}", reach(alert)),
+        Change::Spread if alert.added.is_some() => format!("{severity} as well: {}", reach(alert)),
         Change::Spread => format!("{severity}, spreading: {}", reach(alert)),
     };
     let test = if alert.test { "TEST, nothing is wrong: " } else { "" };
@@ -51,23 +52,24 @@ pub fn deviation(alert: &Alert) -> String {
     if alert.scope == SOURCE {
         return watermark(alert);
     }
+    if let Some(added) = &alert.added {
+        return added.peak.as_ref().map_or_else(|| plain(&format!("no samples of {}", added.metric)), |peak| of_peak(alert, peak, ""));
+    }
     let Some(peak) = &alert.peak else {
         // Whether the others of its metrics went on, and whether they do now, is not known.
         let named = alert.scope == "entity" && !alert.silent && !alert.forgotten;
         return if named { format!("no samples of {}", metrics(alert)) } else { "no samples, though others have some".into() };
     };
-    let whose = if alert.scope == "entity" { String::new() } else { format!("worst {} ", peak.entity_id) };
-    let silent = if alert.silent { ", and then no samples, though others have some" } else { "" };
-    let worst = plain(&format!(
-        "{whose}{} {}, expected {} (z {:+.1}){silent}",
-        peak.metric,
-        number(peak.mean),
-        number(peak.expected),
-        peak.z_score
-    ));
+    let worst = of_peak(alert, peak, if alert.silent { ", and then no samples, though others have some" } else { "" });
     // What is mostly silence is not told of by the few buckets that deviated besides.
     let is_silence = alert.scope != "entity" && alert.missing > alert.anomalous;
     if is_silence { format!("no samples, though others have some; {worst}") } else { worst }
+}
+
+/// One bucket, and whose it is where that is not the entity of the alert.
+fn of_peak(alert: &Alert, Peak { entity_id, metric, mean, expected, z_score, .. }: &Peak, more: &str) -> String {
+    let whose = if alert.scope == "entity" { String::new() } else { format!("worst {entity_id} ") };
+    plain(&format!("{whose}{metric} {}, expected {} (z {z_score:+.1}){more}", number(*mean), number(*expected)))
 }
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
@@ -198,9 +200,19 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alert::Added;
     use super::super::alert::tests::alert;
     use super::*;
     use dataflows::Severity;
+
+    #[test]
+    fn of_a_metric_that_goes_off_later_the_headline_says_how_bad_that_one_is() {
+        let peak = Peak { metric: "latency_p99".into(), mean: 900.0, expected: 30.0, z_score: 32.0, ..alert().peak.unwrap() };
+        let added = |peak| Some(Added { metric: "latency_p99".into(), severity: Severity::Critical, peak });
+        let told = Alert { change: Change::Spread, added: added(Some(peak)), ..alert() };
+        assert_eq!(headline(&told), "CRITICAL as well: server srv-038, latency_p99 900, expected 30 (z +32.0)");
+        assert_eq!(headline(&Alert { added: added(None), ..told }), "CRITICAL as well: server srv-038, no samples of latency_p99");
+    }
 
     #[test]
     fn the_headline_says_how_bad_what_and_how_far() {

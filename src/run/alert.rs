@@ -3,9 +3,11 @@
 use crate::history::incident::{self, IncidentRow};
 use crate::history::outbox::{OutboxRow, Subscription};
 use crate::history::stall;
+use crate::history::view::EpisodeRow;
 use crate::history::{History, HistoryError};
 use crate::instant;
-use crate::notify::{Alert, Change, Peak, Receiver};
+use crate::notify::{Added, Alert, Change, Peak, Receiver};
+use crate::series::SeriesName;
 use dataflows::{Severity, Time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +108,7 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         // What a watermark has come to is no bucket.
         until: if is_source { incident.last } else { incident.last + bucket_width },
         peak,
+        added: None,
         withdrawn_reason: incident.withdrawn_reason.clone(),
         joined_id: incident.joined.map(|joined| format!("{:016x}", joined.0)),
         created_at: incident.known_at,
@@ -118,4 +121,15 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         url,
         test: false,
     }
+}
+
+/// What an episode says of its metric.
+pub fn added(episode: EpisodeRow) -> Added {
+    let SeriesName { entity_id, metric, .. } = episode.name;
+    let severity = incident::severity(&episode.severity).unwrap_or(Severity::Low);
+    let peak = episode.peak.map(|(start, [mean, expected, _, z_score])| {
+        let metric = metric.clone();
+        Peak { entity_id, metric, start, mean, expected, z_score }
+    });
+    Added { metric, severity, peak }
 }

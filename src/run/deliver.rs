@@ -3,7 +3,7 @@
 //! At least once: a row is pending until the receiver has taken it, whoever is killed meanwhile, and every attempt carries the same key. A receiver
 //! that is away keeps nobody waiting but itself. Only the process that may commit for the source sends: that is asked for every single row.
 
-use super::alert::{Alerts, OpenHistory, Recipient, alert};
+use super::alert::{Alerts, OpenHistory, Recipient, added, alert};
 use super::{Part, Statistics};
 use crate::history::outbox::{self, OutboxRow, State};
 use crate::history::{History, HistoryError};
@@ -168,7 +168,7 @@ impl Delivery {
         self.repeated = Some(Instant::now());
         let mut open: Vec<_> =
             self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
-        open.iter_mut().try_for_each(|told| self.complete(history, told))?;
+        open.iter_mut().try_for_each(|told| self.complete(history, told, None))?;
         if !open.is_empty() {
             let outcome = self.recipient.receiver.repeat(&open);
             self.note(outcome.as_ref().err());
@@ -219,7 +219,7 @@ impl Delivery {
         }
         let (page, width) = (self.page_url.as_deref(), self.bucket_width);
         let (mut told, before) = (alert(row, held_back, page, width), before.map(|row| alert(row, 0, page, width)));
-        self.complete(history, &mut told)?;
+        self.complete(history, &mut told, before.as_ref())?;
         if before.is_none() && !told.change.ends() {
             // What came before was held back or refused: to this receiver the incident is new.
             told.change = Change::Opened;
@@ -241,11 +241,15 @@ impl Delivery {
         Ok(Look::More)
     }
 
-    /// Adds what is known only now: who was hit, why nothing arrives, whether an entity sends nothing any more, and whether what is over is merely not waited
-    /// for.
-    fn complete(&self, history: &mut dyn History, told: &mut Alert) -> Result<(), HistoryError> {
+    /// Adds what is known only now: who was hit, which metric is new to the receiver, why nothing arrives, whether an entity sends nothing any more, and
+    /// whether what is over is merely not waited for.
+    fn complete(&self, history: &mut dyn History, told: &mut Alert, before: Option<&Alert>) -> Result<(), HistoryError> {
         if let Some(incident) = u64::from_str_radix(&told.incident_id, 16).ok().filter(|_| told.scope != stall::SOURCE) {
             told.hit = span::hit(history, IncidentId(incident), HIT_MAX)?;
+            // Neither a larger scope nor more entities: it is a metric that is news.
+            if let Some(before) = before.filter(|before| told.change == Change::Spread && told.is_as_wide_as(before)) {
+                told.added = span::another(history, IncidentId(incident), &before.metrics)?.map(added);
+            }
         }
         if told.scope == stall::SOURCE {
             let away = self.statistics.health.away();

@@ -2,8 +2,8 @@
 
 use super::incidents::{SOURCE, episode, incident};
 use super::stores::on_each_store;
-use super::{START, WIDTH, appear, batch, scored};
-use dataflows::{Incident, IncidentId, Scope, Severity, Stage, Time};
+use super::{START, WIDTH, appear, batch, scored, series};
+use dataflows::{Episode, EpisodeId, Incident, IncidentId, MetricId, Scope, Severity, Stage, Time};
 use tidewatch::history::incident::{NamedIncident, Withdrawn};
 use tidewatch::history::outbox::{self, OutboxRow, Part, State, Subscription};
 use tidewatch::history::silence::{self, SilenceRow};
@@ -111,6 +111,51 @@ fn silent_after(missing: u32) {
         [2, 12].into_iter().for_each(|bucket| say(7, START + bucket * WIDTH, Stage::Open, false));
         say(12, START + 12 * WIDTH, Stage::Closed, false);
         assert_eq!(changes(&mut *reader, "pager"), ["opened", "escalated", "closed"], "{}", store.kind);
+    });
+}
+
+/// Failed once: latencies thirty times as high as ever joined an incident that had been open for hours since space was freed on a disk, and nobody was told.
+#[test]
+fn another_metric_that_goes_off_later_in_an_open_incident_is_news_once() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let subscriptions = [to("ops", Severity::Medium), to("pager", Severity::Critical)];
+        let first = episode(Stage::Open, 1);
+        let of = |entity: &str, opened: Time, severity: Severity| {
+            let verdict = scored(entity, opened, 900.0);
+            let id = EpisodeId { opened, entity: verdict.bucket.entity, metric: MetricId::of("memory_usage_percent") };
+            Episode { id, confirmed: opened, last: opened, severity, ..first }
+        };
+        let mut of_memory = series("srv-001");
+        of_memory.name.metric = "memory_usage_percent".into();
+        let mut say = |other: Option<Episode>, at: Time| {
+            let mut named = incident(&first);
+            named.incident.last = at;
+            if let Some(other) = other {
+                named.incident.metrics.push(other.id.metric);
+                named.metrics.push("memory_usage_percent".into());
+                named.incident.anomalous = 1 + other.anomalous;
+            }
+            let id = named.incident.id;
+            let episodes = [Some(first), other].into_iter().flatten().map(|episode| (episode, id)).collect();
+            let mut memory = scored("srv-001", at, 90.0);
+            memory.bucket.metric = MetricId::of("memory_usage_percent");
+            let both = vec![appear(scored("srv-001", at, 95.3)), appear(memory)];
+            let mut batch = Batch { episodes, incidents: vec![named], subscriptions: subscriptions.to_vec(), ..batch(both) };
+            batch.series.push(of_memory.clone());
+            history.commit(&batch).unwrap();
+            ["ops", "pager"].map(|receiver| changes(history, receiver))
+        };
+        let opened = || vec!["opened".to_owned()];
+        assert_eq!(say(None, START), [opened(), vec![]], "{}", store.kind);
+        let soon = of("srv-001", START + 5 * WIDTH, Severity::High);
+        assert_eq!(say(Some(soon), START + 5 * WIDTH), [opened(), vec![]], "what goes off at about the same time is of a piece with it");
+        let low = of("srv-001", START + 6 * WIDTH, Severity::Low);
+        assert_eq!(say(Some(low), START + 6 * WIDTH), [opened(), vec![]], "it is less than what the receiver asks for");
+        let later = of("srv-001", START + 6 * WIDTH, Severity::High);
+        let spread = || vec!["opened".to_owned(), "spread".to_owned()];
+        assert_eq!(say(Some(later), START + 6 * WIDTH), [spread(), vec![]], "whoever was not told of the incident is not told of this");
+        assert_eq!(say(Some(Episode { anomalous: 2, ..later }), START + 20 * WIDTH), [spread(), vec![]]);
     });
 }
 

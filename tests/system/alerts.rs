@@ -1,6 +1,6 @@
 //! Who is told of incidents, by servers that really listen: in order, at least once and always by the same key, whoever is away or killed.
 
-use crate::incidents::{SPIKE, START, line, lines, trained};
+use crate::incidents::{SPIKE, START, line, lines, noise, trained};
 use crate::mail;
 use crate::receivers::{Answer, Message, Server};
 use crate::support::{Place, Running};
@@ -184,6 +184,39 @@ fn a_host_in_trouble_that_stops_sending_is_told_of() {
     run.finish().well();
     let escalated = server.messages().iter().filter(|message| message.json()["change"] == "escalated").count();
     assert_eq!(escalated, 1, "{:#?}", server.messages());
+}
+
+/// Records of three hosts every five minutes of a span, of two metrics; what the second of them shows besides.
+fn pairs(minutes: std::ops::Range<i64>, shift: impl Fn(usize, i64) -> [f64; 2]) -> String {
+    let of_host = |minute: i64, host: usize| {
+        let [disk, latency] = if host == 1 { shift(host, minute) } else { [0.0; 2] };
+        let [disk, latency] = [50.0 + noise(host, minute) + disk, 30.0 + noise(host + 7, minute) + latency];
+        let time = (START + minute) * 60;
+        format!("{{\"server_id\":\"srv-{host:02}\",\"timestamp\":{time},\"disk\":{disk:.4},\"latency\":{latency:.4}}}\n")
+    };
+    minutes.step_by(5).flat_map(|minute| (0..3).map(move |host| (minute, host))).map(|(minute, host)| of_host(minute, host)).collect()
+}
+
+/// Failed once: it was told to nobody, for the host had had an incident since its disk was emptied, hours before.
+#[test]
+fn a_metric_that_goes_off_in_an_incident_of_something_else_is_told_of() {
+    let place = Place::new();
+    place.write("quiet.jsonl", pairs(-3 * 1440..0, |_, _| [0.0; 2]));
+    place.run("run --source file:quiet.jsonl").well();
+    place.run("train --until 2026-01-19T00:00:00Z").well();
+    let server = Server::http();
+    let (run, mut pipe) = start(&place, &format!("--alert webhook:http://127.0.0.1:{}", server.port));
+    let shift = |_: usize, minute: i64| [if minute >= 100 { -20.0 } else { 0.0 }, if (200..210).contains(&minute) { 90.0 } else { 0.0 }];
+    pipe.write_all(pairs(0..150, shift).as_bytes()).unwrap();
+    server.comes_to(1);
+    pipe.write_all(pairs(150..215, shift).as_bytes()).unwrap();
+    let told = server.comes_to(2).remove(1).json();
+    drop(pipe);
+    run.finish().well();
+    assert_eq!((&told["change"], &told["added"]["metric"]), (&"spread".into(), &"latency".into()));
+    assert_eq!(told["added"]["peak"]["start"], "2026-01-19T03:20:00Z");
+    let text = told["text"].as_str().unwrap();
+    assert!(text.starts_with("CRITICAL as well: server srv-01, latency 1"), "{text}");
 }
 
 #[test]

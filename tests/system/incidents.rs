@@ -12,7 +12,7 @@ const HOSTS: usize = 12;
 const TRAINING: i64 = 3 * 24 * 60;
 
 /// Something like noise between -1 and 1, the same each time.
-fn noise(host: usize, minute: i64) -> f64 {
+pub fn noise(host: usize, minute: i64) -> f64 {
     let mut state = (host as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ minute.cast_unsigned().wrapping_mul(0xd1b5_4a32_d192_ed03);
     state = (state ^ (state >> 31)).wrapping_mul(0x7fb5_d329_728e_a185);
     state ^= state >> 33;

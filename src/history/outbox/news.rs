@@ -2,10 +2,10 @@
 //! change that concerns nobody write nothing.
 
 use super::SNAPSHOT;
-use crate::history::Batch;
 use crate::history::statement::{Statement, Value};
+use crate::history::{Batch, row};
 use crate::instant;
-use dataflows::{IncidentId, Severity, Time};
+use dataflows::{IncidentId, SeriesId, Severity, Stage, Time};
 use std::sync::LazyLock;
 
 /// Who is to be told, and of what.
@@ -64,6 +64,25 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+/// A receiver that knows of an incident hears of another of its metrics that goes off so long after the last evidence it was told of, in milliseconds: half an
+/// hour. What goes off sooner is of a piece with what was told.
+const APART: Time = 30 * 60_000;
+
+/// An episode of a metric that the receiver was not told of, in an incident that it was told of some time ago.
+static TELL_OF_ANOTHER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO outbox (source, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at)
+        SELECT source, $2, 'spread', {SNAPSHOT}, $3, 'pending', 0, $3
+        FROM (SELECT incidents.*
+              FROM incidents JOIN series ON series.series_id = $4 JOIN outbox AS told
+                  ON told.outbox_id = (SELECT max(outbox_id) FROM outbox WHERE incident_id = $1 AND receiver = $2)
+              WHERE incidents.incident_id = $1 AND incidents.status = 'open' AND told.status = 'open' AND told.last <= $5
+                  AND replace(told.metrics, '\"' || series.metric || '\"', '') = told.metrics) AS news
+        WHERE source IS NOT NULL
+        ON CONFLICT DO NOTHING"
+    )
+});
+
 /// Whoever was told of an incident that is withdrawn now. Nobody else needs to know.
 static TELL_WITHDRAWN: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -97,7 +116,18 @@ pub(in crate::history) fn statements(batch: &Batch) -> Vec<Statement> {
         let values = vec![id.0.cast_signed().into(), receiver.as_str().into(), Value::time(*since), rank(*minimum).into(), now.clone()];
         Statement { sql: &TELL, values }
     };
-    changed.flat_map(|id| batch.subscriptions.iter().map(move |subscription| (id, subscription))).map(|(id, to)| tell(id, to)).collect()
+    let told = changed.flat_map(|id| batch.subscriptions.iter().map(move |to| (id, to))).map(|(id, to)| tell(id, to));
+    let begun = batch.episodes.iter().filter(|(episode, _)| episode.stage == Stage::Open);
+    let begun = begun.flat_map(|(episode, id)| batch.subscriptions.iter().map(move |to| (episode, *id, to)));
+    let another = begun.filter(|(episode, _, to)| episode.severity >= to.minimum && episode.last >= to.since);
+    let another = another.map(|(episode, id, to)| {
+        let series = row::key(SeriesId::of(episode.id.entity, episode.id.metric));
+        let apart = Value::time(episode.id.opened.saturating_sub(APART));
+        let values = vec![id.0.cast_signed().into(), to.receiver.as_str().into(), now.clone(), series.into(), apart];
+        Statement { sql: &TELL_OF_ANOTHER, values }
+    });
+    // A receiver that hears that an incident is worse, or hits more, hears of all its metrics with that.
+    told.chain(another).collect()
 }
 
 /// What tells of the incidents that a silence has just withdrawn.
