@@ -364,7 +364,7 @@ impl Cli {
             Some(Command::Tune(arguments)) => commands::tune::tune(&arguments),
             Some(Command::Explain(arguments)) => commands::explain::explain(&arguments),
             Some(Command::Migrate(arguments)) => commands::migrate(&arguments),
-            Some(Command::Check(arguments)) => commands::check::check(&arguments, alerts),
+            Some(Command::Check(arguments)) => commands::check::check(&arguments, &kinds, alerts),
             Some(Command::Alert(arguments)) => commands::alert::alert(&arguments, alerts),
             Some(Command::Silence(arguments)) => commands::silence::silence(&arguments),
             Some(Command::Incidents(arguments)) => commands::incidents::incidents(&arguments),

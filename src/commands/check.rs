@@ -1,8 +1,9 @@
-//! `tidewatch check`: whether everything that a run needs is there.
+//! `tidewatch check`: whether everything that a run needs is there, and what it would make of the first records.
 
-use super::say;
+use super::{glimpse, say};
 use crate::alerts::{AlertTable, AlertsArgs, Recipient};
 use crate::cli::EMBEDDED;
+use crate::kind::Kinds;
 use crate::limits::Limits;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
@@ -34,13 +35,21 @@ pub struct CheckArgs {
     alerts: AlertsArgs,
 }
 
-/// Looks at all three and reads who is told of incidents, and fails if one of them is not as it must be.
+/// Looks at all three and at the first records, and reads who is told of incidents, and fails if one of them is not as it must be.
 ///
 /// # Errors
 /// The number of those that failed; each has its own line before.
-pub fn check(arguments: &CheckArgs, tables: Vec<AlertTable>) -> Result<()> {
-    let mut outcomes =
-        vec![("source", source(&arguments.source)), ("history", stored(&arguments.history)), ("models", trained(&arguments.models))];
+pub fn check(arguments: &CheckArgs, kinds: &Kinds, tables: Vec<AlertTable>) -> Result<()> {
+    let (found, log) = match source(&arguments.source) {
+        Ok((found, log)) => (Ok(found), log),
+        Err(error) => (Err(error), None),
+    };
+    let mut outcomes = vec![("source", found)];
+    outcomes.extend(log.map(|(log, is_table)| {
+        let kinds = if is_table { &kinds.of_table() } else { kinds };
+        ("records", glimpse::of(&*log, kinds))
+    }));
+    outcomes.extend([("history", stored(&arguments.history)), ("models", trained(&arguments.models))]);
     let alerts = AlertsArgs { tables, ..arguments.alerts.clone() };
     match alerts.recipients() {
         Ok(recipients) => outcomes.extend(recipients.iter().map(|recipient| ("alert", told(recipient)))),
@@ -58,23 +67,33 @@ pub fn check(arguments: &CheckArgs, tables: Vec<AlertTable>) -> Result<()> {
     }
 }
 
-fn source(url: &str) -> Result<String> {
-    match url.split_once(':') {
+/// A log whose records can be looked at, and whether it is a table.
+type Log = (Box<dyn Source>, bool);
+
+fn source(url: &str) -> Result<(String, Option<Log>)> {
+    let longest = Limits::default().record_bytes_max;
+    Ok(match url.split_once(':') {
         Some(("simulate", preset)) => {
             let simulator = crate::source::simulate::open(preset, &crate::source::simulate::Options::at(0))?;
-            Ok(format!("simulate:{preset}, {} partitions", simulator.partitions()?.len()))
+            (format!("simulate:{preset}, {} partitions", simulator.partitions()?.len()), None)
         }
-        Some(("file", path)) if Table::is_at(path) => {
-            Table::open(path, Limits::default().record_bytes_max)?;
-            Ok("1 table".into())
+        Some(("file", path)) if Table::is_at(path) => ("1 table".into(), Some((Box::new(Table::open(path, longest)?), true))),
+        Some(("file", paths)) => {
+            let files = Files::open(paths, longest)?;
+            let found = match files.partitions()?.len() {
+                1 => "1 file".into(),
+                several => format!("{several} files"),
+            };
+            // Standard input is read once, and not for this.
+            let is_kept = paths.split(',').all(|path| path != "-");
+            (found, is_kept.then(|| -> Log { (Box::new(files), false) }))
         }
-        Some(("file", paths)) => Ok(format!("{} files", Files::open(paths, Limits::default().record_bytes_max)?.partitions()?.len())),
         Some(("kafka", _)) => {
-            let topics = KafkaTopics::open(url, false)?;
-            Ok(format!("{}, {} partitions", topics.identity(), topics.partitions()?.len()))
+            let topics = KafkaTopics::open(url, true)?;
+            (format!("{}, {} partitions", topics.identity(), topics.partitions()?.len()), Some((Box::new(topics), false)))
         }
-        _ => Err(SourceError::url(url, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
-    }
+        _ => return Err(SourceError::url(url, "write simulate:PRESET, file:PATH or kafka://HOST:PORT/TOPIC").into()),
+    })
 }
 
 /// What a history without tables advises.

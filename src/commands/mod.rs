@@ -8,6 +8,7 @@ mod destination;
 pub mod digest;
 mod due;
 pub mod explain;
+mod glimpse;
 mod in_short;
 pub mod incidents;
 mod measure;

@@ -30,6 +30,9 @@ fn hostile_records_of_a_broker_are_dead_letters_with_their_offsets() {
     let pinned =
         ["--preset", "dev", "--seed", "7", "--start", "2026-01-19T00:00:00Z", "--for", "10m", "--speed", "max", "--backfill", "1h"];
     tidewatch(&[&["generate", "--to", &address], pinned.as_slice()].concat());
+    let checked = tidewatch(&["check", "--source", &address, "--history", &history_url, "--models", &models_url]);
+    let understood = ["ok      records  of the first ", " events of kind server_metric (", " events of kind application_metric ("];
+    assert!(understood.iter().all(|words| checked.contains(words)) && !checked.contains("refused"), "{checked}");
     let flags = ["--models", &models_url, "--until-end", "-w", "2", "--dead-letters-max", "5", "--forget", "1d"];
     let run =
         |limit: &str| tidewatch(&[&["run", "--source", &address, "--history", &history_url, "--entities-max", limit], &flags[..]].concat());

@@ -221,3 +221,29 @@ fn check_names_each_part_that_fails() {
     assert!(failed[0].contains("nowhere") && failed[1].contains("127.0.0.1:1") && failed[2].contains("127.0.0.1:1"), "{failed:?}");
     assert!(!format!("{:?}{:?}", outcome.stdout, outcome.stderr).contains(SECRET), "{outcome:?}");
 }
+
+#[test]
+fn check_says_what_the_first_records_are_and_what_no_kind_fits() {
+    let place = Place::new();
+    let checked = |line: &str| place.run(&format!("check --source file:log.jsonl {line}"));
+    let record =
+        |host: usize| format!("{{\"host\":\"pump-{host}\",\"t\":\"2026-01-19T00:00:00Z\",\"site\":\"north\",\"flow\":{host}.5}}\n");
+    place.write("log.jsonl", "");
+    assert!(checked("").well().stdout.contains("ok      records  none there yet"));
+    place.write("log.jsonl", (0..1200).map(record).collect::<String>() + "{\n");
+    let strange = checked("");
+    strange.error(&["1 of 4"]);
+    let told = "failed  records  not one of the first 1000 is an event: 1000 unknown_kind, the first line 1: ";
+    assert!(
+        strange.stdout.contains(told) && strange.stdout.contains("says what its fields are: flow, host, site, t\n"),
+        "{}",
+        strange.stdout
+    );
+    let kind = "[kinds.pump]\nentity = \"host\"\ntime = \"t\"\nlabels = [\"site\", \"pit\"]\n";
+    place.write("kinds.toml", kind);
+    place.write("log.jsonl", record(1) + &record(2) + "{\n");
+    let understood = checked("--config kinds.toml").well().stdout;
+    let told = "ok      records  of the first 3, 2026-01-19T00:00:00Z to 2026-01-19T00:00:00Z: 2 events of kind pump (2 entities of type pump; \
+                metrics flow; labels site; none has 'pit'); refused: 1 invalid_json, the first line 3: ";
+    assert!(understood.contains(told), "{understood}");
+}

@@ -1,0 +1,150 @@
+//! The first records of a log, as a run would understand them: what is checked before hours of a log are read in vain.
+
+use crate::instant;
+use crate::kind::{Kind, Kinds};
+use crate::limits::Limits;
+use crate::series::{NAMED, few};
+use crate::source::decode::{Decoded, decode};
+use crate::source::{Poll, Record, Source};
+use anyhow::{Result, bail};
+use dataflows::Time;
+use serde::de::IgnoredAny;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// So many records are read of all partitions together.
+const RECORDS: usize = 1000;
+
+/// A log that is not there at once is waited for so long in all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of the records that were read.
+#[derive(Default)]
+struct Glimpse {
+    /// Records.
+    read: usize,
+    /// By the place of their kind.
+    by_kind: BTreeMap<usize, Seen>,
+    /// Times of the earliest and of the latest event.
+    span: Option<(Time, Time)>,
+    /// By their reason.
+    refused: BTreeMap<&'static str, usize>,
+    /// Where the first of them stands, and what is wrong with it.
+    first_refused: Option<String>,
+    /// What the first that is of no kind consists of.
+    strange: Option<String>,
+}
+
+/// The events of a kind.
+#[derive(Default)]
+struct Seen {
+    events: usize,
+    entities: BTreeSet<String>,
+    metrics: BTreeSet<String>,
+    labels: BTreeSet<String>,
+}
+
+impl Seen {
+    fn add(&mut self, event: &Decoded<'_>) {
+        self.events += 1;
+        self.entities.insert(event.entity_id.to_string());
+        self.metrics.extend(event.metrics.iter().map(|(name, _)| name.to_string()));
+        self.labels.extend(event.labels.iter().map(|(name, _)| name.to_string()));
+    }
+
+    fn words(&self, kind: &Kind, is_configured: bool) -> String {
+        let (metrics, labels): (Vec<String>, Vec<String>) = (self.metrics.iter().cloned().collect(), self.labels.iter().cloned().collect());
+        let labelled = if labels.is_empty() { "no labels".into() } else { format!("labels {}", few(&labels, NAMED, labels.len())) };
+        let unseen = kind.unseen(&self.metrics.iter().map(String::as_str).collect(), &self.labels.iter().map(String::as_str).collect());
+        let unseen = if unseen.is_empty() || !is_configured { String::new() } else { format!("; none has '{}'", unseen.join("', '")) };
+        format!(
+            "{} of kind {} ({} of type {}; metrics {}; {labelled}{unseen})",
+            counted(self.events, "event", "events"),
+            kind.name,
+            counted(self.entities.len(), "entity", "entities"),
+            kind.entity_type,
+            few(&metrics, NAMED, metrics.len()),
+        )
+    }
+}
+
+/// So many of something.
+fn counted(n: usize, one: &str, several: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { several })
+}
+
+/// The fields of a record that no kind fits, for whoever is to write one.
+fn fields(bytes: &[u8]) -> Option<String> {
+    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(bytes).ok()?;
+    let names: Vec<String> = fields.into_keys().collect();
+    Some(few(&names, NAMED, names.len()))
+}
+
+impl Glimpse {
+    fn take(&mut self, partition: &str, record: &Record<'_>, kinds: &Kinds, limits: &Limits) {
+        self.read += 1;
+        match decode(record.bytes, kinds, limits) {
+            Ok(event) => {
+                self.by_kind.entry(event.kind).or_default().add(&event);
+                let (first, last) = self.span.unwrap_or((event.time, event.time));
+                self.span = Some((first.min(event.time), last.max(event.time)));
+            }
+            Err(refusal) => {
+                *self.refused.entry(refusal.reason).or_default() += 1;
+                if refusal.reason == "unknown_kind" && self.strange.is_none() {
+                    self.strange = fields(record.bytes);
+                }
+                self.first_refused.get_or_insert_with(|| {
+                    let (offset, detail) = (record.offset, &refusal.detail);
+                    match record.origin {
+                        Some(origin) => origin.problem(offset, refusal.reason, detail),
+                        None => format!("at offset {offset} of {partition}: {detail}"),
+                    }
+                });
+            }
+        }
+    }
+
+    fn words(&self, kinds: &Kinds) -> Result<String> {
+        let refused = || {
+            let reasons: Vec<String> = self.refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            format!("{}, the first {}", reasons.join(", "), self.first_refused.as_deref().unwrap_or_default())
+        };
+        let Some((first, last)) = self.span else {
+            if self.read == 0 {
+                return Ok("none there yet".into());
+            }
+            let table = |fields: &String| format!("; a [kinds.NAME] table of the configuration file says what its fields are: {fields}");
+            let advice = self.strange.as_ref().map_or_else(String::new, table);
+            bail!("not one of the first {} is an event: {}{advice}", self.read, refused());
+        };
+        let is_configured = |kind: &Kind| kinds.configured().any(|configured| configured == kind);
+        let of_kind = |(place, kind): (usize, &Kind)| Some(self.by_kind.get(&place)?.words(kind, is_configured(kind)));
+        let events: Vec<String> = kinds.iter().enumerate().filter_map(of_kind).collect();
+        let span = format!("{} to {}", instant::format(first), instant::format(last));
+        let told = format!("of the first {}, {span}: {}", self.read, events.join(", "));
+        Ok(if self.refused.is_empty() { told } else { format!("{told}; refused: {}", refused()) })
+    }
+}
+
+/// Reads the first records of each partition and says what events they are, or that none of them is one.
+///
+/// # Errors
+/// A log that cannot be read, and one in whose first records nothing is understood.
+pub fn of(source: &dyn Source, kinds: &Kinds) -> Result<String> {
+    let partitions: Vec<_> = source.partitions()?.into_iter().map(|partition| (partition, None)).collect();
+    let share = RECORDS.div_ceil(partitions.len().max(1));
+    let mut reader = source.open(&partitions)?;
+    let (mut glimpse, limits, until) = (Glimpse::default(), Limits::default(), Instant::now() + PATIENCE);
+    for (partition, _) in &partitions {
+        let mut left = share;
+        while left > 0 {
+            match reader.poll(partition.id, left, &mut |record| glimpse.take(&partition.name, &record, kinds, &limits))? {
+                Poll::Read(records) => left = left.saturating_sub(records),
+                Poll::Waiting if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                Poll::Waiting | Poll::Idle | Poll::Ended => break,
+            }
+        }
+    }
+    glimpse.words(kinds)
+}
