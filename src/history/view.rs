@@ -22,6 +22,8 @@ pub struct Cell {
     pub z_score: Option<f64>,
     /// Whether samples are missing that should be there.
     pub missing: bool,
+    /// Whether it is normal: whatever its z_score, nobody is to hear of it.
+    pub normal: bool,
 }
 
 /// An episode as it is stored.
@@ -73,14 +75,15 @@ pub struct AnomalyRow {
 /// # Errors
 /// A history that cannot be read.
 pub fn cells(history: &mut dyn History, from: Time, until: Time) -> Result<Vec<Cell>, HistoryError> {
-    let sql = "SELECT series_id, bucket_start, z_score, state = 'missing' FROM buckets
+    let sql = "SELECT series_id, bucket_start, z_score, state = 'missing', state = 'normal' FROM buckets
         WHERE bucket_start >= $1 AND bucket_start < $2 AND (z_score IS NOT NULL AND state <> 'silenced' OR state = 'missing')";
-    let shapes = [Shape::Integer, Shape::Time, Shape::Number, Shape::Flag];
+    let shapes = [Shape::Integer, Shape::Time, Shape::Number, Shape::Flag, Shape::Flag];
     let read = |mut columns: Columns| Cell {
         series: row::series_of(columns.integer()),
         start: columns.time().unwrap_or_default(),
         z_score: columns.number(),
         missing: columns.flag(),
+        normal: columns.flag(),
     };
     let values = vec![Value::time(from), Value::time(until)];
     Ok(history.select(&Statement { sql, values }, &shapes)?.into_iter().map(read).collect())

@@ -9,7 +9,7 @@ use crate::history::{label, view};
 use crate::instant;
 use axum::Json;
 use axum::extract::{Query, State};
-use dataflows::Time;
+use dataflows::{MetricId, Policy, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,7 +198,8 @@ pub async fn heatmap(State(site): State<Arc<Site>>, Query(span): Query<Span>) ->
     // Open buckets are not stored yet.
     let until = (span.until(&site)? - if span.until.is_some() { 0 } else { width }).div_euclid(width) * width;
     let desk: &Desk = &site.desk;
-    desk.look(format!("heatmap {length} {until}"), move |stores| heat(stores, until - length, until, width)).await.map(Json)
+    let policy = site.policy.clone();
+    desk.look(format!("heatmap {length} {until}"), move |stores| heat(stores, (until - length, until), width, &policy)).await.map(Json)
 }
 
 /// The cells of one entity, the bucket with the largest |z| among them, and its metric.
@@ -208,7 +209,7 @@ struct Row {
     metric: String,
 }
 
-fn heat(stores: &mut Stores, from: Time, until: Time, width: Time) -> Result<Value, Problem> {
+fn heat(stores: &mut Stores, (from, until): (Time, Time), width: Time, policy: &Policy) -> Result<Value, Problem> {
     let history = stores.history()?;
     let series: BTreeMap<_, _> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
     let places = view::places(history)?;
@@ -227,7 +228,9 @@ fn heat(stores: &mut Stores, from: Time, until: Time, width: Time) -> Result<Val
         let Some(place) = usize::try_from((cell.start - from).div_euclid(width)).ok().and_then(|place| row.cells.get_mut(place)) else {
             continue;
         };
-        let z_score = cell.z_score.map_or(0.0, |z_score| z_score.clamp(-1e6, 1e6));
+        // A deviation that nobody minds, to the other side or too small, is not beyond the threshold here either.
+        let most = if cell.normal { policy.limits(MetricId::of(&name.metric)).threshold } else { 1e6 };
+        let z_score = cell.z_score.map_or(0.0, |z_score| z_score.clamp(-most, most));
         if cell.missing && !place.as_f64().is_some_and(|known| known.abs() > 3.0) {
             *place = "missing".into();
         } else if !place.is_string() && place.as_f64().is_none_or(|known| known.abs() < z_score.abs()) {

@@ -84,7 +84,7 @@ fn the_page_finds_cells_states_places_incidents_and_episodes() {
             cells.iter().map(|cell| (cell.series, cell.missing)).collect::<Vec<_>>(),
             [(name("srv-001").id(), false), (name("srv-002").id(), true)]
         );
-        assert!((cells[0].z_score.unwrap() - 4.3).abs() < 1e-9);
+        assert!((cells[0].z_score.unwrap() - 4.3).abs() < 1e-9 && !cells[0].normal && !cells[1].normal);
         assert!(view::cells(history, START + WIDTH, START + 2 * WIDTH).unwrap().is_empty());
         assert_eq!(view::states(history, START).unwrap(), [("anomalous".to_string(), 1), ("missing".to_string(), 1)].into());
         let server = |entity: &str| ("server".to_string(), entity.to_string());

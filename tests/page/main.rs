@@ -86,6 +86,12 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
     assert_eq!(browser.evaluate("document.querySelectorAll('.heat canvas:not([role=img])').length"), 0);
     let heard = browser.evaluate("document.querySelector('.heat canvas').getAttribute('aria-label')");
     assert!(heard.as_str().unwrap().contains("with a score"), "{heard}");
+    browser.click("#spans [data-span='24h']");
+    browser.comes_to("location.search === '?span=24h'");
+    browser.open(&format!("{address}/?span=1h"));
+    browser.comes_to("document.querySelector('#spans [data-span=\"1h\"]').getAttribute('aria-pressed') === 'true' && document.querySelectorAll('.heat canvas').length > 20");
+    browser.open(&address);
+    browser.comes_to("document.querySelectorAll('[data-incident]').length > 2 && document.querySelectorAll('.heat canvas').length > 20");
     browser.press("Tab");
     assert_eq!(browser.evaluate("document.activeElement.className"), "skip", "the keyboard comes to the content first");
 
@@ -138,6 +144,10 @@ fn an_injected_anomaly_appears_without_reload_and_its_cause_and_curve_are_two_cl
     browser.open(&format!("{address}/series"));
     browser.comes_to("document.querySelectorAll('#names tbody tr').length > 50");
     look(&mut browser, "names");
+    browser.click("#more");
+    browser.comes_to(
+        "document.querySelectorAll('#names tbody tr').length === 400 && document.getElementById('more').textContent === 'Show 200 more'",
+    );
     // The address that a dashboard knows.
     browser.open(&format!("{address}/series/srv-001/cpu_usage_percent"));
     browser.comes_to(

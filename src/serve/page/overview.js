@@ -5,7 +5,8 @@ import { ask, badge, byId, choose, count, duration, empty, incidentTable, keep, 
 const EARLY_MAX = 8;
 /** Closed incidents shown below the open ones: the worst. */
 const CLOSED_MAX = 6;
-let beat = null, answer = null, heat = null, span = "6h", asked = false;
+// A heat map that was not asked for yet is undefined, one that is not there null.
+let beat = null, answer = null, heat, span = "6h", asked = false;
 const seen = new Set();
 const LATER = "Nothing can be said yet; what is going on stands above.";
 
@@ -34,7 +35,7 @@ function health() {
   const known = fleet && beat.generation, open = known && severities(fleet);
   put(byId("health"),
     card("Open incidents", known ? count(fleet.open) : "–", known ? open.words || soFar(fleet) || "nothing is wrong" : asked ? "nothing is scored yet" : "loading…", open?.worst ? `told ${open.worst}` : null),
-    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}; ${count(states.accompanying ?? 0)} accompanying, ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
+    card("Anomalous now", known ? `${count(states.anomalous ?? 0)} series` : "–", !known ? (asked ? "no verdicts yet" : "loading…") : `of ${count(fleet.series)}${fleet.open && !states.anomalous ? ", as what is open goes on as it began" : ""}; ${count(states.accompanying ?? 0)} accompanying, ${count(states.missing ?? 0)} missing, ${count(states.silenced ?? 0)} silenced`),
     card("Records", `${count(beat.records_per_second)}/s`, refused.length ? refused.map(([reason, n]) => `${count(n)} ${reason.replaceAll("_", " ")}`).join(", ") : "none refused"),
     card("Watermark", lag === null ? "–" : lag < -5 ? "ahead" : duration(lag), lag === null ? "nothing committed yet" : lag < -5 ? `simulated time, ${duration(lag)} ahead` : `behind the clock; at ${time(beat.watermark)}`),
     card("Scored", all ? `${Math.round((100 * scored) / all)} %` : "–", beat.generation ? `models #${beat.generation}, until ${time(answer?.trained_until)}` : "no models yet"));
@@ -100,6 +101,7 @@ const address = (entity) => `/series/${encodeURIComponent(`${entity.entity_type}
 
 function heatMap() {
   const place = byId("heat");
+  if (heat === undefined && (!asked || answer?.fleet)) return put(place, empty("Loading…"));
   const said = heat?.zones.some((zone) => zone.racks.some((rack) => rack.rows.some((entity) => entity.cells.some((cell) => cell !== null))));
   if (!said) return put(place, empty(beat && waiting(beat) ? LATER : "Nothing was scored in this span yet: a bucket is, once it is over and has a model."));
   const only = byId("only").checked, limit = answer?.threshold ?? 3;
@@ -120,6 +122,13 @@ function rackMap(zone, rack, entities) {
     make("colgroup", {}, make("col", { class: "name" }), make("col"), make("col", { class: "worst" })), make("tbody", {}, rows, axis));
 }
 
+// The address says what is seen, so that it can be sent to somebody.
+const wanted = byId("spans").querySelector(`[data-span="${CSS.escape(new URLSearchParams(location.search).get("span") ?? "")}"]`);
+if (wanted) {
+  span = wanted.dataset.span;
+  for (const button of byId("spans").querySelectorAll("button")) button.setAttribute("aria-pressed", button === wanted);
+}
+
 const loadHeat = async () => {
   // Before there is a history, the answer would be an error.
   if (!answer?.fleet) return heatMap();
@@ -135,5 +144,9 @@ keep(async () => {
 const againHeat = keep(loadHeat, 10000);
 onBeat((now) => { beat = now; health(); if (!answer?.fleet) incidents(); });
 byId("only").addEventListener("change", heatMap);
-choose(byId("spans"), "span", (chosen) => { span = chosen; againHeat(); });
+choose(byId("spans"), "span", (chosen) => {
+  span = chosen;
+  window.history.replaceState(null, "", `${location.pathname}?span=${span}`);
+  againHeat();
+});
 onTheme(() => heatMap());
