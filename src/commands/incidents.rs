@@ -9,7 +9,8 @@ use crate::number::number;
 use crate::series::{NAMED, few};
 use anyhow::Result;
 use clap::Args;
-use dataflows::Time;
+use dataflows::{IncidentId, Time};
+use std::collections::BTreeMap;
 
 /// Which incidents.
 #[derive(Clone, Debug, Args)]
@@ -42,11 +43,13 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let widths = incident::bucket_widths(&mut *history, from, to)?;
     let shown =
         rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
-    shown.for_each(|row| say(&line(row, row.last + widths.get(&row.id).copied().unwrap_or_default())));
+    shown.for_each(|row| say(&line(row, &widths)));
     Ok(())
 }
 
-fn line(row: &IncidentRow, until: Time) -> String {
+/// An incident in a line; `widths` are those of the buckets of each.
+pub(super) fn line(row: &IncidentRow, widths: &BTreeMap<IncidentId, Time>) -> String {
+    let until = row.last + widths.get(&row.id).copied().unwrap_or_default();
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
         |(entity, metric, _, [mean, expected, z_score])| {

@@ -1,9 +1,9 @@
 //! `tidewatch silence`: deviations that are expected.
 
-use super::say;
+use super::{incidents, say};
 use crate::cli::{EMBEDDED, milliseconds, time};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{self, History, Series};
+use crate::history::{self, History, Series, incident};
 use crate::instant;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -44,6 +44,9 @@ enum Action {
         /// Why, for those who come later
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
+        /// Say what it would cover and withdraw, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List those that hold
     List,
@@ -61,10 +64,10 @@ enum Action {
 pub fn silence(arguments: &SilenceArgs) -> Result<()> {
     let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     match &arguments.action {
-        Action::Add { entity, metric, from, to, length, reason } => {
+        Action::Add { entity, metric, from, to, length, reason, dry_run } => {
             let until = to.unwrap_or_else(|| from + length.map_or(0, milliseconds));
             let row = SilenceRow { id: 0, entity: entity.clone(), metric: metric.clone(), from: *from, until, reason: reason.clone() };
-            add(&mut *history, &row)
+            add(&mut *history, &row, *dry_run)
         }
         Action::List => {
             silence::all(&mut *history)?.iter().for_each(|row| say(&line(row)));
@@ -78,7 +81,7 @@ pub fn silence(arguments: &SilenceArgs) -> Result<()> {
     }
 }
 
-fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
+fn add(history: &mut dyn History, row: &SilenceRow, dry_run: bool) -> Result<()> {
     if row.from >= row.until {
         bail!(
             "the silence ends at {} before it begins at {}: --to must be later than --from",
@@ -90,16 +93,38 @@ fn add(history: &mut dyn History, row: &SilenceRow) -> Result<()> {
     let is_covered = |series: &&Series| row.metric.as_ref().is_none_or(|metric| *metric == series.name.metric);
     let of_entity: Vec<&Series> = series.iter().filter(|series| fits(&row.entity, &series.name.entity_id)).collect();
     let covered = of_entity.iter().copied().filter(is_covered).count();
-    let withdrawn = silence::add(history, row)?;
-    let id = silence::all(history)?.last().map_or(0, |row| row.id);
-    say(&format!(
-        "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn, for good; what may still change is judged again by the run that watches, or by the next"
-    ));
+    if dry_run {
+        foretell(history, row, covered)?;
+    } else {
+        declare(history, row, covered)?;
+    }
     if let (Some(metric), 0, false) = (&row.metric, covered, of_entity.is_empty()) {
         tracing::warn!(%metric, "no entity that fits the pattern has this metric so far");
     } else if covered == 0 {
         tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");
     }
+    Ok(())
+}
+
+fn declare(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Result<()> {
+    let withdrawn = silence::add(history, row)?;
+    let id = silence::all(history)?.last().map_or(0, |row| row.id);
+    say(&format!(
+        "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn, for good; what may still change is judged again by the run that watches, or by the next"
+    ));
+    Ok(())
+}
+
+/// Says what [`declare`] would do.
+fn foretell(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Result<()> {
+    let foretold = silence::foretell(history, row)?;
+    say(&format!(
+        "it would cover {covered} series that are known so far, {} deviating or missing buckets of theirs, and withdraw {} settled incidents for good; nothing was changed",
+        foretold.buckets,
+        foretold.incidents.len()
+    ));
+    let widths = incident::bucket_widths(history, Time::MIN, Time::MAX)?;
+    foretold.incidents.iter().for_each(|row| say(&incidents::line(row, &widths)));
     Ok(())
 }
 

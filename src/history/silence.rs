@@ -1,10 +1,11 @@
 //! Silences in history: declared by an operator, obeyed by whatever run watches.
 
+use super::incident::IncidentRow;
 use super::statement::{Columns, Shape, Statement, Value};
-use super::{History, HistoryError, outbox};
+use super::{History, HistoryError, outbox, view};
 use crate::instant;
 use dataflows::silence::fits;
-use dataflows::{MetricId, Silence, Time};
+use dataflows::{IncidentId, MetricId, Silence, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A silence as an operator sees it.
@@ -88,6 +89,37 @@ pub fn add(history: &mut dyn History, silence: &SilenceRow) -> Result<u64, Histo
     let before = withdrawn(history)?;
     history.execute(&statements)?;
     Ok(withdrawn(history)? - before)
+}
+
+/// What a silence would come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foretold {
+    /// Deviating and missing buckets that it covers.
+    pub buckets: usize,
+    /// The settled incidents that it withdraws.
+    pub incidents: Vec<IncidentRow>,
+}
+
+/// What [`add`] would do with what is there now. Nothing is changed.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn foretell(history: &mut dyn History, silence: &SilenceRow) -> Result<Foretold, HistoryError> {
+    let covered = evidence(history, silence, silence.from, silence.until)?;
+    let mut gone: BTreeMap<i64, usize> = BTreeMap::new();
+    for (key, opened, _) in without_evidence(history, silence, &covered)? {
+        let sql = "SELECT incident_id FROM episodes WHERE series_id = $1 AND opened = $2 AND settled AND status <> 'withdrawn'";
+        let found = history.select(&Statement { sql, values: vec![key.into(), Value::time(opened)] }, &[Shape::Integer])?;
+        found.into_iter().for_each(|mut columns| *gone.entry(columns.integer()).or_default() += 1);
+    }
+    let mut incidents = Vec::new();
+    for (id, episodes) in gone {
+        let id = IncidentId(id.cast_unsigned());
+        let left = view::episodes(history, id)?.iter().filter(|episode| episode.status != "withdrawn").count() - episodes;
+        incidents.extend(view::incident(history, id)?.filter(|row| left == 0 && row.settled && row.status != "withdrawn"));
+    }
+    incidents.sort_by_key(|row| (row.opened, row.id));
+    Ok(Foretold { buckets: covered.values().map(BTreeSet::len).sum(), incidents })
 }
 
 /// The evidence in `[from, until)` of the series that a silence names, by series. It is looked for in the order of time, in which SQLite keeps buckets: to ask

@@ -147,7 +147,20 @@ fn a_silence_takes_back_what_it_covers_now_and_what_is_long_settled() {
     let later = trained();
     later.write("later.jsonl", lines(0..1200, shift));
     later.run("run --source file:later.jsonl").well();
-    assert_eq!(incidents(&later).len(), 1);
+    let before = incidents(&later);
+    assert_eq!(before.len(), 1);
+    let of_host = |more: &str| format!("silence add --entity srv-03 --from 2026-01-19T01:00:00Z {more} --dry-run");
+    let foretold = later.run(&of_host("--to 2026-01-19T04:00:00Z")).well().stdout;
+    assert!(foretold.starts_with("it would cover 1 series that are known so far, 1 deviating or missing buckets of theirs, and withdraw 1 settled incidents for good; nothing was changed\n"), "{foretold}");
+    assert_eq!(foretold.lines().skip(1).collect::<Vec<_>>(), before);
+    assert!(
+        later
+            .run(&of_host("--to 2026-01-19T01:30:00Z"))
+            .well()
+            .stdout
+            .contains(" 0 deviating or missing buckets of theirs, and withdraw 0 settled")
+    );
+    assert_eq!((incidents(&later), later.run("silence list").well().stdout.as_str()), (before, ""));
     let added = later.run("silence add --entity srv-03 --from 2026-01-19T01:00:00Z --to 2026-01-19T04:00:00Z").well();
     assert!(added.stdout.contains("silence 1 covers 1 series") && added.stdout.contains("1 settled incidents"), "{}", added.stdout);
     assert_eq!(incidents(&later), Vec::<String>::new());
