@@ -25,6 +25,8 @@ pub struct Kind {
     pub metrics: Option<Vec<String>>,
     /// Fields whose texts stand before the names of all metrics, with a point behind each: what one record measures another does not.
     pub prefix: Vec<String>,
+    /// What the names of metrics have not of the fields they come from, where these begin with it: `fields.`; mostly empty.
+    pub strip: String,
 }
 
 /// A `[kinds.NAME]` table of the configuration file.
@@ -42,6 +44,8 @@ pub struct KindTable {
     metrics: Option<Vec<String>>,
     #[serde(default)]
     prefix: Vec<String>,
+    #[serde(default)]
+    strip: String,
 }
 
 /// What a rack and a zone are usually called.
@@ -61,6 +65,11 @@ impl Kind {
             None => !is_inside,
             Some(metrics) => metrics.iter().any(|wanted| (!is_inside || wanted.contains('.')) && is_named(wanted, name)),
         }
+    }
+
+    /// What the metric of a field is called, but for what stands before it. A field is not stripped of all it has.
+    pub fn called<'a>(&self, field: &'a str) -> &'a str {
+        field.strip_prefix(&*self.strip).filter(|rest| !rest.is_empty()).unwrap_or(field)
     }
 
     /// Whether it names this metric itself, not by a pattern: its number may be written as a text.
@@ -90,11 +99,11 @@ impl Kind {
         let ends = |metric: &str, wanted: &str| metric.match_indices('.').any(|(point, _)| is_named(wanted, &metric[point + 1..]));
         let is_there =
             |wanted: &str| metrics.iter().any(|metric| is_named(wanted, metric) || !self.prefix.is_empty() && ends(metric, wanted));
-        let named = || self.metrics.iter().flatten().map(String::as_str);
-        let is_bare = self.metrics.is_some() && metrics.iter().all(|metric| named().any(|wanted| is_named(wanted, metric)));
+        let named = || self.metrics.iter().flatten();
+        let is_bare = self.metrics.is_some() && metrics.iter().all(|metric| named().any(|wanted| is_named(self.called(wanted), metric)));
         let before = self.prefix.iter().filter(|_| is_bare).map(String::as_str);
         let labels = self.labels.iter().map(String::as_str).filter(|label| !labels.contains(label));
-        named().filter(|wanted| !is_there(wanted)).chain(labels).chain(before).collect()
+        named().map(String::as_str).filter(|wanted| !is_there(self.called(wanted))).chain(labels).chain(before).collect()
     }
 
     /// What it names, as far as that may stand inside of an object.
@@ -156,6 +165,7 @@ impl Default for Kinds {
                 labels,
                 metrics: None,
                 prefix: Vec::new(),
+                strip: String::new(),
             }
         };
         let kinds = vec![
@@ -212,6 +222,7 @@ impl Kinds {
                 zone,
                 metrics: table.metrics,
                 prefix: table.prefix,
+                strip: table.strip,
             });
         }
         kinds.ways = Ways(kinds.kinds.iter().flat_map(Kind::ways).cloned().collect());
@@ -272,6 +283,8 @@ mod tests {
         assert_eq!(unseen(telegraf, &["mem.fields.used", "cpu.cpu0.fields.free"], &[]), "");
         assert_eq!(unseen(telegraf, &["fields.used", "mem.fields.free"], &[]), "");
         assert_eq!(unseen(telegraf, &["fields.used"], &[]), "fields.free name tags.cpu");
+        let stripped = format!("{telegraf}\nstrip = 'fields.'");
+        assert_eq!(unseen(&stripped, &["mem.used", "cpu.cpu0.fre"], &[]), "fields.free");
         assert_eq!(unseen("[p]\nentity = 'id'\nprefix = ['nmae']", &["flow"], &[]), "", "which part of a name is what is not known");
         assert_eq!(Kinds::default().configured().count(), 0);
     }

@@ -39,17 +39,19 @@ const PRODUCERS: [&str; 11] = [
 ];
 
 /// The built-in kinds, and the same where one of them takes what is inside of objects as well, or lets something stand before the names of metrics, and with
-/// one that has all of it inside.
-fn all_kinds() -> [Kinds; 4] {
+/// one that has all of it inside, and one whose names are cut.
+fn all_kinds() -> [Kinds; 5] {
     let inside =
         json!({"server_metric": {"entity": "server_id", "labels": ["rack_id", "zone_id", "tags.a"], "metrics": ["*", "tags.*", "x.*"]}});
     let prefixed = json!({"server_metric": {"entity": "server_id", "labels": ["rack_id"], "prefix": ["note", "tags.a"]}});
     let nested = json!({"telegraf": {"entity": "tags.host", "labels": ["tags.dc"], "metrics": ["fields.*", "value"], "prefix": ["name", "tags.path"]}});
-    let [inside, prefixed, nested] = [inside, prefixed, nested].map(|table| {
+    let stripped =
+        json!({"server_metric": {"entity": "server_id", "labels": ["rack_id"], "metrics": ["*", "tags.*", "x.*"], "strip": "tags."}});
+    let [inside, prefixed, nested, stripped] = [inside, prefixed, nested, stripped].map(|table| {
         let tables = serde_json::from_value(table).expect("a table of kinds");
         Kinds::with(tables).expect("kinds that can be meant")
     });
-    [Kinds::default(), inside, prefixed, nested]
+    [Kinds::default(), inside, prefixed, nested, stripped]
 }
 
 /// A decoder that has learned how others write says of `bytes`, and says again once it has learned from them, what one that has learned nothing says.

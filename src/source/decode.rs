@@ -131,7 +131,11 @@ fn assemble<'a>(fields: Fields<'a>, place: usize, kind: &Kind, limits: &Limits) 
         } else if let Some(number) = number_of(&value, &name, kind)
             && kind.is_metric(&name, is_inside)
         {
-            let name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
+            let name = called(name, kind, &prefix);
+            if !kind.strip.is_empty() && metrics.iter().any(|(other, _): &(Cow<'_, str>, f64)| *other == name) {
+                let problem = format!("two metrics are called '{}' without '{}'", shortened(&name), shortened(&kind.strip));
+                return Err(Refusal::new("duplicate_key", problem));
+            }
             check_metric(&name, number, limits)?;
             metrics.push((name, number));
         } else if kind.names_metric(&name) {
@@ -160,6 +164,16 @@ fn number_of(value: &Value<'_>, name: &str, kind: &Kind) -> Option<f64> {
         Value::Number(number) => Some(*number),
         Value::Text(text) if kind.names_metric(name) => serde_json::from_str(text).ok(),
         _ => None,
+    }
+}
+
+/// What the metric of a field is called behind a prefix.
+fn called<'a>(field: Cow<'a, str>, kind: &Kind, prefix: &str) -> Cow<'a, str> {
+    match field {
+        field if !prefix.is_empty() => Cow::Owned(format!("{prefix}{}", kind.called(&field))),
+        Cow::Borrowed(field) => Cow::Borrowed(kind.called(field)),
+        Cow::Owned(field) if kind.strip.is_empty() => Cow::Owned(field),
+        Cow::Owned(field) => Cow::Owned(kind.called(&field).to_owned()),
     }
 }
 

@@ -113,7 +113,7 @@ fn what_telegraf_writes_is_read_by_a_kind_that_names_what_is_inside() {
     place.write("log.jsonl", (0..10).map(at).collect::<String>());
     place.run("run --source file:log.jsonl --config tidewatch.toml").well();
     let series = "SELECT count(*) FROM series WHERE entity_type = 'telegraf' AND entity_id = 'web-1' AND metric IN
-        ('cpu.cpu0.fields.usage_idle', 'cpu.cpu1.fields.usage_user', 'load.fields.usage_idle')";
+        ('cpu.cpu0.usage_idle', 'cpu.cpu1.usage_user', 'load.usage_idle')";
     assert_eq!((place.count(series), place.count("SELECT count(*) FROM series")), (3, 6));
     assert_eq!(place.count("SELECT count(*) FROM placements WHERE rack = 'r7'"), 1);
 }

@@ -91,6 +91,18 @@ fn what_a_record_measures_stands_before_the_names_of_its_metrics() {
     assert_eq!(names("mem", ""), "mem.fields.used");
     assert_eq!(names("cpu", r#","cpu":"cpu0","n":2"#), "cpu.cpu0.2.fields.used");
     assert_eq!(names("disk", r#","drive":"C:","cpu":null"#), "disk.C_.fields.used");
+    let stripped = Kinds::with(toml::from_str(&format!("{table}\nstrip = 'fields.'")).unwrap()).unwrap();
+    let mut decoder = crate::source::decoder::Decoder::new(stripped, Limits::default());
+    for (field, name) in [("used", "mem.used"), ("free", "mem.free"), ("used", "mem.used")] {
+        let text = format!(r#"{{"name":"mem","tags":{{"host":"web-1"}},"fields":{{"{field}":1}},"timestamp":1769258096}}"#);
+        assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![(name.into(), 1.0)]);
+    }
+    let flat = "[m]\nentity = 'host'\nstrip = 'v.'";
+    let mut decoder = crate::source::decoder::Decoder::new(Kinds::with(toml::from_str(flat).unwrap()).unwrap(), Limits::default());
+    let text = r#"{"host":"x","timestamp":1769258096,"v.a":1,"b":2,"v.":3}"#;
+    assert_eq!(decoder.decode(text.as_bytes()).unwrap().metrics, vec![("a".into(), 1.0), ("b".into(), 2.0), ("v.".into(), 3.0)]);
+    let refusal = decoder.decode(text.replace("\"b\"", "\"a\"").as_bytes()).unwrap_err();
+    assert_eq!((refusal.reason, refusal.detail.as_str()), ("duplicate_key", "two metrics are called 'a' without 'v.'"));
     let flat = "[m]\nentity = 'host'\nprefix = ['what']";
     let kinds = Kinds::with(toml::from_str(flat).unwrap()).unwrap();
     let mut decoder = crate::source::decoder::Decoder::new(kinds, Limits::default());

@@ -139,12 +139,12 @@ impl Template {
                 Some(Role::Label(self.labels.len() - 1))
             }
             // A number in a text, unless what was learned says otherwise.
-            b'"' if kind.names_metric(name) => Some(self.metric(name)),
+            b'"' if kind.names_metric(name) => Some(self.metric(kind.called(name))),
             b'"' => Some(Role::Text),
             b'-' | b'0'..=b'9' if is_constant => None,
             b'-' | b'0'..=b'9' if name == kind.time && name != kind.entity => Some(Role::TimeNumber),
             b'-' | b'0'..=b'9' if has_role => return None,
-            b'-' | b'0'..=b'9' if kind.is_metric(name, is_inside) => Some(self.metric(name)),
+            b'-' | b'0'..=b'9' if kind.is_metric(name, is_inside) => Some(self.metric(kind.called(name))),
             b'-' | b'0'..=b'9' => Some(Role::Number),
             // true, false or null.
             b'a'..=b'z' => return Some((None, at, at + bytes[at..].iter().position(|byte| !byte.is_ascii_lowercase())?)),
