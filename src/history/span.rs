@@ -2,8 +2,8 @@
 
 use super::statement::{Shape, Statement, Value};
 use super::view::{self, EpisodeRow};
-use super::{History, HistoryError, incident};
-use dataflows::{EntityId, IncidentId, Time};
+use super::{History, HistoryError};
+use dataflows::{EntityId, IncidentId, SeriesId, Time};
 use std::collections::HashMap;
 
 /// The starts of the first and of the last bucket with samples that begins before `until`; `None` where there is none.
@@ -54,16 +54,11 @@ pub fn hit(history: &mut dyn History, incident: IncidentId, most: usize) -> Resu
     Ok(rows.into_iter().filter_map(|mut columns| columns.text()).collect())
 }
 
-/// Of the metrics of an incident that are none of `known`, the one that deviates worst, and whose episode that is; `None` where there is no other.
+/// The latest episode of a series in an incident; `None` where there is none that holds.
 ///
 /// # Errors
 /// A history that cannot be read.
-pub fn another(history: &mut dyn History, incident: IncidentId, known: &[String]) -> Result<Option<EpisodeRow>, HistoryError> {
+pub fn episode(history: &mut dyn History, incident: IncidentId, series: SeriesId) -> Result<Option<EpisodeRow>, HistoryError> {
     let episodes = view::episodes(history, incident)?;
-    let others = episodes.into_iter().filter(|episode| episode.status != "withdrawn" && !known.contains(&episode.name.metric));
-    let loudness = |episode: &EpisodeRow| episode.peak.map_or(0.0, |(_, numbers)| numbers[3].abs());
-    Ok(others.max_by(|one, other| {
-        let severities = [one, other].map(|episode| incident::severity(&episode.severity));
-        severities[0].cmp(&severities[1]).then(loudness(one).total_cmp(&loudness(other)))
-    }))
+    Ok(episodes.into_iter().rfind(|episode| episode.status != "withdrawn" && episode.name.id() == series))
 }

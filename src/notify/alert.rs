@@ -156,11 +156,6 @@ fn instant<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Alert {
-    /// Whether it hits hardly more entities than another one did: see [`Change::Spread`].
-    pub fn is_as_wide_as(&self, other: &Self) -> bool {
-        self.scope == other.scope && 2 * self.entities < 3 * other.entities
-    }
-
     /// A sample: what a rack on fire would look like.
     pub fn sample(now: Time, page_url: Option<&str>) -> Self {
         let opened = now.div_euclid(300_000) * 300_000 - 900_000;

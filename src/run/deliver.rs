@@ -10,7 +10,7 @@ use crate::history::{History, HistoryError};
 use crate::history::{span, stall};
 use crate::instant;
 use crate::notify::{Alert, Change, Failure, HIT_MAX};
-use dataflows::{IncidentId, Severity, Time};
+use dataflows::{IncidentId, SeriesId, Severity, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver as Ended, channel};
@@ -166,9 +166,9 @@ impl Delivery {
             return Ok(());
         }
         self.repeated = Some(Instant::now());
-        let mut open: Vec<_> =
-            self.part.open(history)?.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
-        open.iter_mut().try_for_each(|told| self.complete(history, told, None))?;
+        let rows = self.part.open(history)?;
+        let mut open: Vec<Alert> = rows.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
+        open.iter_mut().zip(&rows).try_for_each(|(told, row)| self.complete(history, told, row.added))?;
         if !open.is_empty() {
             let outcome = self.recipient.receiver.repeat(&open);
             self.note(outcome.as_ref().err());
@@ -219,10 +219,10 @@ impl Delivery {
         }
         let (page, width) = (self.page_url.as_deref(), self.bucket_width);
         let (mut told, before) = (alert(row, held_back, page, width), before.map(|row| alert(row, 0, page, width)));
-        self.complete(history, &mut told, before.as_ref())?;
+        self.complete(history, &mut told, row.added)?;
         if before.is_none() && !told.change.ends() {
             // What came before was held back or refused: to this receiver the incident is new.
-            told.change = Change::Opened;
+            (told.change, told.added) = (Change::Opened, None);
         }
         let outcome = self.recipient.receiver.send(&told, before.as_ref());
         self.note(outcome.as_ref().err());
@@ -243,12 +243,11 @@ impl Delivery {
 
     /// Adds what is known only now: who was hit, which metric is new to the receiver, why nothing arrives, whether an entity sends nothing any more, and
     /// whether what is over is merely not waited for.
-    fn complete(&self, history: &mut dyn History, told: &mut Alert, before: Option<&Alert>) -> Result<(), HistoryError> {
+    fn complete(&self, history: &mut dyn History, told: &mut Alert, another: Option<SeriesId>) -> Result<(), HistoryError> {
         if let Some(incident) = u64::from_str_radix(&told.incident_id, 16).ok().filter(|_| told.scope != stall::SOURCE) {
             told.hit = span::hit(history, IncidentId(incident), HIT_MAX)?;
-            // Neither a larger scope nor more entities: it is a metric that is news.
-            if let Some(before) = before.filter(|before| told.change == Change::Spread && told.is_as_wide_as(before)) {
-                told.added = span::another(history, IncidentId(incident), &before.metrics)?.map(added);
+            if let Some(series) = another {
+                told.added = span::episode(history, IncidentId(incident), series)?.map(added);
             }
         }
         if told.scope == stall::SOURCE {

@@ -4,9 +4,9 @@ mod news;
 
 use super::incident::{self, IncidentRow};
 use super::statement::{Columns, Shape, Statement, Value};
-use super::{History, HistoryError};
+use super::{History, HistoryError, row};
 use crate::instant;
-use dataflows::{IncidentId, Time};
+use dataflows::{IncidentId, SeriesId, Time};
 use std::sync::LazyLock;
 
 pub use news::Subscription;
@@ -64,6 +64,8 @@ pub struct OutboxRow {
     pub ended_at: Option<Time>,
     /// Why the last attempt failed.
     pub problem: Option<String>,
+    /// The series of another metric that is why the row was written, where that is why.
+    pub added: Option<SeriesId>,
 }
 
 /// What is kept of an incident, in the order in which [`incident::incident_at`] reads it.
@@ -72,10 +74,10 @@ const SNAPSHOT: &str =
     anomalous, missing, peak_entity_id, peak_metric, peak_start, peak_mean, peak_expected, peak_z_score, withdrawn_reason, joined_id,
     revision";
 
-/// Rows, as [`row`] reads them.
+/// Rows, as [`read`] reads them.
 fn rows(condition: &str) -> String {
     format!(
-        "SELECT outbox_id, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at, ended_at, problem FROM outbox {condition}"
+        "SELECT outbox_id, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at, ended_at, problem, added_series_id FROM outbox {condition}"
     )
 }
 
@@ -109,15 +111,15 @@ pub struct Part {
     pub receiver: String,
 }
 
-const ROW: [Shape; 34] = {
+const ROW: [Shape; 35] = {
     use Shape::{Flag, Integer, Number, Text, Time as T};
     [
         Integer, Text, Text, Integer, Text, Text, Text, Text, Text, T, T, Text, Flag, Text, Integer, Integer, Text, Integer, Integer, Text,
-        Text, T, Number, Number, Number, Text, Integer, Integer, T, Text, Integer, T, T, Text,
+        Text, T, Number, Number, Number, Text, Integer, Integer, T, Text, Integer, T, T, Text, Integer,
     ]
 };
 
-fn row(mut columns: Columns) -> OutboxRow {
+fn read(mut columns: Columns) -> OutboxRow {
     let (id, receiver, change) = (columns.integer(), columns.text().unwrap_or_default(), columns.text().unwrap_or_default());
     let incident = incident::incident_at(&mut columns);
     OutboxRow {
@@ -130,6 +132,7 @@ fn row(mut columns: Columns) -> OutboxRow {
         next_try_at: columns.time().unwrap_or_default(),
         ended_at: columns.time(),
         problem: columns.text(),
+        added: columns.some_integer().map(row::series_of),
     }
 }
 
@@ -147,18 +150,18 @@ impl Part {
     /// # Errors
     /// A history that cannot be read, as in all that follows.
     pub fn next(&self, history: &mut dyn History) -> Result<Option<OutboxRow>, HistoryError> {
-        Ok(history.select(&Statement { sql: &NEXT, values: self.values() }, &ROW)?.pop().map(row))
+        Ok(history.select(&Statement { sql: &NEXT, values: self.values() }, &ROW)?.pop().map(read))
     }
 
     /// What the receiver was last told of an incident; `None` where it has heard nothing.
     pub fn last_delivered(&self, history: &mut dyn History, incident: IncidentId) -> Result<Option<OutboxRow>, HistoryError> {
         let values = self.with([incident.0.cast_signed().into()]);
-        Ok(history.select(&Statement { sql: &LAST_DELIVERED, values }, &ROW)?.pop().map(row))
+        Ok(history.select(&Statement { sql: &LAST_DELIVERED, values }, &ROW)?.pop().map(read))
     }
 
     /// The incidents that the receiver believes to be open, each as it was last told.
     pub fn open(&self, history: &mut dyn History) -> Result<Vec<OutboxRow>, HistoryError> {
-        Ok(history.select(&Statement { sql: &OPEN, values: self.values() }, &ROW)?.into_iter().map(row).collect())
+        Ok(history.select(&Statement { sql: &OPEN, values: self.values() }, &ROW)?.into_iter().map(read).collect())
     }
 
     /// Whether an incident is withdrawn by a row that is still to be sent.
@@ -252,7 +255,7 @@ pub fn sweep(history: &mut dyn History) -> Result<(), HistoryError> {
 /// A history that cannot be read.
 pub fn latest(history: &mut dyn History, limit: u32) -> Result<Vec<OutboxRow>, HistoryError> {
     let mut rows: Vec<OutboxRow> =
-        history.select(&Statement { sql: &LATEST, values: vec![limit.into()] }, &ROW)?.into_iter().map(row).collect();
+        history.select(&Statement { sql: &LATEST, values: vec![limit.into()] }, &ROW)?.into_iter().map(read).collect();
     rows.reverse();
     Ok(rows)
 }

@@ -5,7 +5,7 @@ use super::SNAPSHOT;
 use crate::history::statement::{Statement, Value};
 use crate::history::{Batch, row};
 use crate::instant;
-use dataflows::{IncidentId, SeriesId, Severity, Stage, Time};
+use dataflows::{Episode, IncidentId, SeriesId, Severity, Stage, Time};
 use std::sync::LazyLock;
 
 /// Who is to be told, and of what.
@@ -71,8 +71,8 @@ const APART: Time = 30 * 60_000;
 /// An episode of a metric that the receiver was not told of, in an incident that it was told of some time ago.
 static TELL_OF_ANOTHER: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO outbox (source, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at)
-        SELECT source, $2, 'spread', {SNAPSHOT}, $3, 'pending', 0, $3
+        "INSERT INTO outbox (source, receiver, change, {SNAPSHOT}, created_at, state, attempts, next_try_at, added_series_id)
+        SELECT source, $2, 'spread', {SNAPSHOT}, $3, 'pending', 0, $3, $4
         FROM (SELECT incidents.*
               FROM incidents JOIN series ON series.series_id = $4 JOIN outbox AS told
                   ON told.outbox_id = (SELECT max(outbox_id) FROM outbox WHERE incident_id = $1 AND receiver = $2)
@@ -117,8 +117,11 @@ pub(in crate::history) fn statements(batch: &Batch) -> Vec<Statement> {
         Statement { sql: &TELL, values }
     };
     let told = changed.flat_map(|id| batch.subscriptions.iter().map(move |to| (id, to))).map(|(id, to)| tell(id, to));
-    let begun = batch.episodes.iter().filter(|(episode, _)| episode.stage == Stage::Open);
-    let begun = begun.flat_map(|(episode, id)| batch.subscriptions.iter().map(move |to| (episode, *id, to)));
+    // The worst first: of those that a batch brings at once one is told of.
+    let mut begun: Vec<_> = batch.episodes.iter().filter(|(episode, _)| episode.stage == Stage::Open).collect();
+    let loudness = |episode: &Episode| episode.peak.map_or(0.0, |peak| peak.score.z_score.0.abs());
+    begun.sort_by(|(one, _), (other, _)| other.severity.cmp(&one.severity).then(loudness(other).total_cmp(&loudness(one))));
+    let begun = begun.into_iter().flat_map(|(episode, id)| batch.subscriptions.iter().map(move |to| (episode, *id, to)));
     let another = begun.filter(|(episode, _, to)| episode.severity >= to.minimum && episode.last >= to.since);
     let another = another.map(|(episode, id, to)| {
         let series = row::key(SeriesId::of(episode.id.entity, episode.id.metric));
