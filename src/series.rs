@@ -15,6 +15,11 @@ pub fn few(names: &[String], most: usize, of: usize) -> String {
     if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
+/// A name on one line, whatever a log has put into it.
+pub fn on_one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// One metric of one entity, by name: `server:srv-001:cpu_usage_percent`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesName {

@@ -1,8 +1,9 @@
 //! `tidewatch check`: whether everything that a run needs is there, and what it would make of the first records.
 
-use super::{glimpse, say};
+use super::glimpse::{self, Terms};
+use super::say;
 use crate::alerts::{AlertTable, AlertsArgs, Recipient};
-use crate::cli::EMBEDDED;
+use crate::cli::{EMBEDDED, milliseconds};
 use crate::kind::Kinds;
 use crate::limits::Limits;
 use crate::source::file::Files;
@@ -14,6 +15,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// What to look at.
 #[derive(Clone, Debug, Args)]
@@ -30,6 +32,12 @@ pub struct CheckArgs {
     /// Where models come from
     #[arg(long, value_name = "URL", default_value = EMBEDDED)]
     models: String,
+    /// A record this far in the future is refused
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "5m")]
+    skew: Duration,
+    /// What a log may bring.
+    #[command(flatten)]
+    limits: Limits,
     /// Who is told of incidents.
     #[command(flatten)]
     alerts: AlertsArgs,
@@ -40,14 +48,15 @@ pub struct CheckArgs {
 /// # Errors
 /// The number of those that failed; each has its own line before.
 pub fn check(arguments: &CheckArgs, kinds: &Kinds, tables: Vec<AlertTable>) -> Result<()> {
-    let (found, log) = match source(&arguments.source) {
+    let limits = &arguments.limits;
+    let (found, log) = match source(&arguments.source, limits.record_bytes_max) {
         Ok((found, log)) => (Ok(found), log),
         Err(error) => (Err(error), None),
     };
     let mut outcomes = vec![("source", found)];
     outcomes.extend(log.map(|(log, is_table)| {
         let kinds = if is_table { &kinds.of_table() } else { kinds };
-        ("records", glimpse::of(&*log, kinds))
+        ("records", glimpse::of(&*log, &Terms { kinds, limits, skew: milliseconds(arguments.skew), now: log.now() }))
     }));
     outcomes.extend([("history", stored(&arguments.history)), ("models", trained(&arguments.models))]);
     let alerts = AlertsArgs { tables, ..arguments.alerts.clone() };
@@ -70,8 +79,7 @@ pub fn check(arguments: &CheckArgs, kinds: &Kinds, tables: Vec<AlertTable>) -> R
 /// A log whose records can be looked at, and whether it is a table.
 type Log = (Box<dyn Source>, bool);
 
-fn source(url: &str) -> Result<(String, Option<Log>)> {
-    let longest = Limits::default().record_bytes_max;
+fn source(url: &str, longest: usize) -> Result<(String, Option<Log>)> {
     Ok(match url.split_once(':') {
         Some(("simulate", preset)) => {
             let simulator = crate::source::simulate::open(preset, &crate::source::simulate::Options::at(0))?;

@@ -3,8 +3,9 @@
 use crate::instant;
 use crate::kind::{Kind, Kinds};
 use crate::limits::Limits;
-use crate::series::{NAMED, few};
-use crate::source::decode::{Decoded, decode};
+use crate::run::future;
+use crate::series::{NAMED, few, on_one_line};
+use crate::source::decode::{Decoded, Refusal, decode};
 use crate::source::{Poll, Record, Source};
 use anyhow::{Result, bail};
 use dataflows::Time;
@@ -17,6 +18,18 @@ const RECORDS: usize = 1000;
 
 /// A log that is not there at once is waited for so long in all.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run goes by.
+pub struct Terms<'a> {
+    /// The kinds of the configuration.
+    pub kinds: &'a Kinds,
+    /// What a record may bring.
+    pub limits: &'a Limits,
+    /// How far beyond the clock it may be, in milliseconds.
+    pub skew: Time,
+    /// The clock.
+    pub now: Time,
+}
 
 /// What is known of the records that were read.
 #[derive(Default)]
@@ -81,9 +94,13 @@ fn fields(bytes: &[u8]) -> Option<String> {
 }
 
 impl Glimpse {
-    fn take(&mut self, partition: &str, record: &Record<'_>, kinds: &Kinds, limits: &Limits) {
+    fn take(&mut self, partition: &str, record: &Record<'_>, terms: &Terms<'_>) {
         self.read += 1;
-        match decode(record.bytes, kinds, limits) {
+        let is_there = |event: &Decoded<'_>| event.time <= terms.now.saturating_add(terms.skew);
+        let decoded = decode(record.bytes, terms.kinds, terms.limits);
+        match decoded
+            .and_then(|event| if is_there(&event) { Ok(event) } else { Err(Refusal::new("future", future(event.time, terms.now))) })
+        {
             Ok(event) => {
                 self.by_kind.entry(event.kind).or_default().add(&event);
                 let (first, last) = self.span.unwrap_or((event.time, event.time));
@@ -116,35 +133,39 @@ impl Glimpse {
             }
             let table = |fields: &String| format!("; a [kinds.NAME] table of the configuration file says what its fields are: {fields}");
             let advice = self.strange.as_ref().map_or_else(String::new, table);
-            bail!("not one of the first {} is an event: {}{advice}", self.read, refused());
+            bail!("not one of the first {} is an event: {}", self.read, on_one_line(&(refused() + &advice)));
         };
         let is_configured = |kind: &Kind| kinds.configured().any(|configured| configured == kind);
         let of_kind = |(place, kind): (usize, &Kind)| Some(self.by_kind.get(&place)?.words(kind, is_configured(kind)));
         let events: Vec<String> = kinds.iter().enumerate().filter_map(of_kind).collect();
         let span = format!("{} to {}", instant::format(first), instant::format(last));
         let told = format!("of the first {}, {span}: {}", self.read, events.join(", "));
-        Ok(if self.refused.is_empty() { told } else { format!("{told}; refused: {}", refused()) })
+        Ok(on_one_line(&if self.refused.is_empty() { told } else { format!("{told}; refused: {}", refused()) }))
     }
 }
 
 /// Reads the first records of each partition and says what events they are, or that none of them is one.
 ///
 /// # Errors
-/// A log that cannot be read, and one in whose first records nothing is understood.
-pub fn of(source: &dyn Source, kinds: &Kinds) -> Result<String> {
+/// A log that cannot be read, or of which nothing comes, and one in whose first records nothing is understood.
+pub fn of(source: &dyn Source, terms: &Terms<'_>) -> Result<String> {
     let partitions: Vec<_> = source.partitions()?.into_iter().map(|partition| (partition, None)).collect();
     let share = RECORDS.div_ceil(partitions.len().max(1));
     let mut reader = source.open(&partitions)?;
-    let (mut glimpse, limits, until) = (Glimpse::default(), Limits::default(), Instant::now() + PATIENCE);
+    let (mut glimpse, until) = (Glimpse::default(), Instant::now() + PATIENCE);
     for (partition, _) in &partitions {
         let mut left = share;
         while left > 0 {
-            match reader.poll(partition.id, left, &mut |record| glimpse.take(&partition.name, &record, kinds, &limits))? {
+            match reader.poll(partition.id, left, &mut |record| glimpse.take(&partition.name, &record, terms))? {
                 Poll::Read(records) => left = left.saturating_sub(records),
                 Poll::Waiting if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                Poll::Waiting if glimpse.read == 0 => {
+                    let absence = reader.absence().map_or_else(String::new, |absence| format!(": {absence}"));
+                    bail!("nothing came of {} for {} s{absence}", partition.name, PATIENCE.as_secs());
+                }
                 Poll::Waiting | Poll::Idle | Poll::Ended => break,
             }
         }
     }
-    glimpse.words(kinds)
+    glimpse.words(terms.kinds)
 }

@@ -3,7 +3,7 @@
 use super::alert::{Alert, Change, Peak};
 use crate::instant;
 use crate::number::number;
-use crate::series::few;
+use crate::series::{few, on_one_line};
 use dataflows::Time;
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ pub fn reach(alert: &Alert) -> String {
         "kind" => format!("{entities} of all {peers} {kind}s"),
         _ => format!("{kind} {entity_id}"),
     };
-    plain(&told)
+    on_one_line(&told)
 }
 
 /// How far from what was expected, in the metric's own words; of a silence, that it is one.
@@ -53,7 +53,10 @@ pub fn deviation(alert: &Alert) -> String {
         return watermark(alert);
     }
     if let Some(added) = &alert.added {
-        return added.peak.as_ref().map_or_else(|| plain(&format!("no samples of {}", added.metric)), |peak| of_peak(alert, peak, ""));
+        return added
+            .peak
+            .as_ref()
+            .map_or_else(|| on_one_line(&format!("no samples of {}", added.metric)), |peak| of_peak(alert, peak, ""));
     }
     let Some(peak) = &alert.peak else {
         // Whether the others of its metrics went on, and whether they do now, is not known.
@@ -69,14 +72,14 @@ pub fn deviation(alert: &Alert) -> String {
 /// One bucket, and whose it is where that is not the entity of the alert.
 fn of_peak(alert: &Alert, Peak { entity_id, metric, mean, expected, z_score, .. }: &Peak, more: &str) -> String {
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {entity_id} ") };
-    plain(&format!("{whose}{metric} {}, expected {} (z {z_score:+.1}){more}", number(*mean), number(*expected)))
+    on_one_line(&format!("{whose}{metric} {}, expected {} (z {z_score:+.1}){more}", number(*mean), number(*expected)))
 }
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
 pub fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = if alert.scope == SOURCE { facts_of_source(alert) } else { facts_of_incident(alert) };
     if let Some(reason) = &alert.withdrawn_reason {
-        facts.push(("Why", plain(reason)));
+        facts.push(("Why", on_one_line(reason)));
     }
     if let Some(words) = held_back(alert) {
         facts.push(("Held back", words));
@@ -100,7 +103,7 @@ fn facts_of_source(alert: &Alert) -> Vec<(&'static str, String)> {
     let mut facts = vec![("Where", place(alert)), ("Since", minute(alert.opened))];
     if !alert.change.ends() {
         facts.push(("Means", "nobody is told of anything that happens there until it moves again".into()));
-        facts.extend(alert.problem.as_deref().map(|problem| ("Why", plain(problem))));
+        facts.extend(alert.problem.as_deref().map(|problem| ("Why", on_one_line(problem))));
     }
     facts
 }
@@ -127,23 +130,23 @@ pub fn silence(alert: &Alert) -> Option<String> {
         return None;
     }
     let (from, until) = (instant::format(alert.opened), instant::format(alert.last + SILENCE));
-    Some(format!("tidewatch silence add --entity {} --from {from} --to {until} --reason …", quoted(&plain(&alert.entity_id))))
+    Some(format!("tidewatch silence add --entity {} --from {from} --to {until} --reason …", quoted(&on_one_line(&alert.entity_id))))
 }
 
 fn place(alert: &Alert) -> String {
     let mut told = reach(alert);
     if !alert.rack.is_empty() && alert.scope == "entity" {
-        let _ = write!(told, ", rack {}", plain(&alert.rack));
+        let _ = write!(told, ", rack {}", on_one_line(&alert.rack));
     }
     if !alert.zone.is_empty() && alert.scope != "zone" && alert.scope != "kind" {
-        let _ = write!(told, ", zone {}", plain(&alert.zone));
+        let _ = write!(told, ", zone {}", on_one_line(&alert.zone));
     }
     told
 }
 
 /// Who was hit, as far as they are named.
 fn hit(alert: &Alert) -> String {
-    plain(&few(&alert.hit, alert.hit.len(), alert.entities as usize))
+    on_one_line(&few(&alert.hit, alert.hit.len(), alert.entities as usize))
 }
 
 fn since(alert: &Alert) -> String {
@@ -155,7 +158,7 @@ fn since(alert: &Alert) -> String {
 }
 
 fn metrics(alert: &Alert) -> String {
-    plain(&few(&alert.metrics, METRICS, alert.metrics.len()))
+    on_one_line(&few(&alert.metrics, METRICS, alert.metrics.len()))
 }
 
 fn evidence(alert: &Alert) -> String {
@@ -181,11 +184,6 @@ fn minute(time: Time) -> String {
         (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
         _ => text,
     }
-}
-
-/// A name on one line, whatever a log has put into it.
-fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A word as a shell takes it: somebody may copy it.

@@ -239,7 +239,8 @@ fn behind(time: Time, horizon: Time) -> String {
     format!("{time} is later than the lateness allows: its partition was idle while the others came to {horizon}")
 }
 
-fn future(time: Time, now: Time) -> String {
+/// What is said of a record whose time is `now` not there yet.
+pub fn future(time: Time, now: Time) -> String {
     let unit = if time.saturating_sub(now) > CENTURY { "; a number is seconds or milliseconds since 1970, not less" } else { "" };
     format!("{} lies beyond the clock, {}, by more than the skew allows{unit}", instant::format(time), instant::format(now))
 }

@@ -34,6 +34,7 @@ pub use alert::{Alerts, Present, Recipient};
 pub use claim::claim;
 pub use health::{Absence, Health, Part, Stage};
 pub use histogram::BOUNDS;
+pub use intake::future;
 pub use observer::{Observer, Unobserved};
 pub use statistics::{Activity, Statistics};
 

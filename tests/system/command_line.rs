@@ -239,6 +239,14 @@ fn check_says_what_the_first_records_are_and_what_no_kind_fits() {
         "{}",
         strange.stdout
     );
+    place.write("log.jsonl", record(1).replace("2026-01-19", "2999-01-19"));
+    let later = checked("");
+    let server = "{\"server_id\":\"a\\u001b[31m\",\"timestamp\":1768780800,\"cpu\\u001b\":1}\n";
+    place.write("log.jsonl", server.replace("1768780800", "1768780800000000"));
+    assert!(later.stdout.contains("1 unknown_kind") && checked("").stdout.contains("1 future, the first line 1: "));
+    place.write("log.jsonl", server);
+    assert!(!checked("").well().stdout.contains('\u{1b}'), "what a log holds is not said to the terminal");
+    assert!(checked("--record-bytes-max 20").stdout.contains("1 too_large"), "a run goes by the same limits");
     let kind = "[kinds.pump]\nentity = \"host\"\ntime = \"t\"\nlabels = [\"site\", \"pit\"]\n";
     place.write("kinds.toml", kind);
     place.write("log.jsonl", record(1) + &record(2) + "{\n");
