@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use dataflows::{AnomaliesPer, Direction, EpisodePolicy, IncidentPolicy, Limits, MetricId, Policy, Timing};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What makes an anomaly.
 #[derive(Clone, Debug, Args)]
@@ -24,8 +24,9 @@ pub struct LimitsArgs {
 /// What makes an anomaly, an episode and an incident.
 #[derive(Clone, Debug, Args)]
 pub struct PolicyArgs {
+    /// What makes an anomaly.
     #[command(flatten)]
-    limits: LimitsArgs,
+    pub limits: LimitsArgs,
     /// Where several metrics of an entity are anomalous in one bucket, the one furthest past its threshold speaks for the entity, or each for itself
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Per::Entity)]
     pub anomalies_per: Per,
@@ -73,14 +74,9 @@ fn metric_threshold(text: &str) -> Result<(String, f64), String> {
 }
 
 fn metric_direction(text: &str) -> Result<(String, Direction), String> {
-    let named = |text: &str| match text {
-        "above" => Some(Direction::Above),
-        "below" => Some(Direction::Below),
-        "both" => Some(Direction::Both),
-        _ => None,
-    };
+    let named = |text: &str| [Direction::Above, Direction::Below, Direction::Both].into_iter().find(|side| side.as_str() == text);
     let pair = text.split_once('=').and_then(|(metric, side)| Some((metric.trim().to_owned(), named(side.trim())?)));
-    pair.ok_or_else(|| "write it like disk_free_bytes=below: above, below or both".into())
+    pair.filter(|(metric, _)| !metric.is_empty()).ok_or_else(|| "write it like disk_free_bytes=below: above, below or both".into())
 }
 
 fn minimum(text: &str) -> Result<Minimum, String> {
@@ -114,6 +110,13 @@ impl LimitsArgs {
             own(metric, &|limits| limits.direction = *direction);
         }
         (limits, by_metric)
+    }
+
+    /// The metrics that have limits of their own.
+    pub fn metrics(&self) -> BTreeSet<&str> {
+        let thresholds = self.metric_threshold.iter().map(|(metric, _)| metric);
+        let minima = self.minimum_deviation.iter().filter_map(|minimum| minimum.metric.as_ref());
+        thresholds.chain(minima).chain(self.metric_direction.iter().map(|(metric, _)| metric)).map(String::as_str).collect()
     }
 
     /// Those of a metric.

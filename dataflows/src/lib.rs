@@ -67,7 +67,7 @@ pub use judge::track_after;
 pub use model::{Method, MetricType, Model, Seasonal, Warming};
 pub use number::Number;
 pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, bucket_samples, collect_epochs, score_buckets};
-pub use policy::{AnomaliesPer, Direction, EpisodePolicy, IncidentPolicy, Limits, Policy};
+pub use policy::{AnomaliesPer, Direction, EpisodePolicy, IncidentPolicy, Limits, Missed, Policy};
 pub use provisional::{Open, Provisional};
 
 pub use silence::Silence;

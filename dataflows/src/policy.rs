@@ -38,16 +38,48 @@ impl Default for Limits {
 
 impl Limits {
     /// Whether a bucket with this mean is anomalous.
+    #[inline]
     pub fn are_passed(&self, mean: f64, expected: f64, z_score: f64) -> bool {
+        self.missed(mean, expected, z_score).is_none()
+    }
+
+    /// What a bucket with this mean lacks to be anomalous; `None` where it is.
+    #[inline]
+    pub fn missed(&self, mean: f64, expected: f64, z_score: f64) -> Option<Missed> {
         let deviation = (mean - expected).abs();
-        z_score.abs() > self.threshold
-            && deviation >= self.minimum_absolute
-            && deviation >= self.minimum_relative * expected.abs()
-            && self.direction.is_of(mean - expected)
+        if z_score.is_nan() || z_score.abs() <= self.threshold {
+            Some(Missed::Threshold)
+        } else if !self.direction.is_of(mean - expected) {
+            Some(Missed::Side)
+        } else if deviation >= self.minimum_absolute && deviation >= self.minimum_relative * expected.abs() {
+            None
+        } else {
+            Some(Missed::Minimum)
+        }
     }
 }
 
+/// What a bucket lacks to be anomalous, the first of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It is within the threshold.
+    Threshold,
+    /// It is off to the side that nobody minds.
+    Side,
+    /// It is off by less than the least deviation that counts.
+    Minimum,
+}
+
 impl Direction {
+    /// The word for it in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Above => "above",
+            Self::Below => "below",
+        }
+    }
+
     /// Whether a deviation is to this side.
     pub fn is_of(self, deviation: f64) -> bool {
         match self {

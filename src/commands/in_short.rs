@@ -3,7 +3,7 @@
 use crate::instant;
 use crate::number::number;
 use dataflows::reading::{Reading, View};
-use dataflows::{Direction, Limits, State, Time, Verdict};
+use dataflows::{Direction, Limits, Missed, State, Time, Verdict};
 
 /// What is further off than so many scales of its series is not called usual, though nothing is said of it any more.
 const OFF: f64 = 3.0;
@@ -20,11 +20,11 @@ pub(super) fn untold(verdict: &Verdict, limits: &Limits) -> Option<&'static str>
     if verdict.state != State::Normal || z_score.abs() <= limits.threshold {
         return None;
     }
-    Some(match limits.direction {
-        Direction::Above if mean < expected => "of this metric only what is above is to be told of",
-        Direction::Below if mean >= expected => "of this metric only what is below is to be told of",
-        _ if limits.are_passed(mean, expected, z_score) => "the run that judged it had other limits",
-        _ => "less than the least that is to be told of",
+    Some(match limits.missed(mean, expected, z_score) {
+        Some(Missed::Side) if limits.direction == Direction::Above => "of this metric only what is above is to be told of",
+        Some(Missed::Side) => "of this metric only what is below is to be told of",
+        Some(Missed::Minimum | Missed::Threshold) => "less than the least that is to be told of",
+        None => "the run that judged it had other limits",
     })
 }
 

@@ -3,10 +3,12 @@
 use crate::cli::EMBEDDED;
 use crate::history::{History, rubbish};
 use crate::kind::Kinds;
+use crate::policy::LimitsArgs;
 use crate::run::Statistics;
 use crate::secret::redacted;
 use anyhow::{Result, bail};
 use indicatif::HumanCount;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Says how much was read, and what became of it.
@@ -61,6 +63,21 @@ pub(super) fn warn_of_unseen(history: &mut dyn History, kinds: &Kinds) -> Result
         }
     }
     Ok(())
+}
+
+/// Warns of metrics that have limits of their own and no series: mostly they are misspelt. Whether there were series to look for.
+pub(super) fn warn_of_strange_limits(history: &mut dyn History, limits: &LimitsArgs) -> Result<bool> {
+    let named = limits.metrics();
+    if named.is_empty() {
+        return Ok(true);
+    }
+    let series = history.series()?;
+    let known: BTreeSet<&str> = series.iter().map(|series| series.name.metric.as_str()).collect();
+    let strange: Vec<&str> = named.into_iter().filter(|metric| !known.contains(metric)).collect();
+    if !series.is_empty() && !strange.is_empty() {
+        tracing::warn!("no series of history is of the metric '{}', which has limits of its own; is it spelt so?", strange.join("', '"));
+    }
+    Ok(!series.is_empty())
 }
 
 /// An error where a log has ended in which nothing was ever understood: it is not what its reader takes it for.

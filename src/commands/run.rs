@@ -1,6 +1,6 @@
 //! `tidewatch run`: the main job.
 
-use super::outcome::{some_are_events, sum_up, warn_of_unseen};
+use super::outcome::{some_are_events, sum_up, warn_of_strange_limits, warn_of_unseen};
 use super::{digest, say, simulation};
 use crate::cli::{DetectionArgs, RunArgs, WorkerArgs, milliseconds};
 use crate::console::{Console, record_bar};
@@ -260,6 +260,8 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     let (console, over) = (Console::default(), AtomicBool::new(false));
     let (identity, kinds) = (job.source.identity(), job.kinds.clone());
     tracing::info!(source = %identity, history = %redacted(&arguments.history), models = %redacted(&arguments.models), "watching");
+    let limits = &arguments.detection.policy.limits;
+    let is_looked_at = arguments.workers.process > 0 || warn_of_strange_limits(&mut *history, limits)?;
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| console.watch(statistics, &over));
         if let Some(every) = arguments.train_every.filter(|_| arguments.workers.process == 0) {
@@ -277,6 +279,9 @@ pub fn watch(arguments: &RunArgs, job: Job, present: Present, statistics: &Arc<S
     }
     if arguments.workers.process == 0 {
         warn_of_unseen(&mut *history, &kinds)?;
+        if !is_looked_at {
+            warn_of_strange_limits(&mut *history, limits)?;
+        }
     }
     some_are_events(&mut *history, &identity)
 }

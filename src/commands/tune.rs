@@ -95,7 +95,8 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
         say(&format!("{metric}: nothing that was tried keeps {}; the quietest is chosen", arguments.budget));
     }
     let Some(path) = &arguments.write else { return Ok(()) };
-    tuning::write(path, &choice, &tried, policy.limits.minimum_relative)?;
+    let directions = &arguments.policy.limits.metric_direction;
+    tuning::write(path, &choice, &tried, policy.limits.minimum_relative, directions)?;
     say(&format!(
         "written to {0}: metric-threshold, minimum-deviation and open-after, which `tidewatch run --config {0}` reads",
         path.display()

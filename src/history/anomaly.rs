@@ -10,7 +10,7 @@ use crate::instant;
 use crate::number::number;
 use crate::series::SeriesName;
 use dataflows::verdict::anomaly_score;
-use dataflows::{Policy, Provisional, SeriesId, Severity, State, Time, Unscored, Verdict};
+use dataflows::{Missed, Policy, Provisional, SeriesId, Severity, State, Time, Unscored, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A row of `anomalies`, without the names and the wall clock.
@@ -192,6 +192,11 @@ fn next(change: &Change, policy: &Policy, stored: &HashMap<(SeriesId, Time), Row
     }
 }
 
+/// Whether a stored number is that of a verdict.
+fn is_same(stored: f64, said: f64) -> bool {
+    stored.to_bits() == finite(said).to_bits()
+}
+
 /// Why an anomaly no longer holds, for a person.
 fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
     let Some(verdict) = change.new else { return "the bucket no longer exists".to_string() };
@@ -203,14 +208,22 @@ fn reason(change: &Change, before: &Row, policy: &Policy) -> String {
         (State::Unscored(Unscored::NoModel | Unscored::Warming), ..) => "no model scores the bucket any more".to_string(),
         (State::Unscored(Unscored::Reset), ..) => "the counter began anew in the bucket".to_string(),
         (_, Some(score), Some(aggregate)) => {
-            let threshold = policy.limits(verdict.bucket.metric).threshold;
-            let within = format!("z_score {:.2} is within the threshold of {threshold}", score.z_score.0);
-            let within = if score.z_score.0.abs() > threshold { "the deviation is below the minimum".into() } else { within };
+            let limits = policy.limits(verdict.bucket.metric);
+            let within = match limits.missed(aggregate.mean.0, score.expected.0, score.z_score.0) {
+                Some(Missed::Side) => "it is off to the side that is not told of".to_string(),
+                Some(Missed::Minimum) => "the deviation is below the minimum".to_string(),
+                Some(Missed::Threshold) | None => {
+                    format!("z_score {:.2} is within the threshold of {}", score.z_score.0, limits.threshold)
+                }
+            };
             let (was, is) = (number(before.actual), number(aggregate.mean.0));
             let known = change.old.as_ref().and_then(|old| old.bucket.aggregate).map(|old| aggregate.count.saturating_sub(old.count));
             match known {
                 _ if before.standing == Standing::Provisional => format!("the complete bucket has a mean of {is}, not {was}: {within}"),
-                _ if before.actual.to_bits() == finite(aggregate.mean.0).to_bits() => {
+                _ if is_same(before.actual, aggregate.mean.0) && is_same(before.z_score, score.z_score.0) => {
+                    format!("the limits are others now: {within}")
+                }
+                _ if is_same(before.actual, aggregate.mean.0) => {
                     format!("another model expects {} instead of {}: {within}", number(score.expected.0), number(before.expected))
                 }
                 Some(1) => format!("a late sample moved the mean from {was} to {is}: {within}"),
@@ -246,7 +259,7 @@ pub(super) fn number_of(json: Option<&str>) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{Aggregate, Bucket, EntityId, MetricId, Number, Score};
+    use dataflows::{Aggregate, Bucket, Direction, EntityId, Limits, MetricId, Number, Score};
 
     fn verdict(z_score: f64) -> Verdict {
         let aggregate = Aggregate { count: 60, mean: Number(z_score), min: Number(0.0), max: Number(9.0), stddev: Number(1.0) };
@@ -284,6 +297,24 @@ mod tests {
         let again = changes(&batch(Some(verdict(4.2))), &stored(&withdrawn));
         assert_eq!((again[0].status(), again[0].revision), ("open", 3));
         assert!(changes(&batch(None), &stored(&open))[0].withdrawn_reason().is_some());
+    }
+
+    #[test]
+    fn what_other_limits_take_back_is_said_to_be_taken_back_by_them() {
+        let open = changes(&batch(Some(verdict(4.2))), &HashMap::new());
+        let normal = Verdict { state: State::Normal, ..verdict(4.2) };
+        let told = |limits: Limits| {
+            let policy = Policy { limits, ..Policy::default() };
+            Batch { policy, ..batch(Some(normal)) }
+        };
+        let because = |limits| changes(&told(limits), &stored(&open))[0].withdrawn_reason().unwrap().to_owned();
+        let limits = Limits::default();
+        assert_eq!(
+            because(Limits { direction: Direction::Below, ..limits }),
+            "the limits are others now: it is off to the side that is not told of"
+        );
+        assert_eq!(because(Limits { minimum_absolute: 9.0, ..limits }), "the limits are others now: the deviation is below the minimum");
+        assert_eq!(because(Limits { threshold: 5.0, ..limits }), "the limits are others now: z_score 4.20 is within the threshold of 5");
     }
 
     #[test]

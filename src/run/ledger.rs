@@ -109,7 +109,7 @@ impl Ledger {
     fn settle_accounts(&mut self, changes: &mut Changes) {
         let left = std::mem::take(&mut self.left);
         changes.episodes_withdrawn.extend(left.episodes.iter().filter(|id| !self.episodes.contains_key(id)));
-        let reason = "it does not hold under the models and silences that are known now";
+        let reason = "it does not hold under the models, silences and limits that are known now";
         let vanished = left.incidents.iter().filter(|id| !self.incidents.contains_key(id));
         let first = |id: &IncidentId| left.episodes.iter().find(|episode| IncidentId::of(episode) == *id);
         let withdrawn = |id: &IncidentId| self.withdrawn(*id, first(id), reason);

@@ -202,6 +202,11 @@ pub async fn heatmap(State(site): State<Arc<Site>>, Query(span): Query<Span>) ->
     desk.look(format!("heatmap {length} {until}"), move |stores| heat(stores, (until - length, until), width, &policy)).await.map(Json)
 }
 
+/// From this |z| on a cell has the colour of what is beyond the default threshold...
+const BEYOND: f64 = 3.0;
+/// ...and one that is normal comes up to no more than this share of it, or of the threshold, if that is less.
+const NORMAL_MAX: f64 = 0.99;
+
 /// The cells of one entity, the bucket with the largest |z| among them, and its metric.
 struct Row {
     cells: Vec<Value>,
@@ -229,7 +234,8 @@ fn heat(stores: &mut Stores, (from, until): (Time, Time), width: Time, policy: &
             continue;
         };
         // A deviation that nobody minds, to the other side or too small, is not beyond the threshold here either.
-        let most = if cell.normal { policy.limits(MetricId::of(&name.metric)).threshold } else { 1e6 };
+        let threshold = policy.limits(MetricId::of(&name.metric)).threshold.min(policy.limits.threshold).min(BEYOND);
+        let most = if cell.normal { NORMAL_MAX * threshold } else { 1e6 };
         let z_score = cell.z_score.map_or(0.0, |z_score| z_score.clamp(-most, most));
         if cell.missing && !place.as_f64().is_some_and(|known| known.abs() > 3.0) {
             *place = "missing".into();

@@ -2,6 +2,7 @@
 
 use super::choice::{Choice, Tried};
 use super::table::percent;
+use dataflows::Direction;
 use std::path::Path;
 use toml_edit::{DocumentMut, Item, Value};
 
@@ -48,11 +49,12 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Writes a choice: `metric-threshold`, `minimum-deviation` and `open-after`. `general` is the least deviation of all metrics, as a share.
+/// Writes a choice: `metric-threshold`, `minimum-deviation` and `open-after`. `general` is the least deviation of all metrics, as a share. The `directions` that
+/// it was made with go with it, as `metric-direction`.
 ///
 /// # Errors
 /// See [`WriteError`].
-pub fn write(path: &Path, choice: &Choice, tried: &Tried, general: f64) -> Result<(), WriteError> {
+pub fn write(path: &Path, choice: &Choice, tried: &Tried, general: f64, directions: &[(String, Direction)]) -> Result<(), WriteError> {
     let mut document = read(path)?;
     let chosen = || choice.by_metric.iter().map(|(metric, place)| (metric, tried[metric].0[*place]));
     let thresholds = chosen().map(|(metric, candidate)| format!("{metric}={}", candidate.threshold));
@@ -68,6 +70,10 @@ pub fn write(path: &Path, choice: &Choice, tried: &Tried, general: f64) -> Resul
     let minima: Vec<String> = others("minimum-deviation", &is_share).into_iter().chain(minima).collect();
     set(&mut document, "metric-threshold", &thresholds.join(","));
     set(&mut document, "minimum-deviation", &minima.join(","));
+    if !directions.is_empty() {
+        let directions: Vec<String> = directions.iter().map(|(metric, side)| format!("{metric}={}", side.as_str())).collect();
+        set(&mut document, "metric-direction", &directions.join(","));
+    }
     set(&mut document, "open-after", &format!("{}/{}", choice.open_after.0, choice.open_after.1));
     std::fs::write(path, document.to_string()).map_err(|error| WriteError::file(path, error))
 }
@@ -105,11 +111,15 @@ mod tests {
     use super::*;
 
     fn written(before: &str, metric: &str, candidate: Candidate) -> String {
+        written_with(before, metric, candidate, &[])
+    }
+
+    fn written_with(before: &str, metric: &str, candidate: Candidate, directions: &[(String, Direction)]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), before).unwrap();
         let tried = Tried::from([(metric.to_owned(), (vec![candidate], Trials::default()))]);
         let choice = Choice { open_after: candidate.open_after, by_metric: [(metric.to_owned(), 0)].into(), over: Vec::new() };
-        write(file.path(), &choice, &tried, 0.0).unwrap();
+        write(file.path(), &choice, &tried, 0.0, directions).unwrap();
         std::fs::read_to_string(file.path()).unwrap()
     }
 
@@ -121,6 +131,14 @@ mod tests {
             written(before, "cpu", candidate),
             "# ours\nmetric-threshold = \"fan=6,cpu=3.5\" # loud\nminimum-deviation = \"cpu=2,3%,cpu=5%\"\nopen-after = \"3/5\"\n\n[kinds.pump]\nentity = \"station\"\n"
         );
+    }
+
+    #[test]
+    fn the_directions_that_a_choice_was_made_with_go_with_it() {
+        let candidate = Candidate { threshold: 3.5, minimum: 0.0, open_after: (2, 3) };
+        let directions = [("free".to_owned(), Direction::Below), ("errors".to_owned(), Direction::Above)];
+        let told = written_with("metric-direction = \"free=above\"\n", "free", candidate, &directions);
+        assert_eq!(told, "metric-direction = \"free=below,errors=above\"\nmetric-threshold = \"free=3.5\"\nopen-after = \"2/3\"\n");
     }
 
     #[test]

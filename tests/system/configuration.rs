@@ -217,3 +217,17 @@ fn a_misspelt_variable_is_refused_and_a_foreign_one_left_alone() {
         .error(&["TIDEWATCH_LATENES", "did you mean TIDEWATCH_LATENESS?"]);
     place.call("completions bash").env("TIDEWATCH_SERVICE_HOST", "10.0.0.7").env("TIDEWATCH_PORT_8080_TCP", "x").finish().well();
 }
+
+#[test]
+fn a_metric_with_limits_of_its_own_that_no_series_has_is_warned_of() {
+    let place = Place::new();
+    let record = |minute: i64| format!("{{\"server_id\":\"a\",\"timestamp\":{},\"cpu\":3}}\n", 1_769_000_000 + 60 * minute);
+    place.write("log.jsonl", (0..30).map(record).collect::<String>());
+    // At the end where nothing was known before, and at the beginning of the next run.
+    for limits in ["--metric-direction cpu=above,dsik=below", "--metric-threshold dsik=4", "--minimum-deviation cpu=1,dsik=2"] {
+        let said = place.run(&format!("run --source file:log.jsonl {limits}")).well().stderr;
+        assert_eq!(said.matches("no series of history is of the metric 'dsik'").count(), 1, "{limits}: {said}");
+    }
+    let said = place.run("run --source file:log.jsonl --metric-threshold cpu=4 --threshold 5").well().stderr;
+    assert!(!said.contains("no series of history"), "{said}");
+}
