@@ -147,6 +147,9 @@ impl Console {
     }
 }
 
+/// A metric that goes off so long after its incident began is worth a line, in milliseconds: half an hour.
+const APART: Time = 30 * 60_000;
+
 impl Observer for Console {
     fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {
         let mut silences = Silences::new();
@@ -181,6 +184,7 @@ impl Observer for Console {
             Some(before) if before.stage != Stage::Open && now.stage == Stage::Open => "reopened",
             Some(before) if now.scope > before.scope => "spread",
             Some(before) if now.severity > before.severity => "escalated",
+            Some(before) if now.metrics.len() > before.metrics.len() && now.last - now.opened >= APART => "spread",
             Some(before) if before.stage == Stage::Open && now.stage != Stage::Open => "closed",
             Some(_) => return,
         };

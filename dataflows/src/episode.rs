@@ -3,6 +3,7 @@
 //! Plain state without timely; [`crate::scorer`] folds the verdicts of a series through it, in the order of event time.
 
 use crate::Time;
+use crate::course::Course;
 use crate::identity::{EntityId, MetricId};
 use crate::number::Number;
 use crate::policy::{Limits, Policy};
@@ -32,7 +33,7 @@ pub struct Peak {
 }
 
 impl Peak {
-    fn residual(&self) -> f64 {
+    pub(crate) fn residual(&self) -> f64 {
         self.mean.0 - self.score.expected.0
     }
 
@@ -102,7 +103,7 @@ impl Episode {
         let confirmed = verdict.bucket.start;
         let mut episode =
             Self { id, confirmed, last: id.opened, stage: Stage::Open, anomalous: 0, missing: 0, severity: Severity::Low, peak: None };
-        evidence.iter().for_each(|evidence| episode.add(evidence));
+        evidence.iter().for_each(|evidence| episode.add(evidence, |_, _| false));
         episode
     }
 
@@ -113,7 +114,8 @@ impl Episode {
         }
     }
 
-    fn add(&mut self, evidence: &Evidence) {
+    /// Takes evidence; whether it is of the way back to where the series was before.
+    fn add(&mut self, evidence: &Evidence, is_back: impl Fn(&Peak, &Peak) -> bool) {
         self.last = self.last.max(evidence.start);
         let Some(peak) = evidence.peak else {
             self.severity = self.severity.max(evidence.severity);
@@ -122,7 +124,7 @@ impl Episode {
         };
         self.anomalous += 1;
         // However steep, the way back is not the worst of it: nobody is to read of the bucket in which all is well again.
-        if self.peak.is_some_and(|known| known.is_undone_by(&peak)) {
+        if self.peak.is_some_and(|known| known.is_undone_by(&peak) || is_back(&known, &peak)) {
             return;
         }
         self.severity = self.severity.max(evidence.severity);
@@ -133,7 +135,7 @@ impl Episode {
 }
 
 /// What is left of a deviation lasts while it is this share of the peak. By sigma alone, which is tiny where a small step was loud, noise would do.
-const LEFT: f64 = 0.5;
+pub(crate) const LEFT: f64 = 0.5;
 
 /// What is remembered of a series between two of its buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -145,6 +147,8 @@ pub struct Fold {
     calm: u32,
     /// The largest sigma of the evidence of the open episode: a method may say less of what goes on as it began, and it goes on all the same.
     sigma: f64,
+    /// How far the series has gone since the open episode began.
+    course: Course,
     /// The start of the last bucket that was more than nothing to remember.
     latest: Time,
 }
@@ -185,20 +189,28 @@ impl Fold {
         self.calm = 0;
         let sigma = |evidence: &Evidence| evidence.peak.map_or(0.0, |peak| peak.score.sigma.0);
         if let Some(episode) = &mut self.open {
-            episode.add(&evidence);
+            let course = self.course;
+            episode.add(&evidence, |known, later| course.is_back(known, later));
+            evidence.peak.iter().for_each(|peak| self.course.take(peak.mean.0, peak.score.expected.0));
             self.sigma = self.sigma.max(sigma(&evidence));
             return;
         }
         self.recent.push(evidence);
         self.sigma = self.recent.iter().map(sigma).fold(0.0, f64::max);
         if evidence.severity == Severity::Critical || self.recent.len() >= policy.episode.evidence_min as usize {
-            self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent))));
+            let evidence = std::mem::take(&mut self.recent);
+            self.course = Course::default();
+            evidence.iter().filter_map(|evidence| evidence.peak).for_each(|peak| self.course.take(peak.mean.0, peak.score.expected.0));
+            self.open = Some(Box::new(Episode::open(verdict, &evidence)));
         }
     }
 
     fn rest(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
         if self.open.is_none() || matches!(verdict.state, State::Unscored(_)) {
             return None;
+        }
+        if let (State::Normal, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) {
+            self.course.take(aggregate.mean.0, score.expected.0);
         }
         let limits = policy.limits(verdict.bucket.metric);
         let almost = Limits { threshold: policy.episode.calm_share * limits.threshold, ..*limits };
@@ -224,7 +236,7 @@ impl Fold {
     }
 
     fn close(&mut self) -> Option<Box<Episode>> {
-        self.calm = 0;
+        (self.calm, self.course) = (0, Course::default());
         let mut closed = self.open.take();
         closed.iter_mut().for_each(|episode| episode.stage = Stage::Closed);
         closed

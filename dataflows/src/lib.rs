@@ -28,6 +28,7 @@ pub mod calibration;
 mod cells;
 pub mod chorus;
 pub mod clock;
+mod course;
 pub mod digest;
 pub mod episode;
 pub mod event;

@@ -62,7 +62,11 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
             stage => stage,
         };
         let settled = stage == Stage::Closed && last + policy.bucket_width + policy.settling() <= heard;
-        found.push(Episode { confirmed: start, last, ..episode(&evidence, if settled { Stage::Settled } else { stage }) });
+        found.push(Episode {
+            confirmed: start,
+            last,
+            ..episode(&evidence, &verdicts[place + 1..end], if settled { Stage::Settled } else { stage })
+        });
         free_from = verdicts[end - 1].bucket.start;
         place = next;
     }
@@ -81,7 +85,7 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
         let evidence: Vec<&Verdict> = recent.iter().copied().chain(verdicts[place + 1..n].iter().filter(|one| is_evidence(one))).collect();
         let sigma = evidence.iter().filter_map(|one| one.score).map(|score| score.sigma.0).fold(0.0, f64::max);
         let deviation = |one: &Verdict| Some(one.bucket.aggregate?.mean.0 - one.score?.expected.0);
-        let side = episode(&evidence, Stage::Open).peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
+        let side = episode(&evidence, &verdicts[place + 1..n], Stage::Open).peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
         let lasts =
             deviation(verdict).is_some_and(|deviation| side != 0.0 && deviation / side >= 0.5 && (deviation / sigma).abs() > almost);
         let loud = lasts || verdict.score.is_some_and(|score| score.z_score.0.abs() > almost);
@@ -99,7 +103,8 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
     (verdicts.len(), verdicts.len(), Stage::Open, off)
 }
 
-fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
+/// What the evidence comes to, and what came `after` it was enough.
+fn episode(evidence: &[&Verdict], after: &[Verdict], stage: Stage) -> Episode {
     let first = evidence[0].bucket;
     let mut peak: Option<Peak> = None;
     let mut worst = Severity::Low;
@@ -111,7 +116,7 @@ fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
         let (score, mean) = (verdict.score.unwrap(), verdict.bucket.aggregate.unwrap().mean);
         // A bucket on the way back is part of it, and no more.
         let (now, far) = (mean.0 - score.expected.0, peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0));
-        if now * far < 0.0 && now.abs() < far.abs() {
+        if now * far < 0.0 && (now.abs() < far.abs() || is_back(verdict, far, evidence, after)) {
             continue;
         }
         worst = worst.max(severity(verdict));
@@ -130,6 +135,26 @@ fn episode(evidence: &[&Verdict], stage: Stage) -> Episode {
         severity: worst,
         peak,
     }
+}
+
+/// Whether a series has come back to where it was when its episode began by most of the way that it had gone, to the side of `far`, before this bucket.
+fn is_back(verdict: &Verdict, far: f64, evidence: &[&Verdict], after: &[Verdict]) -> bool {
+    let is_after = |one: &Verdict| after.first().is_some_and(|first| one.bucket.start >= first.bucket.start);
+    if !is_after(verdict) {
+        return false;
+    }
+    let earlier = |one: &&Verdict| one.bucket.start < verdict.bucket.start && one.score.is_some() && one.bucket.aggregate.is_some();
+    let course: Vec<(f64, f64)> = evidence
+        .iter()
+        .copied()
+        .filter(|one| !is_after(one))
+        .chain(after.iter().filter(|one| matches!(one.state, State::Normal | State::Anomalous)))
+        .filter(earlier)
+        .map(|one| (one.bucket.aggregate.unwrap().mean.0, one.score.unwrap().expected.0))
+        .collect();
+    let Some((_, from)) = course.first() else { return false };
+    let reached = course.iter().map(|(mean, _)| if far > 0.0 { mean - from } else { from - mean }).fold(0.0, f64::max);
+    (verdict.bucket.aggregate.unwrap().mean.0 - from).abs() < 0.5 * reached
 }
 
 /// Sets of episodes that are merged until nothing fits together any more: within entities, then racks, zones and kinds.
