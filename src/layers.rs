@@ -9,6 +9,7 @@ use crate::kind::{KindTable, Kinds};
 use crate::secret::Flag;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Command;
+use clap::error::ErrorKind;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -58,6 +59,8 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Tables)> {
         check_key(key, &top, &place)?;
         if knows(command, key) && std::env::var_os(cli::variable(key)).is_none() {
             arguments.extend(argument(key, value, &place)?);
+        } else if command.get_name() == "check" {
+            argument(key, value, &place)?.map_or(Ok(()), |argument| check_value(key, argument, &top, &place))?;
         }
     }
     arguments.extend_from_slice(&typed[chosen.map_or(1, |place| place + 2)..]);
@@ -142,6 +145,18 @@ fn check_key(key: &str, top: &Command, place: &str) -> Result<()> {
     match nearest.filter(|nearest| strsim::jaro(key, nearest) > 0.7) {
         Some(nearest) => bail!("configuration '{place}': unknown key '{key}'; did you mean '{nearest}'?"),
         None => bail!("configuration '{place}': unknown key '{key}'; the keys are the long flags that 'tidewatch help run' lists"),
+    }
+}
+
+/// Whether a command that knows a key takes its value, though the command at hand does not ask for it.
+fn check_value(key: &str, argument: OsString, top: &Command, place: &str) -> Result<()> {
+    let Some(command) = std::iter::once(top).chain(top.get_subcommands()).find(|command| knows(command, key)) else { return Ok(()) };
+    match command.clone().try_get_matches_from(["tidewatch".into(), argument]) {
+        Err(error) if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) => {
+            let told = error.to_string();
+            bail!("configuration '{place}': {}", told.lines().next().unwrap_or_default().trim_start_matches("error: "))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `tidewatch check`: whether everything that a run needs is there, and what it would make of the first records.
 
-use super::glimpse::{self, Terms};
+use super::glimpse::{self, Found, Terms};
 use super::say;
 use crate::alerts::{AlertTable, AlertsArgs, Recipient};
 use crate::cli::{EMBEDDED, milliseconds};
 use crate::kind::Kinds;
 use crate::limits::Limits;
+use crate::policy::LimitsArgs;
 use crate::source::file::Files;
 use crate::source::kafka::KafkaTopics;
 use crate::source::table::Table;
@@ -38,6 +39,9 @@ pub struct CheckArgs {
     /// What a log may bring.
     #[command(flatten)]
     limits: Limits,
+    /// What makes an anomaly.
+    #[command(flatten)]
+    policy: LimitsArgs,
     /// Who is told of incidents.
     #[command(flatten)]
     alerts: AlertsArgs,
@@ -53,20 +57,24 @@ pub fn check(arguments: &CheckArgs, kinds: &Kinds, tables: Vec<AlertTable>) -> R
         Ok((found, log)) => (Ok(found), log),
         Err(error) => (Err(error), None),
     };
-    let mut outcomes = vec![("source", found)];
-    outcomes.extend(log.map(|(log, is_table)| {
+    let glimpse = log.map(|(log, is_table)| {
         let kinds = if is_table { &kinds.of_table() } else { kinds };
-        ("records", glimpse::of(&*log, &Terms { kinds, limits, skew: milliseconds(arguments.skew), now: log.now() }))
-    }));
-    outcomes.extend([("history", stored(&arguments.history)), ("models", trained(&arguments.models))]);
+        let named = arguments.policy.metrics();
+        glimpse::of(&*log, &Terms { kinds, limits, named, skew: milliseconds(arguments.skew), now: log.now() })
+    });
+    let sure = |outcome: Result<String>| outcome.map(Found::Sure);
+    let mut outcomes = vec![("source", sure(found))];
+    outcomes.extend(glimpse.map(|glimpse| ("records", glimpse)));
+    outcomes.extend([("history", sure(stored(&arguments.history))), ("models", sure(trained(&arguments.models)))]);
     let alerts = AlertsArgs { tables, ..arguments.alerts.clone() };
     match alerts.recipients() {
-        Ok(recipients) => outcomes.extend(recipients.iter().map(|recipient| ("alert", told(recipient)))),
+        Ok(recipients) => outcomes.extend(recipients.iter().map(|recipient| ("alert", sure(told(recipient))))),
         Err(error) => outcomes.push(("alert", Err(error.into()))),
     }
     for (part, outcome) in &outcomes {
         match outcome {
-            Ok(found) => say(&format!("ok      {part:<8} {found}")),
+            Ok(Found::Sure(found)) => say(&format!("ok      {part:<8} {found}")),
+            Ok(Found::Doubtful(found)) => say(&format!("warn    {part:<8} {found}")),
             Err(error) => say(&format!("failed  {part:<8} {}", format!("{error:#}").trim_start_matches(part).trim_start())),
         }
     }

@@ -19,12 +19,22 @@ const RECORDS: usize = 1000;
 /// A log that is not there at once is waited for so long in all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What was found where nothing failed.
+pub enum Found {
+    /// It is as it must be.
+    Sure(String),
+    /// Somebody should look at it.
+    Doubtful(String),
+}
+
 /// What a run goes by.
 pub struct Terms<'a> {
     /// The kinds of the configuration.
     pub kinds: &'a Kinds,
     /// What a record may bring.
     pub limits: &'a Limits,
+    /// Metrics that have limits of their own.
+    pub named: BTreeSet<&'a str>,
     /// How far beyond the clock it may be, in milliseconds.
     pub skew: Time,
     /// The clock.
@@ -65,10 +75,15 @@ impl Seen {
         self.labels.extend(event.labels.iter().map(|(name, _)| name.to_string()));
     }
 
+    /// What the kind names and none of them has.
+    fn unseen<'a>(&self, kind: &'a Kind) -> Vec<&'a str> {
+        kind.unseen(&self.metrics.iter().map(String::as_str).collect(), &self.labels.iter().map(String::as_str).collect())
+    }
+
     fn words(&self, kind: &Kind, is_configured: bool) -> String {
         let (metrics, labels): (Vec<String>, Vec<String>) = (self.metrics.iter().cloned().collect(), self.labels.iter().cloned().collect());
         let labelled = if labels.is_empty() { "no labels".into() } else { format!("labels {}", few(&labels, NAMED, labels.len())) };
-        let unseen = kind.unseen(&self.metrics.iter().map(String::as_str).collect(), &self.labels.iter().map(String::as_str).collect());
+        let unseen = self.unseen(kind);
         let unseen = if unseen.is_empty() || !is_configured { String::new() } else { format!("; none has '{}'", unseen.join("', '")) };
         format!(
             "{} of kind {} ({} of type {}; metrics {}; {labelled}{unseen})",
@@ -122,25 +137,37 @@ impl Glimpse {
         }
     }
 
-    fn words(&self, kinds: &Kinds) -> Result<String> {
+    fn words(&self, terms: &Terms<'_>) -> Result<Found> {
         let refused = || {
             let reasons: Vec<String> = self.refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             format!("{}, the first {}", reasons.join(", "), self.first_refused.as_deref().unwrap_or_default())
         };
         let Some((first, last)) = self.span else {
             if self.read == 0 {
-                return Ok("none there yet".into());
+                return Ok(Found::Sure("none there yet".into()));
             }
             let table = |fields: &String| format!("; a [kinds.NAME] table of the configuration file says what its fields are: {fields}");
             let advice = self.strange.as_ref().map_or_else(String::new, table);
             bail!("not one of the first {} is an event: {}", self.read, on_one_line(&(refused() + &advice)));
         };
-        let is_configured = |kind: &Kind| kinds.configured().any(|configured| configured == kind);
-        let of_kind = |(place, kind): (usize, &Kind)| Some(self.by_kind.get(&place)?.words(kind, is_configured(kind)));
-        let events: Vec<String> = kinds.iter().enumerate().filter_map(of_kind).collect();
-        let span = format!("{} to {}", instant::format(first), instant::format(last));
-        let told = format!("of the first {}, {span}: {}", self.read, events.join(", "));
-        Ok(on_one_line(&if self.refused.is_empty() { told } else { format!("{told}; refused: {}", refused()) }))
+        let of_kind = |(place, kind)| Some((kind, self.by_kind.get(&place)?));
+        let seen: Vec<(&Kind, &Seen)> = terms.kinds.iter().enumerate().filter_map(of_kind).collect();
+        let is_configured = |kind: &Kind| terms.kinds.configured().any(|configured| configured == kind);
+        let events: Vec<String> = seen.iter().map(|(kind, seen)| seen.words(kind, is_configured(kind))).collect();
+        let is_there = |metric: &str| seen.iter().any(|(_, seen)| seen.metrics.contains(metric));
+        let strange: Vec<&str> = terms.named.iter().copied().filter(|metric| !is_there(metric)).collect();
+        let mut told =
+            format!("of the first {}, {} to {}: {}", self.read, instant::format(first), instant::format(last), events.join(", "));
+        if !strange.is_empty() {
+            told += &format!("; no metric is called '{}', which has limits of its own", strange.join("', '"));
+        }
+        if !self.refused.is_empty() {
+            told += &format!("; refused: {}", refused());
+        }
+        let is_odd = |(kind, seen): &(&Kind, &Seen)| is_configured(kind) && !seen.unseen(kind).is_empty();
+        let is_doubtful = !self.refused.is_empty() || !strange.is_empty() || seen.iter().any(is_odd);
+        let told = on_one_line(&told);
+        Ok(if is_doubtful { Found::Doubtful(told) } else { Found::Sure(told) })
     }
 }
 
@@ -148,7 +175,7 @@ impl Glimpse {
 ///
 /// # Errors
 /// A log that cannot be read, or of which nothing comes, and one in whose first records nothing is understood.
-pub fn of(source: &dyn Source, terms: &Terms<'_>) -> Result<String> {
+pub fn of(source: &dyn Source, terms: &Terms<'_>) -> Result<Found> {
     let partitions: Vec<_> = source.partitions()?.into_iter().map(|partition| (partition, None)).collect();
     let share = RECORDS.div_ceil(partitions.len().max(1));
     let mut reader = source.open(&partitions)?;
@@ -167,5 +194,5 @@ pub fn of(source: &dyn Source, terms: &Terms<'_>) -> Result<String> {
             }
         }
     }
-    glimpse.words(terms.kinds)
+    glimpse.words(terms)
 }

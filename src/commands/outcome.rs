@@ -36,7 +36,10 @@ pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
         tracing::warn!("refused: {refusals}; see `tidewatch dead-letters{kept}`{order}");
     }
     if statistics.past.get() > 0 {
-        tracing::info!(incidents = statistics.past.get(), "over for longer than --alert-age-max, so that nobody was told of them");
+        tracing::info!(
+            incidents = statistics.past.get(),
+            "over when they became known, or for longer than --alert-age-max, so that nobody was told of them; `tidewatch incidents` lists them"
+        );
     }
     if statistics.behind.get() > 0 {
         tracing::warn!(

@@ -2,8 +2,9 @@
 
 use super::{incidents, say};
 use crate::cli::{EMBEDDED, milliseconds, time};
+use crate::history::incident::{self, IncidentRow};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::{self, History, Series, incident};
+use crate::history::{self, History, Series};
 use crate::instant;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -36,7 +37,7 @@ enum Action {
         #[arg(long, value_name = "TIME", value_parser = time, default_value = "now")]
         from: Time,
         /// The end, exclusive
-        #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "length")]
+        #[arg(long, value_name = "TIME", value_parser = time)]
         to: Option<Time>,
         /// How long, instead of --to
         #[arg(long = "for", value_name = "DURATION", value_parser = crate::cli::some_duration, conflicts_with = "to")]
@@ -65,7 +66,9 @@ pub fn silence(arguments: &SilenceArgs) -> Result<()> {
     let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     match &arguments.action {
         Action::Add { entity, metric, from, to, length, reason, dry_run } => {
-            let until = to.unwrap_or_else(|| from + length.map_or(0, milliseconds));
+            let Some(until) = to.or_else(|| length.map(|length| from + milliseconds(length))) else {
+                bail!("say how long: --for 2h, or --to TIME");
+            };
             let row = SilenceRow { id: 0, entity: entity.clone(), metric: metric.clone(), from: *from, until, reason: reason.clone() };
             add(&mut *history, &row, *dry_run)
         }
@@ -101,17 +104,26 @@ fn add(history: &mut dyn History, row: &SilenceRow, dry_run: bool) -> Result<()>
     if let (Some(metric), 0, false) = (&row.metric, covered, of_entity.is_empty()) {
         tracing::warn!(%metric, "no entity that fits the pattern has this metric so far");
     } else if covered == 0 {
-        tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern");
+        let hint = if row.entity.contains(':') { "; it is of their names alone, without their type" } else { "" };
+        tracing::warn!(pattern = %row.entity, "no entity that is known so far fits the pattern{hint}");
     }
     Ok(())
 }
 
 fn declare(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Result<()> {
+    let foretold = silence::foretell(history, row)?;
     let withdrawn = silence::add(history, row)?;
     let id = silence::all(history)?.last().map_or(0, |row| row.id);
     say(&format!(
         "silence {id} covers {covered} series that are known so far; {withdrawn} settled incidents were withdrawn, for good; what may still change is judged again by the run that watches, or by the next"
     ));
+    tell(history, &foretold.incidents)
+}
+
+/// A line for each incident.
+fn tell(history: &mut dyn History, incidents: &[IncidentRow]) -> Result<()> {
+    let widths = incident::bucket_widths(history, Time::MIN, Time::MAX)?;
+    incidents.iter().for_each(|row| say(&incidents::line(row, &widths)));
     Ok(())
 }
 
@@ -123,9 +135,7 @@ fn foretell(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Resu
         foretold.buckets,
         foretold.incidents.len()
     ));
-    let widths = incident::bucket_widths(history, Time::MIN, Time::MAX)?;
-    foretold.incidents.iter().for_each(|row| say(&incidents::line(row, &widths)));
-    Ok(())
+    tell(history, &foretold.incidents)
 }
 
 fn line(row: &SilenceRow) -> String {

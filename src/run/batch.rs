@@ -9,7 +9,7 @@ use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::{Batch, Change};
 use crate::series::SeriesName;
 use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Time};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Stage, Time};
 use std::collections::{BTreeMap, HashMap};
 
 /// Makes batches. It knows what was said, of which the last may not be stored yet.
@@ -208,7 +208,7 @@ fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> St
     let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
     match speaks {
         Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
-        None => "what came after it in the same bucket brought it back within its threshold".into(),
+        None => "what came after it in the same bucket brought it back within its threshold, or a silence covers it now".into(),
     }
 }
 
@@ -226,9 +226,10 @@ pub struct Told {
 }
 
 impl Told {
-    /// How many incidents are new, and were over before a time.
-    pub fn over_before(&self, since: Time) -> usize {
-        self.incidents.iter().filter(|(named, before)| before.is_none() && named.incident.last < since).count()
+    /// How many incidents are new, and no news to whoever hears of what is open and has evidence since a time.
+    pub fn unheard(&self, since: Time) -> usize {
+        let is_past = |incident: &Incident| incident.last < since || incident.stage != Stage::Open;
+        self.incidents.iter().filter(|(named, before)| before.is_none() && is_past(&named.incident)).count()
     }
 
     /// Says it.

@@ -111,7 +111,7 @@ impl<'a> Committer<'a> {
         self.announce(&batch);
         self.count_drifting(&batch);
         self.minute.count(&batch, took);
-        let past = batch.subscriptions.iter().map(|subscription| told.over_before(subscription.since)).max();
+        let past = batch.subscriptions.iter().map(|subscription| told.unheard(subscription.since)).max();
         self.statistics.past.add(past.unwrap_or(0) as u64);
         self.minute.store_if_over(self.history, self.statistics);
         told.tell(self.observer);

@@ -306,7 +306,7 @@ fn what_is_past_is_told_nobody() {
     let run = place.run(&format!("run --source file:log.jsonl --alert webhook:http://127.0.0.1:{}/", server.port)).well();
     assert!(run.stdout.contains("incident  opened on server srv-03"), "{}", run.stdout);
     assert_eq!((server.messages(), outbox(&place).trim()), (vec![], "the outbox is empty"));
-    assert!(run.stderr.contains("over for longer than --alert-age-max, so that nobody was told of them incidents=1"), "{}", run.stderr);
+    assert!(run.stderr.contains("so that nobody was told of them; `tidewatch incidents` lists them incidents=1"), "{}", run.stderr);
 }
 
 /// Three hosts of two racks, one after another, each critical.

@@ -247,11 +247,16 @@ fn check_says_what_the_first_records_are_and_what_no_kind_fits() {
     place.write("log.jsonl", server);
     assert!(!checked("").well().stdout.contains('\u{1b}'), "what a log holds is not said to the terminal");
     assert!(checked("--record-bytes-max 20").stdout.contains("1 too_large"), "a run goes by the same limits");
+    assert!(checked("--metric-threshold cpuu=4").well().stdout.contains("; no metric is called 'cpuu', which has limits of its own"));
+    place.write("wrong.toml", "lateness = \"banana\"\n");
+    checked("--config wrong.toml").error(&["configuration 'wrong.toml'", "invalid value 'banana' for '--lateness <DURATION>'"]);
+    place.write("wrong.toml", "metric-type = [\"a=counter\", \"b=cuonter\"]\n");
+    checked("--config wrong.toml").error(&["invalid value 'b=cuonter' for '--metric-type"]);
     let kind = "[kinds.pump]\nentity = \"host\"\ntime = \"t\"\nlabels = [\"site\", \"pit\"]\n";
     place.write("kinds.toml", kind);
     place.write("log.jsonl", record(1) + &record(2) + "{\n");
     let understood = checked("--config kinds.toml").well().stdout;
-    let told = "ok      records  of the first 3, 2026-01-19T00:00:00Z to 2026-01-19T00:00:00Z: 2 events of kind pump (2 entities of type pump; \
+    let told = "warn    records  of the first 3, 2026-01-19T00:00:00Z to 2026-01-19T00:00:00Z: 2 events of kind pump (2 entities of type pump; \
                 metrics flow; labels site; none has 'pit'); refused: 1 invalid_json, the first line 3: ";
     assert!(understood.contains(told), "{understood}");
 }
