@@ -2,6 +2,7 @@
 
 mod accompanying;
 mod alerts;
+mod another;
 mod cadence;
 mod command_line;
 mod compose;
