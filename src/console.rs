@@ -3,7 +3,7 @@
 use crate::history::Change;
 use crate::history::incident::NamedIncident;
 use crate::instant;
-use crate::number::number;
+use crate::number::short;
 use crate::run::{Activity, Observer, Statistics};
 use crate::series::{NAMED, SeriesName, few};
 use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
@@ -199,8 +199,8 @@ impl Observer for Console {
 /// An open bucket that looks anomalous.
 fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f64) -> String {
     let score = provisional.score;
-    let (value, expected) = (number(provisional.value.0), number(score.expected.0));
-    let (start, severity, band) = (instant::format(provisional.start), provisional.severity.as_str(), number(threshold * score.sigma.0));
+    let (value, expected) = (short(provisional.value.0), short(score.expected.0));
+    let (start, severity, band) = (instant::format(provisional.start), provisional.severity.as_str(), short(threshold * score.sigma.0));
     format!("{start}  {severity:<8}  {series}  {value} instead of {expected} ± {band}  z {:+.1}  (so far)", score.z_score.0)
 }
 
@@ -249,8 +249,8 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
     let (Some(aggregate), Some(score)) = (verdict.bucket.aggregate, verdict.score) else { return String::new() };
     let severity = Severity::of(score.z_score.0, threshold);
     let mut line = format!("{}  {:<8}  {series}  ", instant::format(verdict.bucket.start), severity.as_str());
-    let _ = write!(line, "{} instead of {}", number(aggregate.mean.0), number(score.expected.0));
-    let _ = write!(line, " ± {}  z {:+.1}", number(threshold * score.sigma.0), score.z_score.0);
+    let _ = write!(line, "{} instead of {}", short(aggregate.mean.0), short(score.expected.0));
+    let _ = write!(line, " ± {}  z {:+.1}", short(threshold * score.sigma.0), score.z_score.0);
     if revised {
         line.push_str("  (revised)");
     }
@@ -261,7 +261,7 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
 fn whole(verdict: &Verdict) -> String {
     match (verdict.bucket.aggregate, verdict.score) {
         (Some(aggregate), Some(score)) => {
-            let (mean, expected) = (number(aggregate.mean.0), number(score.expected.0));
+            let (mean, expected) = (short(aggregate.mean.0), short(score.expected.0));
             format!("the whole bucket came to {mean} where {expected} was expected, z {:+.1}", score.z_score.0)
         }
         _ => format!("the whole bucket is {}", verdict.state.as_str()),
@@ -269,7 +269,7 @@ fn whole(verdict: &Verdict) -> String {
 }
 
 fn withdrawn_line(series: &SeriesName, before: Option<&Verdict>, verdict: &Verdict) -> String {
-    let mean = |verdict: &Verdict| verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| number(aggregate.mean.0));
+    let mean = |verdict: &Verdict| verdict.bucket.aggregate.map_or_else(|| "nothing".into(), |aggregate| short(aggregate.mean.0));
     let why = match verdict.state {
         State::Silenced => "a silence covers it".to_string(),
         State::Accompanying => "another metric of the entity is further from what is expected of it".to_string(),

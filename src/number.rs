@@ -9,6 +9,12 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
+/// The same in short: from a million on in millions, thousand millions and so on, by the letters M, G, T and P.
+pub fn short(value: f64) -> String {
+    let unit = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")].into_iter().find(|(size, _)| value.abs() >= *size);
+    unit.map_or_else(|| number(value), |(size, letter)| number(value / size) + letter)
+}
+
 /// Numbers of such a size are written without an exponent; what is smaller or larger may have one.
 const WRITTEN_OUT: std::ops::Range<f64> = 1e-5..1e15;
 
@@ -28,6 +34,12 @@ pub fn plain(text: &mut String, number: f64) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_large_is_short() {
+        let told = [999_999.0, 1e6, -32_866_452_398.0, 5.25e15, f64::NAN].map(short);
+        assert_eq!(told, ["999999", "1M", "-32.87G", "5.25P", "NaN"]);
+    }
 
     proptest! {
         #[test]

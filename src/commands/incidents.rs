@@ -5,7 +5,7 @@ use crate::cli::{EMBEDDED, time};
 use crate::history::incident::{self, IncidentRow};
 use crate::history::{self};
 use crate::instant;
-use crate::number::number;
+use crate::number::short;
 use crate::series::{NAMED, few};
 use anyhow::Result;
 use clap::Args;
@@ -53,7 +53,7 @@ pub(super) fn line(row: &IncidentRow, widths: &BTreeMap<IncidentId, Time>) -> St
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
         |(entity, metric, _, [mean, expected, z_score])| {
-            format!("{entity} {metric} {} instead of {}, z {z_score:+.1}", number(*mean), number(*expected))
+            format!("{entity} {metric} {} instead of {}, z {z_score:+.1}", short(*mean), short(*expected))
         },
     );
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
