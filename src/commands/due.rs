@@ -36,16 +36,24 @@ pub fn absent(history: &mut dyn History, series: &SeriesName, start: Time, width
         Some((first, _)) if start < first => format!("history begins at {}", instant::format(first)),
         Some((_, last)) if start > last => format!("history has come to {}", instant::format(last + width)),
         _ => {
-            let before = history.verdicts_of(series, start - REMEMBERED, start)?;
-            let last = before.iter().rev().map(|verdict| &verdict.bucket).find(|bucket| bucket.aggregate.is_some());
             let due = model.and_then(|trained| words(&trained.model)).map_or_else(String::new, |due| format!(", which usually come {due}"));
-            match last {
-                Some(last) => format!("its last samples before are of {}{due}", instant::format(last.start)),
-                None => format!("it had no samples in the nine days before{due}"),
-            }
+            format!("{}{due}", heard(history, series, start)?)
         }
     };
     Ok(anyhow!("{series} has no bucket at {}: {why}", instant::format(start)))
+}
+
+/// When a series was heard of last before a bucket.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn heard(history: &mut dyn History, series: &SeriesName, start: Time) -> Result<String> {
+    let before = history.verdicts_of(series, start - REMEMBERED, start)?;
+    let last = before.iter().rev().map(|verdict| &verdict.bucket).find(|bucket| bucket.aggregate.is_some());
+    Ok(match last {
+        Some(last) => format!("its last samples before are of {}", instant::format(last.start)),
+        None => "it had no samples in the nine days before".into(),
+    })
 }
 
 /// So many buckets in minutes.

@@ -81,7 +81,11 @@ pub fn words(
     let since = drifting.map(|one| one.since);
     let in_short = in_short::sentence(&verdict, retraced.as_ref().map(|retraced| &retraced.reading), limits, told);
     let text = text(series, &verdict, in_short, width, limits, (model, retraced.as_ref()), since)?;
-    Ok(Some(if verdict.state == State::Accompanying { text + &leader(history, series, start)? } else { text }))
+    Ok(Some(match verdict.state {
+        State::Accompanying => text + &leader(history, series, start)?,
+        State::Missing => format!("{text}; {}", due::heard(history, series, start)?),
+        _ => text,
+    }))
 }
 
 /// Which metric speaks for the entity in a bucket that accompanies it.

@@ -9,6 +9,7 @@ use crate::number::number;
 use crate::series::SeriesName;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
+use dataflows::silence::fits;
 use dataflows::{MetricType, Time, Warming};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +34,11 @@ pub struct ModelsArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
     /// One line per series
-    #[command(after_help = "Example: tidewatch models list --models redis://localhost:6379")]
-    List,
+    #[command(after_help = "Example: tidewatch models list 'srv-0*' --models redis://localhost:6379")]
+    List {
+        /// Only those of an entity or a metric of this name, or of a whole name TYPE:ENTITY:METRIC; * stands for any text, ? for one character
+        pattern: Option<String>,
+    },
     /// The whole document of one series
     #[command(after_help = "Example: tidewatch models show server:srv-001:cpu_usage_percent")]
     Show {
@@ -62,7 +66,7 @@ enum Action {
 pub fn models(arguments: &ModelsArgs) -> Result<()> {
     let mut models = models::open(super::existing("--models", &arguments.models)?)?;
     match &arguments.action {
-        Action::List => list(&mut *models, &drifting(arguments)?),
+        Action::List { pattern } => list(&mut *models, &drifting(arguments)?, pattern.as_deref()),
         Action::Rollback { series, .. } => rollback(&mut *models, series),
         Action::Show { series } => {
             let name: SeriesName = series.parse().map_err(|problem: String| anyhow!(problem))?;
@@ -87,12 +91,15 @@ fn drifting(arguments: &ModelsArgs) -> Result<BTreeMap<SeriesName, Time>> {
     Ok(drifting.into_iter().map(|one| (one.name, one.since)).collect())
 }
 
-fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>) -> Result<()> {
+fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>, pattern: Option<&str>) -> Result<()> {
     let generation = models.generation()?;
     let (mut trained, unusable) = models.load()?;
     // Newest first, so that of two versions of a series the one in force is kept.
     trained.sort_by(|one, other| (&one.series, other.model.trained_until).cmp(&(&other.series, one.model.trained_until)));
     trained.dedup_by(|later, earlier| later.series == earlier.series);
+    let is_meant =
+        |name: &SeriesName, pattern: &str| [&name.entity_id, &name.metric, &name.to_string()].into_iter().any(|part| fits(pattern, part));
+    trained.retain(|one| pattern.is_none_or(|pattern| is_meant(&one.series, pattern)));
     for one in &trained {
         if let Some(warming) = one.model.as_warming() {
             let Warming { seen, needed, as_of } = warming;

@@ -1,8 +1,9 @@
 //! The page: HTML, styles and scripts that are compiled in, and the charting library that its crate carries. Nothing is loaded from elsewhere.
 
+use super::desk::Problem;
 use axum::extract::Path;
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use std::sync::LazyLock;
 
@@ -57,9 +58,16 @@ pub async fn silences() -> Html<String> {
 }
 
 /// Everything else.
-pub async fn absent() -> (StatusCode, Html<String>) {
+pub async fn absent(address: Uri) -> Response {
+    if address.path().starts_with("/api/") {
+        return Problem::NotFound(format!("there is no {}; /api/v1/openapi.json says what there is", address.path())).into_response();
+    }
+    nothing()
+}
+
+fn nothing() -> Response {
     let main = "<h1>There is nothing here</h1><p><a href=\"/\">To the overview</a></p>";
-    (StatusCode::NOT_FOUND, page("Nothing here", main, "page.js"))
+    (StatusCode::NOT_FOUND, page("Nothing here", main, "page.js")).into_response()
 }
 
 /// `GET /api/v1/openapi.json`.
@@ -82,7 +90,7 @@ pub async fn asset(Path(name): Path<String>) -> Response {
         "silences.js" => (SCRIPT, include_str!("page/silences.js")),
         "icon.svg" => ("image/svg+xml", include_str!("page/icon.svg")),
         "plotly.js" => (SCRIPT, PLOTLY.as_str()),
-        _ => return absent().await.into_response(),
+        _ => return nothing(),
     };
     // Ours change with every release; the library is large.
     let keep = if name == "plotly.js" { "max-age=86400" } else { "no-cache" };

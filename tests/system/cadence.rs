@@ -134,7 +134,7 @@ fn explain_says_when_samples_usually_come() {
     place.run("run --source file:log.jsonl").well();
     let shown = place.run("explain report rows 2026-01-20T02:30:00Z").well();
     assert!(shown.stdout.contains(
-        "missing: no samples, though other series of its partition have some; its own usually come each day from 02:00 to 04:00"
+        "missing: no samples, though other series of its partition have some; its own usually come each day from 02:00 to 04:00; its last samples before are of 2026-01-"
     ));
     place.run("explain report rows 2026-01-19T12:00:00Z").error(&[
         "no bucket at 2026-01-19T12:00:00Z",

@@ -101,6 +101,14 @@ fn every_series_has_a_model_that_can_be_listed_and_read() {
     assert_eq!(list.stdout.lines().count(), 221);
     assert_eq!(list.stdout.lines().last(), Some("220 models, generation 1"));
     assert!(list.stdout.contains("server:srv-001:cpu_usage_percent  seasonal_level"), "{}", list.stdout);
+    for (pattern, models) in [("srv-001", 6), ("cpu_usage_percent", 30), ("server:srv-00?:cpu_*", 18), ("nobody", 0)] {
+        let listed = place.run(&format!("models list {pattern}")).well().stdout;
+        assert_eq!(
+            (listed.lines().count(), listed.lines().last()),
+            (models + 1, Some(&*format!("{models} models, generation 1"))),
+            "{pattern}"
+        );
+    }
     let shown = place.run("models show server:srv-001:cpu_usage_percent").well();
     let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
     assert!(document.to_string().contains("2026-01-19T00:00:00Z"), "training ends where the live part begins: {document}");

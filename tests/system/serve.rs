@@ -40,6 +40,8 @@ fn a_run_is_alive_from_its_start_and_ready_once_it_watches() {
     }
     assert!(ready.1.contains(r#"{"ready":true,"stage":"watching","away":[],"#), "{}", ready.1);
     assert_eq!(get(&address, "/elsewhere").0, 404);
+    let (status, problem) = get(&address, "/api/v1/elsewhere");
+    assert!(status == 404 && problem.contains("{\"error\":\"there is no /api/v1/elsewhere; "), "{problem}");
     run.signal("INT");
     run.finish().well();
 }
