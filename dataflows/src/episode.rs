@@ -3,10 +3,10 @@
 //! Plain state without timely; [`crate::scorer`] folds the verdicts of a series through it, in the order of event time.
 
 use crate::Time;
-use crate::course::Course;
 use crate::identity::{EntityId, MetricId};
 use crate::number::Number;
 use crate::policy::{Limits, Policy};
+use crate::reach::Reach;
 use crate::verdict::{Score, Severity, State, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -35,11 +35,6 @@ pub struct Peak {
 impl Peak {
     pub(crate) fn residual(&self) -> f64 {
         self.mean.0 - self.score.expected.0
-    }
-
-    /// Whether a bucket came back from this one, and went past what is expected, but not as far.
-    fn is_undone_by(&self, later: &Self) -> bool {
-        self.residual() * later.residual() < 0.0 && later.residual().abs() < self.residual().abs()
     }
 }
 
@@ -98,12 +93,12 @@ impl Evidence {
 }
 
 impl Episode {
-    fn open(verdict: &Verdict, evidence: &[Evidence]) -> Self {
+    fn open(verdict: &Verdict, evidence: &[Evidence], reach: &mut Reach) -> Self {
         let id = EpisodeId { opened: evidence[0].start, entity: verdict.bucket.entity, metric: verdict.bucket.metric };
         let confirmed = verdict.bucket.start;
         let mut episode =
             Self { id, confirmed, last: id.opened, stage: Stage::Open, anomalous: 0, missing: 0, severity: Severity::Low, peak: None };
-        evidence.iter().for_each(|evidence| episode.add(evidence, |_, _| false));
+        evidence.iter().for_each(|evidence| episode.add(evidence, reach));
         episode
     }
 
@@ -114,8 +109,8 @@ impl Episode {
         }
     }
 
-    /// Takes evidence; whether it is of the way back to where the series was before.
-    fn add(&mut self, evidence: &Evidence, is_back: impl Fn(&Peak, &Peak) -> bool) {
+    /// Takes evidence, after what led to `reach`.
+    fn add(&mut self, evidence: &Evidence, reach: &mut Reach) {
         self.last = self.last.max(evidence.start);
         let Some(peak) = evidence.peak else {
             self.severity = self.severity.max(evidence.severity);
@@ -124,7 +119,9 @@ impl Episode {
         };
         self.anomalous += 1;
         // However steep, the way back is not the worst of it: nobody is to read of the bucket in which all is well again.
-        if self.peak.is_some_and(|known| known.is_undone_by(&peak) || is_back(&known, &peak)) {
+        let is_back = self.peak.is_some_and(|known| reach.is_undone_by(&peak, &known));
+        reach.take(peak.residual());
+        if is_back {
             return;
         }
         self.severity = self.severity.max(evidence.severity);
@@ -135,7 +132,7 @@ impl Episode {
 }
 
 /// What is left of a deviation lasts while it is this share of the peak. By sigma alone, which is tiny where a small step was loud, noise would do.
-pub(crate) const LEFT: f64 = 0.5;
+const LEFT: f64 = 0.5;
 
 /// What is remembered of a series between two of its buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -147,8 +144,8 @@ pub struct Fold {
     calm: u32,
     /// The largest sigma of the evidence of the open episode: a method may say less of what goes on as it began, and it goes on all the same.
     sigma: f64,
-    /// How far the series has gone since the open episode began.
-    course: Course,
+    /// How far the series has strayed since the open episode began.
+    reach: Reach,
     /// The start of the last bucket that was more than nothing to remember.
     latest: Time,
 }
@@ -189,19 +186,15 @@ impl Fold {
         self.calm = 0;
         let sigma = |evidence: &Evidence| evidence.peak.map_or(0.0, |peak| peak.score.sigma.0);
         if let Some(episode) = &mut self.open {
-            let course = self.course;
-            episode.add(&evidence, |known, later| course.is_back(known, later));
-            evidence.peak.iter().for_each(|peak| self.course.take(peak.mean.0, peak.score.expected.0));
+            episode.add(&evidence, &mut self.reach);
             self.sigma = self.sigma.max(sigma(&evidence));
             return;
         }
         self.recent.push(evidence);
         self.sigma = self.recent.iter().map(sigma).fold(0.0, f64::max);
         if evidence.severity == Severity::Critical || self.recent.len() >= policy.episode.evidence_min as usize {
-            let evidence = std::mem::take(&mut self.recent);
-            self.course = Course::default();
-            evidence.iter().filter_map(|evidence| evidence.peak).for_each(|peak| self.course.take(peak.mean.0, peak.score.expected.0));
-            self.open = Some(Box::new(Episode::open(verdict, &evidence)));
+            self.reach = Reach::default();
+            self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent), &mut self.reach)));
         }
     }
 
@@ -210,7 +203,7 @@ impl Fold {
             return None;
         }
         if let (State::Normal, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) {
-            self.course.take(aggregate.mean.0, score.expected.0);
+            self.reach.take(aggregate.mean.0 - score.expected.0);
         }
         let limits = policy.limits(verdict.bucket.metric);
         let almost = Limits { threshold: policy.episode.calm_share * limits.threshold, ..*limits };
@@ -236,7 +229,7 @@ impl Fold {
     }
 
     fn close(&mut self) -> Option<Box<Episode>> {
-        (self.calm, self.course) = (0, Course::default());
+        (self.calm, self.reach) = (0, Reach::default());
         let mut closed = self.open.take();
         closed.iter_mut().for_each(|episode| episode.stage = Stage::Closed);
         closed

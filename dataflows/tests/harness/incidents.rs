@@ -115,8 +115,8 @@ fn episode(evidence: &[&Verdict], after: &[Verdict], stage: Stage) -> Episode {
         }
         let (score, mean) = (verdict.score.unwrap(), verdict.bucket.aggregate.unwrap().mean);
         // A bucket on the way back is part of it, and no more.
-        let (now, far) = (mean.0 - score.expected.0, peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0));
-        if now * far < 0.0 && (now.abs() < far.abs() || is_back(verdict, far, evidence, after)) {
+        let (now, far) = (residual(verdict), peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0));
+        if now * far < 0.0 && now.abs() < reached(far, verdict, evidence, after) {
             continue;
         }
         worst = worst.max(severity(verdict));
@@ -137,24 +137,15 @@ fn episode(evidence: &[&Verdict], after: &[Verdict], stage: Stage) -> Episode {
     }
 }
 
-/// Whether a series has come back to where it was when its episode began by most of the way that it had gone, to the side of `far`, before this bucket.
-fn is_back(verdict: &Verdict, far: f64, evidence: &[&Verdict], after: &[Verdict]) -> bool {
-    let is_after = |one: &Verdict| after.first().is_some_and(|first| one.bucket.start >= first.bucket.start);
-    if !is_after(verdict) {
-        return false;
-    }
-    let earlier = |one: &&Verdict| one.bucket.start < verdict.bucket.start && one.score.is_some() && one.bucket.aggregate.is_some();
-    let course: Vec<(f64, f64)> = evidence
-        .iter()
-        .copied()
-        .filter(|one| !is_after(one))
-        .chain(after.iter().filter(|one| matches!(one.state, State::Normal | State::Anomalous)))
-        .filter(earlier)
-        .map(|one| (one.bucket.aggregate.unwrap().mean.0, one.score.unwrap().expected.0))
-        .collect();
-    let Some((_, from)) = course.first() else { return false };
-    let reached = course.iter().map(|(mean, _)| if far > 0.0 { mean - from } else { from - mean }).fold(0.0, f64::max);
-    (verdict.bucket.aggregate.unwrap().mean.0 - from).abs() < 0.5 * reached
+fn residual(verdict: &Verdict) -> f64 {
+    verdict.bucket.aggregate.unwrap().mean.0 - verdict.score.unwrap().expected.0
+}
+
+/// The furthest that a series has been off to the side of `far` before a bucket, since its episode began.
+fn reached(far: f64, verdict: &Verdict, evidence: &[&Verdict], after: &[Verdict]) -> f64 {
+    let is_seen = |one: &&Verdict| matches!(one.state, State::Normal | State::Anomalous) && one.bucket.start < verdict.bucket.start;
+    let seen = evidence.iter().copied().chain(after).filter(is_seen).filter(|one| one.score.is_some());
+    seen.map(|one| residual(one) * far.signum()).fold(0.0, f64::max)
 }
 
 /// Sets of episodes that are merged until nothing fits together any more: within entities, then racks, zones and kinds.
