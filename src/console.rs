@@ -3,7 +3,7 @@
 use crate::history::Change;
 use crate::history::incident::NamedIncident;
 use crate::instant;
-use crate::number::short;
+use crate::number::{pair, short};
 use crate::run::{Activity, Observer, Statistics};
 use crate::series::{NAMED, SeriesName, few};
 use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
@@ -184,8 +184,8 @@ impl Observer for Console {
             Some(before) if before.stage != Stage::Open && now.stage == Stage::Open => "reopened",
             Some(before) if now.scope > before.scope => "spread",
             Some(before) if now.severity > before.severity => "escalated",
-            Some(before) if now.metrics.len() > before.metrics.len() && now.last - now.opened >= APART => "spread",
             Some(before) if before.stage == Stage::Open && now.stage != Stage::Open => "closed",
+            Some(before) if now.metrics.len() > before.metrics.len() && now.last - now.opened >= APART => "spread",
             Some(_) => return,
         };
         self.print(&incident_line(named, what));
@@ -199,7 +199,7 @@ impl Observer for Console {
 /// An open bucket that looks anomalous.
 fn provisional_line(series: &SeriesName, provisional: &Provisional, threshold: f64) -> String {
     let score = provisional.score;
-    let (value, expected) = (short(provisional.value.0), short(score.expected.0));
+    let (value, expected) = pair(provisional.value.0, score.expected.0);
     let (start, severity, band) = (instant::format(provisional.start), provisional.severity.as_str(), short(threshold * score.sigma.0));
     format!("{start}  {severity:<8}  {series}  {value} instead of {expected} ± {band}  z {:+.1}  (so far)", score.z_score.0)
 }
@@ -249,7 +249,8 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
     let (Some(aggregate), Some(score)) = (verdict.bucket.aggregate, verdict.score) else { return String::new() };
     let severity = Severity::of(score.z_score.0, threshold);
     let mut line = format!("{}  {:<8}  {series}  ", instant::format(verdict.bucket.start), severity.as_str());
-    let _ = write!(line, "{} instead of {}", short(aggregate.mean.0), short(score.expected.0));
+    let (mean, expected) = pair(aggregate.mean.0, score.expected.0);
+    let _ = write!(line, "{mean} instead of {expected}");
     let _ = write!(line, " ± {}  z {:+.1}", short(threshold * score.sigma.0), score.z_score.0);
     if revised {
         line.push_str("  (revised)");
@@ -261,7 +262,7 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
 fn whole(verdict: &Verdict) -> String {
     match (verdict.bucket.aggregate, verdict.score) {
         (Some(aggregate), Some(score)) => {
-            let (mean, expected) = (short(aggregate.mean.0), short(score.expected.0));
+            let (mean, expected) = pair(aggregate.mean.0, score.expected.0);
             format!("the whole bucket came to {mean} where {expected} was expected, z {:+.1}", score.z_score.0)
         }
         _ => format!("the whole bucket is {}", verdict.state.as_str()),

@@ -11,8 +11,16 @@ pub fn number(value: f64) -> String {
 
 /// The same in short: from a million on in millions, thousand millions and so on, by the letters M, G, T and P.
 pub fn short(value: f64) -> String {
-    let unit = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")].into_iter().find(|(size, _)| value.abs() >= *size);
+    // What would be rounded to a thousand of a unit is one of the next.
+    let unit = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")].into_iter().find(|(size, _)| value.abs() >= 0.9995 * *size);
+    let unit = unit.filter(|_| value.abs() >= 1e6);
     unit.map_or_else(|| number(value), |(size, letter)| number(value / size) + letter)
+}
+
+/// Two numbers that are told side by side, in short where that tells them apart.
+pub fn pair(one: f64, other: f64) -> (String, String) {
+    let texts = (short(one), short(other));
+    if texts.0 == texts.1 { (number(one), number(other)) } else { texts }
 }
 
 /// Numbers of such a size are written without an exponent; what is smaller or larger may have one.
@@ -37,8 +45,10 @@ mod tests {
 
     #[test]
     fn what_is_large_is_short() {
-        let told = [999_999.0, 1e6, -32_866_452_398.0, 5.25e15, f64::NAN].map(short);
-        assert_eq!(told, ["999999", "1M", "-32.87G", "5.25P", "NaN"]);
+        let told = [999_999.0, 1e6, -32_866_452_398.0, 999_999_999.0, 5.25e15, f64::NAN].map(short);
+        assert_eq!(told, ["999999", "1M", "-32.87G", "1G", "5.25P", "NaN"]);
+        assert_eq!(pair(500_120_177_564.0, 500_100_060_042.0), ("500120177564".into(), "500100060042".into()));
+        assert_eq!(pair(5.0e9, 4.0e9), ("5G".into(), "4G".into()));
     }
 
     proptest! {

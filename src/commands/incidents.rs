@@ -5,7 +5,7 @@ use crate::cli::{EMBEDDED, time};
 use crate::history::incident::{self, IncidentRow};
 use crate::history::{self};
 use crate::instant;
-use crate::number::short;
+use crate::number::pair;
 use crate::series::{NAMED, few};
 use anyhow::Result;
 use clap::Args;
@@ -53,7 +53,8 @@ pub(super) fn line(row: &IncidentRow, widths: &BTreeMap<IncidentId, Time>) -> St
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
         |(entity, metric, _, [mean, expected, z_score])| {
-            format!("{entity} {metric} {} instead of {}, z {z_score:+.1}", short(*mean), short(*expected))
+            let (mean, expected) = pair(*mean, *expected);
+            format!("{entity} {metric} {mean} instead of {expected}, z {z_score:+.1}")
         },
     );
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));

@@ -97,8 +97,10 @@ fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>, pattern:
     // Newest first, so that of two versions of a series the one in force is kept.
     trained.sort_by(|one, other| (&one.series, other.model.trained_until).cmp(&(&other.series, one.model.trained_until)));
     trained.dedup_by(|later, earlier| later.series == earlier.series);
-    let is_meant =
-        |name: &SeriesName, pattern: &str| [&name.entity_id, &name.metric, &name.to_string()].into_iter().any(|part| fits(pattern, part));
+    let is_meant = |name: &SeriesName, pattern: &str| {
+        let entity = format!("{}:{}", name.entity_type, name.entity_id);
+        [&name.entity_id, &name.metric, &entity, &name.to_string()].into_iter().any(|part| fits(pattern, part))
+    };
     trained.retain(|one| pattern.is_none_or(|pattern| is_meant(&one.series, pattern)));
     for one in &trained {
         if let Some(warming) = one.model.as_warming() {
@@ -120,6 +122,9 @@ fn list(models: &mut dyn Models, drifting: &BTreeMap<SeriesName, Time>, pattern:
     }
     for problem in unusable {
         tracing::warn!(%problem, "a model was skipped");
+    }
+    if let Some(pattern) = pattern.filter(|_| trained.is_empty()) {
+        tracing::warn!(pattern, "it fits no entity, no metric and no whole name of a model");
     }
     let warming = trained.iter().filter(|one| one.model.as_warming().is_some()).count();
     let young = if warming > 0 { format!(", {warming} series warming") } else { String::new() };

@@ -2,7 +2,7 @@
 
 use super::alert::{Alert, Change, Peak};
 use crate::instant;
-use crate::number::short;
+use crate::number::pair;
 use crate::series::{few, on_one_line};
 use dataflows::Time;
 use std::fmt::Write as _;
@@ -72,7 +72,8 @@ pub fn deviation(alert: &Alert) -> String {
 /// One bucket, and whose it is where that is not the entity of the alert.
 fn of_peak(alert: &Alert, Peak { entity_id, metric, mean, expected, z_score, .. }: &Peak, more: &str) -> String {
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {entity_id} ") };
-    on_one_line(&format!("{whose}{metric} {}, expected {} (z {z_score:+.1}){more}", short(*mean), short(*expected)))
+    let (mean, expected) = pair(*mean, *expected);
+    on_one_line(&format!("{whose}{metric} {mean}, expected {expected} (z {z_score:+.1}){more}"))
 }
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.

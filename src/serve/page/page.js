@@ -18,8 +18,6 @@ export const empty = (text) => make("p", { class: "empty" }, text);
 /** A value with about four digits that count. */
 export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  const unit = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"]].find(([size]) => Math.abs(value) >= size);
-  if (unit) return number(value / unit[0]) + unit[1];
   const digits = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)));
   const decimals = Math.min(12, Math.max(0, 3 - digits));
   const text = value.toFixed(decimals);
