@@ -95,15 +95,19 @@ impl Kind {
     /// What it names that none of these metrics and labels of its entities comes from. Of fields that stand before the names of metrics it can be told where
     /// none of them stands before any.
     pub fn unseen(&self, metrics: &BTreeSet<&str>, labels: &BTreeSet<&str>) -> Vec<&str> {
+        // As the field that it comes from may be called.
+        let is_of = |wanted: &str, metric: &str| is_named(wanted, metric) || is_named(wanted, &format!("{}{metric}", self.strip));
         // Behind whatever stands before it.
-        let ends = |metric: &str, wanted: &str| metric.match_indices('.').any(|(point, _)| is_named(wanted, &metric[point + 1..]));
-        let is_there =
-            |wanted: &str| metrics.iter().any(|metric| is_named(wanted, metric) || !self.prefix.is_empty() && ends(metric, wanted));
-        let named = || self.metrics.iter().flatten();
-        let is_bare = self.metrics.is_some() && metrics.iter().all(|metric| named().any(|wanted| is_named(self.called(wanted), metric)));
+        let ends = |metric: &str, wanted: &str| metric.match_indices('.').any(|(point, _)| is_of(wanted, &metric[point + 1..]));
+        let is_there = |wanted: &str| metrics.iter().any(|metric| is_of(wanted, metric) || !self.prefix.is_empty() && ends(metric, wanted));
+        let named = || self.metrics.iter().flatten().map(String::as_str);
+        // Of what is stripped a pattern may leave anything.
+        let is_whole =
+            |wanted: &str, metric: &str| if self.strip.is_empty() { is_named(wanted, metric) } else { self.called(wanted) == metric };
+        let is_bare = self.metrics.is_some() && metrics.iter().all(|metric| named().any(|wanted| is_whole(wanted, metric)));
         let before = self.prefix.iter().filter(|_| is_bare).map(String::as_str);
         let labels = self.labels.iter().map(String::as_str).filter(|label| !labels.contains(label));
-        named().map(String::as_str).filter(|wanted| !is_there(self.called(wanted))).chain(labels).chain(before).collect()
+        named().filter(|wanted| !is_there(wanted)).chain(labels).chain(before).collect()
     }
 
     /// What it names, as far as that may stand inside of an object.
@@ -285,6 +289,9 @@ mod tests {
         assert_eq!(unseen(telegraf, &["fields.used"], &[]), "fields.free name tags.cpu");
         let stripped = format!("{telegraf}\nstrip = 'fields.'");
         assert_eq!(unseen(&stripped, &["mem.used", "cpu.cpu0.fre"], &[]), "fields.free");
+        assert_eq!(unseen(&stripped, &["used", "free"], &[]), "name tags.cpu");
+        let pattern = "[t]\nentity = 'tags.host'\nmetrics = ['fields.*', '*.used']\nprefix = ['name', 'tags.cpu']\nstrip = 'fields.'";
+        assert_eq!(unseen(pattern, &["cpu.cpu0.usage_idle", "mem.used"], &[]), "");
         assert_eq!(unseen("[p]\nentity = 'id'\nprefix = ['nmae']", &["flow"], &[]), "", "which part of a name is what is not known");
         assert_eq!(Kinds::default().configured().count(), 0);
     }

@@ -57,10 +57,13 @@ pub fn arguments(typed: &[OsString]) -> Result<(Vec<OsString>, Tables)> {
     let mut arguments: Vec<OsString> = typed[..chosen.map_or(1, |place| place + 2)].to_vec();
     for (key, value) in &table {
         check_key(key, &top, &place)?;
-        if knows(command, key) && std::env::var_os(cli::variable(key)).is_none() {
+        if std::env::var_os(cli::variable(key)).is_some() {
+            continue;
+        }
+        if knows(command, key) {
             arguments.extend(argument(key, value, &place)?);
-        } else if command.get_name() == "check" {
-            argument(key, value, &place)?.map_or(Ok(()), |argument| check_value(key, argument, &top, &place))?;
+        } else if let Some(run) = top.find_subcommand("run").filter(|run| command.get_name() == "check" && knows(run, key)) {
+            argument(key, value, &place)?.map_or(Ok(()), |argument| check_value(key, argument, run, &place))?;
         }
     }
     arguments.extend_from_slice(&typed[chosen.map_or(1, |place| place + 2)..]);
@@ -148,10 +151,11 @@ fn check_key(key: &str, top: &Command, place: &str) -> Result<()> {
     }
 }
 
-/// Whether a command that knows a key takes its value, though the command at hand does not ask for it.
-fn check_value(key: &str, argument: OsString, top: &Command, place: &str) -> Result<()> {
-    let Some(command) = std::iter::once(top).chain(top.get_subcommands()).find(|command| knows(command, key)) else { return Ok(()) };
-    match command.clone().try_get_matches_from(["tidewatch".into(), argument]) {
+/// Whether a run takes the value of a key that the command at hand does not ask for.
+fn check_value(key: &str, argument: OsString, run: &Command, place: &str) -> Result<()> {
+    // That flag alone: what the environment says of others is another matter.
+    let alone = Command::new("run").args(run.get_arguments().filter(|known| known.get_long() == Some(key)).cloned());
+    match alone.try_get_matches_from(["tidewatch".into(), argument]) {
         Err(error) if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) => {
             let told = error.to_string();
             bail!("configuration '{place}': {}", told.lines().next().unwrap_or_default().trim_start_matches("error: "))

@@ -179,20 +179,24 @@ pub fn of(source: &dyn Source, terms: &Terms<'_>) -> Result<Found> {
     let partitions: Vec<_> = source.partitions()?.into_iter().map(|partition| (partition, None)).collect();
     let share = RECORDS.div_ceil(partitions.len().max(1));
     let mut reader = source.open(&partitions)?;
-    let (mut glimpse, until) = (Glimpse::default(), Instant::now() + PATIENCE);
+    let (mut glimpse, mut waited, until) = (Glimpse::default(), None, Instant::now() + PATIENCE);
     for (partition, _) in &partitions {
         let mut left = share;
         while left > 0 {
             match reader.poll(partition.id, left, &mut |record| glimpse.take(&partition.name, &record, terms))? {
                 Poll::Read(records) => left = left.saturating_sub(records),
                 Poll::Waiting if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
-                Poll::Waiting if glimpse.read == 0 => {
-                    let absence = reader.absence().map_or_else(String::new, |absence| format!(": {absence}"));
-                    bail!("nothing came of {} for {} s{absence}", partition.name, PATIENCE.as_secs());
+                Poll::Waiting => {
+                    waited = waited.or(Some(&partition.name));
+                    break;
                 }
-                Poll::Waiting | Poll::Idle | Poll::Ended => break,
+                Poll::Idle | Poll::Ended => break,
             }
         }
+    }
+    if let Some(partition) = waited.filter(|_| glimpse.read == 0) {
+        let absence = reader.absence().map_or_else(String::new, |absence| format!(": {absence}"));
+        bail!("nothing came of {partition} for {} s{absence}", PATIENCE.as_secs());
     }
     glimpse.words(terms)
 }
