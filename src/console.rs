@@ -2,6 +2,7 @@
 
 use crate::history::Change;
 use crate::history::incident::NamedIncident;
+use crate::history::outbox::APART;
 use crate::instant;
 use crate::number::{pair, short};
 use crate::run::{Activity, Observer, Statistics};
@@ -146,9 +147,6 @@ impl Console {
         name(&verdict.bucket).iter().for_each(|name| self.print(&line(name)));
     }
 }
-
-/// A metric that goes off so long after its incident began is worth a line, in milliseconds: half an hour.
-const APART: Time = 30 * 60_000;
 
 impl Observer for Console {
     fn verdicts<'a>(&self, changes: &mut dyn Iterator<Item = &'a Change>, name: &dyn Fn(&Bucket) -> Option<SeriesName>, policy: &Policy) {

@@ -37,13 +37,16 @@ mod tests {
         verdict
     }
 
+    fn folded(verdicts: &[Verdict]) -> Fold {
+        let mut fold = Fold::default();
+        verdicts.iter().for_each(|verdict| drop(fold.step(verdict, &policy())));
+        fold
+    }
+
     /// Failed once: a leak of twelve gigabytes was low for a day, as its level followed it, and critical when the memory was freed.
     #[test]
     fn the_way_back_from_where_nothing_was_said_any_more_is_not_the_worst_of_it() {
-        let mut fold = Fold::default();
-        for verdict in [at(0, 32.8, 31.1, 3.1), at(1, 32.9, 31.2, 3.2), at(2, 41.3, 32.7, 2.2), at(3, 29.5, 32.8, -66.0)] {
-            fold.step(&verdict, &policy());
-        }
+        let mut fold = folded(&[at(0, 32.8, 31.1, 3.1), at(1, 32.9, 31.2, 3.2), at(2, 41.3, 32.7, 2.2), at(3, 29.5, 32.8, -66.0)]);
         let episode = fold.open().unwrap();
         assert_eq!((episode.anomalous, episode.severity, episode.peak.unwrap().start), (3, Severity::Low, WIDTH));
         // Further below than it was above is no way back.
@@ -54,10 +57,7 @@ mod tests {
     /// Failed once: after a day of growth a standstill of everything was told as its end.
     #[test]
     fn an_outage_after_growth_is_worse_than_the_growth() {
-        let mut fold = Fold::default();
-        for verdict in [at(0, 126.0, 113.0, 4.9), at(1, 127.0, 114.0, 4.8), at(2, 310.0, 221.0, 2.1), at(3, 0.0, 221.0, -63.0)] {
-            fold.step(&verdict, &policy());
-        }
+        let fold = folded(&[at(0, 126.0, 113.0, 4.9), at(1, 127.0, 114.0, 4.8), at(2, 310.0, 221.0, 2.1), at(3, 0.0, 221.0, -63.0)]);
         let episode = fold.open().unwrap();
         assert_eq!((episode.severity, episode.peak.unwrap().start), (Severity::Critical, 3 * WIDTH));
     }

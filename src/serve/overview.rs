@@ -7,6 +7,7 @@ use super::pulse::Beat;
 use crate::history::incident::{self, IncidentRow};
 use crate::history::{label, view};
 use crate::instant;
+use crate::series::SeriesName;
 use axum::Json;
 use axum::extract::{Query, State};
 use dataflows::{MetricId, Policy, Time};
@@ -216,11 +217,13 @@ struct Row {
 
 fn heat(stores: &mut Stores, (from, until): (Time, Time), width: Time, policy: &Policy) -> Result<Value, Problem> {
     let history = stores.history()?;
-    let series: BTreeMap<_, _> = history.series()?.into_iter().map(|series| (series.name.id(), series.name)).collect();
+    let normal_max = |metric: &str| NORMAL_MAX * policy.limits(MetricId::of(metric)).threshold.min(policy.limits.threshold).min(BEYOND);
+    let of = |name: SeriesName| (name.id(), (normal_max(&name.metric), name));
+    let series: BTreeMap<_, _> = history.series()?.into_iter().map(|series| of(series.name)).collect();
     let places = view::places(history)?;
     let columns = usize::try_from((until - from) / width).unwrap_or(0);
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
-    for name in series.values() {
+    for (_, name) in series.values() {
         rows.entry((name.entity_type.clone(), name.entity_id.clone())).or_insert_with(|| Row {
             cells: vec![Value::Null; columns],
             worst: 0.0,
@@ -228,14 +231,13 @@ fn heat(stores: &mut Stores, (from, until): (Time, Time), width: Time, policy: &
         });
     }
     for cell in view::cells(history, from, until)? {
-        let Some(name) = series.get(&cell.series) else { continue };
+        let Some((normal_max, name)) = series.get(&cell.series) else { continue };
         let Some(row) = rows.get_mut(&(name.entity_type.clone(), name.entity_id.clone())) else { continue };
         let Some(place) = usize::try_from((cell.start - from).div_euclid(width)).ok().and_then(|place| row.cells.get_mut(place)) else {
             continue;
         };
         // A deviation that nobody minds, to the other side or too small, is not beyond the threshold here either.
-        let threshold = policy.limits(MetricId::of(&name.metric)).threshold.min(policy.limits.threshold).min(BEYOND);
-        let most = if cell.normal { NORMAL_MAX * threshold } else { 1e6 };
+        let most = if cell.normal { *normal_max } else { 1e6 };
         let z_score = cell.z_score.map_or(0.0, |z_score| z_score.clamp(-most, most));
         if cell.missing && !place.as_f64().is_some_and(|known| known.abs() > 3.0) {
             *place = "missing".into();

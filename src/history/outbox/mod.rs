@@ -9,7 +9,7 @@ use crate::instant;
 use dataflows::{IncidentId, SeriesId, Time};
 use std::sync::LazyLock;
 
-pub use news::Subscription;
+pub use news::{APART, Subscription};
 pub(super) use news::{statements, tell_withdrawn};
 
 /// Rows are removed so long after they were written, unless their incident is still open: 14 days.

@@ -66,7 +66,7 @@ static TELL: LazyLock<String> = LazyLock::new(|| {
 
 /// A receiver that knows of an incident hears of another of its metrics that goes off so long after the last evidence it was told of, in milliseconds: half an
 /// hour. What goes off sooner is of a piece with what was told.
-const APART: Time = 30 * 60_000;
+pub const APART: Time = 30 * 60_000;
 
 /// An episode of a metric that the receiver was not told of, in an incident that it was told of some time ago.
 static TELL_OF_ANOTHER: LazyLock<String> = LazyLock::new(|| {
