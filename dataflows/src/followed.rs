@@ -168,11 +168,6 @@ impl Series {
         self.entries.back().map_or_else(|| self.has_trivial_base(), |latest| latest.after().is_none())
     }
 
-    /// Whether nothing is said of any bucket that may still change.
-    pub(crate) fn is_unheard(&self) -> bool {
-        self.entries.iter().all(|entry| entry.verdict.state == State::NotDue)
-    }
-
     fn fold_before(&self, place: usize) -> Fold {
         let before = place.checked_sub(1).map_or(self.base.as_deref(), |before| self.entries[before].after());
         before.cloned().unwrap_or_default()

@@ -311,9 +311,8 @@ impl Scorer {
             let Some(series) = series.get_mut(*id) else { return false };
             // What starts exactly there is settled as well.
             series.settle(settled_from.saturating_add(1));
-            if series.is_unheard()
-                && let Some(closed) = series.base.as_mut().and_then(|base| base.abandon(settled_from, policy))
-            {
+            // Whatever has come since, it came too late to belong to it.
+            if let Some(closed) = series.base.as_mut().and_then(|base| base.abandon(settled_from, policy)) {
                 series.aside().done.push(*closed);
                 series.refold(Time::MIN, policy);
             }

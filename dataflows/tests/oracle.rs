@@ -2,7 +2,9 @@
 
 mod harness;
 
-use dataflows::{Cadence, Calibration, Method, MetricId, MetricType, Model, Seasonal, Silence, State, Time, Track, Tracker, Warming};
+use dataflows::{
+    Cadence, Calibration, Method, MetricId, MetricType, Model, Seasonal, Silence, Stage, State, Time, Track, Tracker, Warming,
+};
 use harness::{Facts, Line, Log, Models, NOW, Reading, WIDTH, graph, oracle};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -139,4 +141,27 @@ proptest! {
         };
         prop_assert_eq!(seen(graph(&log, &facts, &reading, &[])), seen(oracle(&log, &facts)));
     }
+}
+
+/// Failed: the oracle took an episode for settled that a series had fallen silent in and that a late sample could still have prolonged, where another bucket
+/// of the series, long after it, had come already.
+#[test]
+fn an_episode_before_a_long_silence_is_settled_once_nothing_can_prolong_it() {
+    let reading = Reading { workers: 1, batches: vec![1], models_epoch: 0 };
+    // Series 14/2 is missed in two buckets and is not due for long then; it comes back, and its partition goes on for a while.
+    let steady = |until: Time| (99_899..until).step_by(60).map(|time| Line { entity: 10, time, samples: vec![(0, 0.0)] });
+    let once = |time: Time| Line { entity: 14, time, samples: vec![(2, 0.0)] };
+    let stages: Vec<Stage> = (103_800..107_000)
+        .step_by(100)
+        .map(|back| {
+            let mut log: Vec<Line> = std::iter::once(once(98_697)).chain(steady(back)).chain([once(back)]).collect();
+            log.extend(steady(back + 900).skip_while(|line| line.time < back));
+            let facts = Facts { models: models([10, 14].into_iter()), silences: Vec::new() };
+            let log = vec![log];
+            let (said, wanted) = (graph(&log, &facts, &reading, &[]), oracle(&log, &facts));
+            assert_eq!(said.episodes, wanted.episodes, "it comes back at {back}");
+            said.episodes.iter().find(|episode| episode.id.opened == 99_600).unwrap().stage
+        })
+        .collect();
+    assert!(stages.is_sorted() && stages.first() != stages.last(), "{stages:?}");
 }

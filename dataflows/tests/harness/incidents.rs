@@ -57,29 +57,31 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
         let evidence: Vec<&Verdict> =
             recent[..recent.len() - 1].iter().copied().chain(verdicts[place..end].iter().filter(|one| is_evidence(one))).collect();
         let latest = verdicts[..end].last().map_or(start, |one| one.bucket.start);
+        // What only fell silent may go on until no sample can come that is near enough; what was calm, until the bucket that ended it is sure.
+        let is_sure = |start: Time| start + policy.retention() <= heard;
+        let is_settled = match stage {
+            Stage::Open => is_sure(latest + policy.settling() + 1),
+            _ => is_sure(latest) && last + policy.bucket_width + policy.settling() <= heard,
+        };
         let stage = match stage {
-            Stage::Open if heard - policy.bucket_width - policy.lateness - latest > policy.settling() => Stage::Closed,
+            _ if is_settled => Stage::Settled,
+            Stage::Open if end < verdicts.len() => Stage::Closed,
             stage => stage,
         };
-        let settled = stage == Stage::Closed && last + policy.bucket_width + policy.settling() <= heard;
-        found.push(Episode {
-            confirmed: start,
-            last,
-            ..episode(&evidence, &verdicts[place + 1..end], if settled { Stage::Settled } else { stage })
-        });
+        found.push(Episode { confirmed: start, last, ..episode(&evidence, &verdicts[place + 1..end], stage) });
         free_from = verdicts[end - 1].bucket.start;
         place = next;
     }
     found
 }
 
-/// Where the episode that opens at `place` ends: behind its last bucket, where to go on, whether it closed, and the last bucket
-/// that was off.
+/// Where the episode that opens at `place` ends: behind its last bucket, where to go on, whether it was seen to be over, and the last
+/// bucket that was off.
 fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy) -> (usize, usize, Stage, Time) {
     let (mut calm, mut off) = (0, verdicts[place].bucket.start);
     for (n, verdict) in verdicts.iter().enumerate().skip(place + 1) {
         if verdict.bucket.start - verdicts[n - 1].bucket.start > policy.settling() {
-            return (n, n, Stage::Closed, off);
+            return (n, n, Stage::Open, off);
         }
         let almost = 3.0 * policy.episode.calm_share;
         let evidence: Vec<&Verdict> = recent.iter().copied().chain(verdicts[place + 1..n].iter().filter(|one| is_evidence(one))).collect();
