@@ -6,35 +6,16 @@
 //! added and on the watermarks, not on the order or the batches in which they came.
 
 use crate::Time;
-use crate::accumulator::Accumulator;
 use crate::cells::{Cell, Cells, Part};
 use crate::clock::{Report, Timing, Watermarks};
 use crate::event::Event;
 use crate::identity::{EntityId, HashedMap, MetricId};
+use crate::intervals::{Interval, Intervals};
 use crate::provisional::Open;
 use crate::span::{Acquaintance, Known};
 use crate::verdict::Bucket;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// All cells of one bucket's time.
-#[derive(Default)]
-struct Interval {
-    closed: bool,
-    cells: Cells,
-    missing: BTreeSet<(u64, u32)>,
-}
-
-impl Interval {
-    fn bucket(&self, start: Time, entity: u64, metric: u32) -> Option<Bucket> {
-        let aggregate = self.cells.get(entity).and_then(|cell| cell.find(metric)).and_then(Accumulator::aggregate);
-        (aggregate.is_some() || self.missing.contains(&(entity, metric))).then_some(Bucket {
-            entity: EntityId(entity),
-            metric: MetricId(metric),
-            start,
-            aggregate,
-        })
-    }
-}
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// The buckets of one worker.
 pub struct Buckets {
@@ -42,7 +23,7 @@ pub struct Buckets {
     /// Whether somebody looks at open buckets.
     is_looked_at: bool,
     watermarks: Watermarks,
-    intervals: BTreeMap<Time, Interval>,
+    intervals: Intervals,
     known: HashedMap<u64, Known>,
     /// How much longer than others some series are waited for, and those of them that are to be looked for anew.
     patience: HashedMap<(u64, u32), Time>,
@@ -57,8 +38,8 @@ pub struct Buckets {
     news: bool,
     /// What the last bucket to be closed came to: entities and series.
     room: (usize, usize),
-    /// The start of the bucket that the last event fell into: the next one most often does.
-    latest: Time,
+    /// The times of the bucket that the last event fell into, as long as it can change: most often the next one falls into it as well.
+    latest: Range<Time>,
     /// The bucket that the common watermark was in when what is settled was last let go.
     settled: Time,
 }
@@ -71,7 +52,7 @@ impl Buckets {
             timing,
             is_looked_at,
             watermarks: Watermarks::new(horizon),
-            intervals: BTreeMap::new(),
+            intervals: Intervals::default(),
             known: HashedMap::default(),
             patience: HashedMap::default(),
             patient: Vec::new(),
@@ -81,7 +62,7 @@ impl Buckets {
             behind: 0,
             news: false,
             room: (0, 0),
-            latest: 0,
+            latest: 0..0,
             settled: Time::MIN,
         }
     }
@@ -104,15 +85,18 @@ impl Buckets {
     /// Adds the samples of one event to their bucket. An event whose bucket is settled by the common watermark is left out and counted as behind: its
     /// partition was idle for longer than the lateness.
     pub fn add(&mut self, event: &Event) {
-        let start = self.timing.start_near(self.latest, event.time);
-        self.latest = start;
-        if self.timing.is_settled(start, self.watermarks.low()) {
-            self.behind += 1;
-            return;
+        if !self.latest.contains(&event.time) {
+            let start = self.timing.start(event.time);
+            if self.timing.is_settled(start, self.watermarks.low()) {
+                self.behind += 1;
+                return;
+            }
+            self.latest = start..start.saturating_add(self.timing.bucket_width);
         }
+        let start = self.latest.start;
         let room = self.room;
         let begun = || Interval { cells: Cells::with_room(room), ..Interval::default() };
-        let interval = self.intervals.entry(start).or_insert_with(begun);
+        let interval = self.intervals.begun(start, begun);
         if interval.closed {
             for (metric, _) in event.samples() {
                 let before = || interval.bucket(start, event.entity, metric.0);
@@ -127,6 +111,7 @@ impl Buckets {
     pub fn finish(&mut self, reports: &[Report], say: &mut dyn FnMut(Bucket, isize)) {
         // Of the buckets before nobody is missed any more, whoever waits for whom from now on.
         let settled = self.timing.first_unsettled(self.watermarks.low()).saturating_sub(1);
+        self.latest = 0..0;
         for report in reports {
             match *report {
                 Report::Watermark { partition, watermark, activity } => self.watermarks.report(partition, watermark, activity),
@@ -170,7 +155,7 @@ impl Buckets {
     /// Shows the open buckets that samples came to since the last time.
     pub fn look(&mut self, show: &mut dyn FnMut(Open)) {
         self.news = false;
-        for (start, interval) in self.intervals.iter_mut().filter(|(_, interval)| !interval.closed) {
+        for (start, interval) in self.intervals.open() {
             interval.cells.look(&mut |entity, part, last| {
                 let (entity, metric) = (EntityId(entity), MetricId(part.metric));
                 show(Open { bucket: Bucket { entity, metric, start: *start, aggregate: part.accumulator.aggregate() }, last });
@@ -191,7 +176,7 @@ impl Buckets {
     /// Closed buckets that late samples came to.
     fn revise(&mut self, say: &mut dyn FnMut(Bucket, isize)) {
         for ((start, entity, metric), old) in std::mem::take(&mut self.revised) {
-            let Some(interval) = self.intervals.get_mut(&start) else { continue };
+            let Some(interval) = self.intervals.get_mut(start) else { continue };
             interval.missing.remove(&(entity, metric));
             let partition = interval.cells.get(entity).map(|cell| cell.partition).unwrap_or_default();
             let new = interval.bucket(start, entity, metric);
@@ -211,7 +196,7 @@ impl Buckets {
         let Some(known) = self.known.get(&entity) else { return };
         let Some(span) = known.spans.iter().find(|span| span.metric == metric) else { return };
         let forget = forget_of(&self.timing, &self.patience, entity, metric);
-        for (start, interval) in self.intervals.range_mut(start.saturating_add(1)..).filter(|(_, interval)| interval.closed) {
+        for (start, interval) in self.intervals.after(start).filter(|(_, interval)| interval.closed) {
             let silent = interval.cells.get(entity).is_none_or(|cell| cell.find(metric).is_none());
             let looked = self.checked.contains(&(*start, known.partition));
             if silent && looked && span.is_expected_at(*start, forget) && interval.missing.insert((entity, metric)) {
@@ -225,8 +210,7 @@ impl Buckets {
         let low = self.watermarks.low();
         let width = self.timing.bucket_width;
         let ripe = |start: Time| start.saturating_add(width) <= low;
-        let mut starts: BTreeSet<Time> =
-            self.intervals.iter().filter(|(start, i)| ripe(**start) && !i.closed).map(|(start, _)| *start).collect();
+        let mut starts: BTreeSet<Time> = self.intervals.open().map(|interval| interval.0).filter(|start| ripe(*start)).collect();
         starts.extend(self.unchecked.iter().map(|entry| entry.0).filter(|start| ripe(*start)));
         for start in starts {
             self.close_one(start, say);
@@ -245,7 +229,7 @@ impl Buckets {
     }
 
     fn close_one(&mut self, start: Time, say: &mut dyn FnMut(Bucket, isize)) {
-        let interval = self.intervals.entry(start).or_default();
+        let interval = self.intervals.begun(start, Interval::default);
         if std::mem::replace(&mut interval.closed, true) {
             return;
         }
@@ -257,8 +241,8 @@ impl Buckets {
                 say(Bucket { entity: EntityId(entity), metric: MetricId(*metric), start, aggregate: accumulator.aggregate() }, 1);
             }
         }
-        if self.intervals.range(start + 1..).any(|(_, interval)| interval.closed) {
-            let seen = self.intervals.get(&start).into_iter().flat_map(|interval| interval.cells.iter());
+        if self.intervals.after(start).any(|(_, interval)| interval.closed) {
+            let seen = self.intervals.get(start).into_iter().flat_map(|interval| interval.cells.iter());
             let seen: Vec<_> = seen.flat_map(|cell| cell.parts.iter().map(move |part| (cell.entity, part.metric))).collect();
             seen.into_iter().for_each(|(entity, metric)| self.miss_after(start, entity, metric, say));
         }
@@ -266,7 +250,7 @@ impl Buckets {
 
     /// The series at home in `partitions` that are silent in a closed bucket though they were seen before it.
     fn miss(&mut self, start: Time, partitions: &BTreeSet<u32>, say: &mut dyn FnMut(Bucket, isize)) {
-        let Some(interval) = self.intervals.get_mut(&start).filter(|_| !partitions.is_empty()) else { return };
+        let Some(interval) = self.intervals.get_mut(start).filter(|_| !partitions.is_empty()) else { return };
         for (entity, known) in self.known.iter().filter(|(_, known)| partitions.contains(&known.partition)) {
             let cell = interval.cells.get(*entity);
             for span in &known.spans {
@@ -286,9 +270,7 @@ impl Buckets {
             return;
         }
         self.settled = self.timing.start(low);
-        while let Some(entry) = self.intervals.first_entry().filter(|entry| self.timing.is_settled(*entry.key(), low)) {
-            entry.remove();
-        }
+        self.intervals.settle(|start| self.timing.is_settled(start, low));
         for marks in [&mut self.unchecked, &mut self.checked] {
             while marks.first().is_some_and(|mark| self.timing.is_settled(mark.0, low)) {
                 marks.pop_first();

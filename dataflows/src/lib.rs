@@ -35,6 +35,7 @@ pub mod followed;
 mod group_episodes;
 pub mod identity;
 pub mod incident;
+mod intervals;
 pub mod judge;
 pub mod model;
 pub mod number;
