@@ -31,12 +31,6 @@ impl Timing {
         time.div_euclid(self.bucket_width).saturating_mul(self.bucket_width)
     }
 
-    /// The same, found without a division where it is `near`, the start of some bucket: that of the last event most often is that of the next.
-    #[inline]
-    pub fn start_near(&self, near: Time, time: Time) -> Time {
-        if (near..near.saturating_add(self.bucket_width)).contains(&time) { near } else { self.start(time) }
-    }
-
     /// Whether a bucket can change no more once the watermark has come to `watermark`.
     #[inline]
     pub fn is_settled(&self, start: Time, watermark: Time) -> bool {
@@ -93,6 +87,13 @@ impl PartitionClock {
     /// The promise that earlier samples are late; `Time::MIN` before the first record.
     pub fn watermark(&self, timing: &Timing) -> Time {
         self.latest.saturating_sub(timing.out_of_orderness)
+    }
+
+    /// Takes the time of a record that is known to lie neither in the future nor in a bucket that can change no more; the largest time so far.
+    #[inline]
+    pub fn advance(&mut self, time: Time) -> Time {
+        self.latest = self.latest.max(time);
+        self.latest
     }
 
     /// Decides on the next record of the partition, and moves the watermark unless it lies in the future. `now` is the clock that the future is measured from.

@@ -2,26 +2,20 @@
 
 use super::{HIGH, POWERS, Written, divided, eight, is_no_digit, of_eight, written};
 
-/// A point, where digits are their values.
-const POINT: u64 = (b'.' ^ b'0') as u64;
-
-/// How the last number in its place was written, if by at most seven bytes and without a sign. The next one most often is written alike, and then where
-/// everything stands need not be found out: the processor reads on behind the number before it has looked at it.
+/// How the last number in its place was written, if by at most seven bytes and without a sign, and what stood behind it. The next one most often is written
+/// alike, and then where everything stands need not be found out: the processor reads on behind the number before it has looked at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// The highest bits of the bytes up to the one behind the number, and of those among them that are no digits.
+    /// The highest bits of the bytes that are digits.
     within: u64,
-    others: u64,
-    /// The byte of the point, where there is one, and what it must be once digits are values.
-    point: (u64, u64),
+    /// The bytes of the point, where there is one, and of what stands behind the number, and what they must be where digits are their values.
+    others: (u64, u64),
     /// The digits before the point, and those behind it once they are moved up to the others.
     digits: (u64, u64),
     /// Moves the last digit to the last of eight places.
     shift: u32,
-    /// The byte behind the number, and what it must not be: a point, unless one was before.
-    behind: (u64, u64),
-    /// Zero, if the first digit must not be.
-    zero: u64,
+    /// What the first digit must be at least: one where others follow it before the point.
+    least: u64,
     power: f64,
     bytes: usize,
 }
@@ -29,7 +23,7 @@ pub struct Shape {
 impl Default for Shape {
     /// That of no number: there is none in which no byte is any.
     fn default() -> Self {
-        Self { within: 0, others: HIGH, point: (0, 0), digits: (0, 0), shift: 0, behind: (0, 1), zero: 0, power: 1.0, bytes: 0 }
+        Self { within: 0, others: (0, 1), digits: (0, 0), shift: 0, least: 0, power: 1.0, bytes: 0 }
     }
 }
 
@@ -39,8 +33,9 @@ impl Shape {
     pub fn number(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
         if let Some(word) = word(bytes, at) {
             let word = word ^ eight(b'0');
-            let differences = is_no_digit(word) & self.within ^ self.others | word & self.point.0 ^ self.point.1;
-            if differences == 0 && word & self.behind.0 != self.behind.1 && word & 0xff | self.zero != 0 {
+            // Only from a first digit that is too small anything is borrowed.
+            let is_none = is_no_digit(word) | word.wrapping_sub(self.least);
+            if is_none & self.within | word & self.others.0 ^ self.others.1 == 0 {
                 let digits = (word & self.digits.0 | (word >> 8) & self.digits.1) << self.shift;
                 return Some((divided(of_eight(digits), self.power), at + self.bytes));
             }
@@ -52,20 +47,20 @@ impl Shape {
     fn learn(&mut self, bytes: &[u8], at: usize) -> Option<(f64, usize)> {
         let Written { value, end, fraction } = written(bytes, at)?;
         let length = end - at;
-        if length < 8 && bytes[at] != b'-' {
+        // What stands behind it is no digit, and no point where there was none: it would be more of the number.
+        if let Some(behind) = bytes.get(end).filter(|_| length < 8 && bytes[at] != b'-') {
             let whole = length - fraction - usize::from(fraction > 0);
             let first = |bytes: usize| (1_u64 << (8 * bytes)) - 1;
-            let byte = |place: usize| 0xff << (8 * place);
-            let point = if fraction > 0 { byte(whole) } else { 0 };
+            let byte = |byte: u8, place: usize| u64::from(byte) << (8 * place);
+            let point = |of: u8| if fraction > 0 { byte(of, whole) } else { 0 };
+            let (before, after) = (first(whole), first(whole + fraction) & !first(whole));
             *self = Self {
-                within: HIGH & (first(length) | byte(length)),
-                others: HIGH & (point | byte(length)),
-                point: (point, point & eight(b'.' ^ b'0')),
-                behind: if fraction > 0 { (0, 1) } else { (byte(length), POINT << (8 * length)) },
-                digits: (first(whole), first(whole + fraction) & !first(whole)),
+                within: HIGH & (before | after << 8),
+                others: (point(u8::MAX) | byte(u8::MAX, length), point(b'.' ^ b'0') | byte(behind ^ b'0', length)),
+                digits: (before, after),
                 #[allow(clippy::cast_possible_truncation)] // at most 56
                 shift: 64 - 8 * (whole + fraction) as u32,
-                zero: u64::from(whole == 1),
+                least: u64::from(whole > 1),
                 power: POWERS[fraction],
                 bytes: length,
             };

@@ -28,11 +28,16 @@ const CENTURY: Time = 36_525 * 86_400_000;
 /// The one reason that depends on a clock.
 const FUTURE: &str = "future";
 
-/// Where a record stands: its offset, the start of its bucket, how far event time has come with it, and whether an earlier run has read it.
+/// Where a record stands.
 struct Place {
     offset: i64,
+    /// The start of its bucket, and whether its time is one of [`Stretch::plain`].
     start: Time,
+    is_plain: bool,
+    /// How far event time has come with it, and the clock that the future was measured from.
     latest: Time,
+    now: Time,
+    /// Whether an earlier run has read it.
     replayed: bool,
 }
 
@@ -62,8 +67,7 @@ impl Intake<'_> {
     /// Takes the next record of a partition.
     pub fn take(&mut self, decoder: &mut Decoder, stretch: &mut Stretch, record: &Record<'_>, outlets: &mut Outlets<'_>) {
         let replayed = record.offset < stretch.committed;
-        stretch.next_offset = record.next_offset;
-        stretch.begin(record.offset);
+        stretch.pass(record.offset, record.next_offset);
         if !replayed {
             stretch.records += 1;
         }
@@ -101,22 +105,15 @@ impl Intake<'_> {
         replayed: bool,
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Refusal> {
-        let (timing, time) = (&self.job.timing, read.time());
-        let before = stretch.clock.latest();
-        let start = stretch.bucket_of(time, timing);
-        let now = match (replayed, stretch.refused.contains(&record.offset)) {
-            (true, true) => Time::MIN,
-            (true, false) => Time::MAX,
-            (false, _) => self.now_for(time, record),
+        let time = read.time();
+        let place = match self.is_plain(stretch, time, record) && !replayed {
+            true => {
+                let latest = stretch.clock.advance(time);
+                Place { offset: record.offset, start: stretch.plain.start, is_plain: true, latest, now: Time::MIN, replayed }
+            }
+            false => self.place(stretch, record, time, replayed)?,
         };
-        match stretch.clock.admit(time, now, timing) {
-            Admission::Accepted => {}
-            Admission::TooLate => return Err(Refusal::new("too_late", late(time, before, timing))),
-            Admission::Future => return Err(Refusal::new(FUTURE, future(time, now))),
-        }
-        let latest = stretch.clock.latest();
-        stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
-        let place = Place { offset: record.offset, start, latest, replayed };
+        let latest = place.latest;
         if !replayed
             && let Read::Filled(filled) = &read
             && stretch.census.is_now(latest)
@@ -130,6 +127,34 @@ impl Intake<'_> {
             return Ok(());
         }
         self.admit_anew(stretch, read, &place, outlets)
+    }
+
+    /// Whether nothing needs to be asked of a record from this time.
+    #[inline(always)]
+    fn is_plain(&self, stretch: &Stretch, time: Time, record: &Record<'_>) -> bool {
+        let is_future = |arrived_at: Time| time > arrived_at.saturating_add(self.job.timing.skew);
+        stretch.plain.contains(&time) && !record.arrived_at.is_some_and(is_future)
+    }
+
+    /// Decides by the clock of the partition where a record stands.
+    #[cold]
+    fn place(&mut self, stretch: &mut Stretch, record: &Record<'_>, time: Time, replayed: bool) -> Result<Place, Refusal> {
+        let timing = &self.job.timing;
+        let before = stretch.clock.latest();
+        let start = timing.start(time);
+        let now = match (replayed, stretch.refused.contains(&record.offset)) {
+            (true, true) => Time::MIN,
+            (true, false) => Time::MAX,
+            (false, _) => self.now_for(time, record),
+        };
+        match stretch.clock.admit(time, now, timing) {
+            Admission::Accepted => {}
+            Admission::TooLate => return Err(Refusal::new("too_late", late(time, before, timing))),
+            Admission::Future => return Err(Refusal::new(FUTURE, future(time, now))),
+        }
+        let latest = stretch.clock.latest();
+        stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
+        Ok(Place { offset: record.offset, start, is_plain: false, latest, now, replayed })
     }
 
     /// Decides by the census of the partition, which comes after the clock: time goes on for those who are forgotten, even where only strangers speak.
@@ -169,15 +194,26 @@ impl Intake<'_> {
     /// A refusal: `too_late`.
     #[inline(always)] // its answer stays in registers
     fn is_open(&self, stretch: &mut Stretch, place: &Place, time: Time, outlets: &mut Outlets<'_>) -> Result<bool, Refusal> {
+        if place.is_plain { Ok(true) } else { self.opens(stretch, place, time, outlets) }
+    }
+
+    #[cold]
+    fn opens(&self, stretch: &mut Stretch, place: &Place, time: Time, outlets: &mut Outlets<'_>) -> Result<bool, Refusal> {
+        let Place { start, latest, now, replayed, .. } = *place;
         let timing = &self.job.timing;
-        if place.replayed && timing.is_settled(place.start, self.restored_horizon) {
+        if replayed && timing.is_settled(start, self.restored_horizon) {
             return Ok(false);
         }
-        if timing.is_settled(place.start, self.horizon) {
+        if timing.is_settled(start, self.horizon) {
             return Err(Refusal::new("too_late", behind(time, self.horizon)));
         }
-        if stretch.speaks_in(place.start) {
-            (outlets.report)(Report::Alive { partition: stretch.partition.id, start: place.start });
+        if stretch.speaks_in(start) {
+            (outlets.report)(Report::Alive { partition: stretch.partition.id, start });
+        }
+        // While the clock is in this bucket, nothing in it is late.
+        let until = start.saturating_add(timing.bucket_width);
+        if !replayed && latest < until {
+            stretch.plain = start..until.min(now.saturating_add(timing.skew).saturating_add(1));
         }
         Ok(true)
     }

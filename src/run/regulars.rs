@@ -155,15 +155,15 @@ mod tests {
         example::job(Arc::new(Files::open("-", 1024).unwrap()), limits)
     }
 
-    /// All that is said of a log, record by record; if `is_forgetful`, nobody is ever known as a regular.
+    /// All that is said of a log, record by record; if `is_forgetful`, nobody is ever known as a regular, and no time as plain.
     fn told(log: &[String], is_forgetful: bool) -> Vec<String> {
         let (job, statistics, told) = (job(), Statistics::default(), RefCell::new(Vec::new()));
         let mut stretch = Stretch::new(Partition { id: 0, name: "p".into() }, &Position::default(), &job);
         let (mut decoder, mut metrics) = (Decoder::new(job.kinds.clone(), job.limits), Metrics::default());
+        let (restored_horizon, horizon, now) = (Time::MIN, Time::MIN, Time::MAX);
+        let mut intake = Intake { job: &job, metrics: &mut metrics, statistics: &statistics, restored_horizon, horizon, now };
         for (offset, text) in (0..).zip(log) {
             let record = Record { offset, next_offset: offset + 1, bytes: text.as_bytes(), arrived_at: None, origin: None };
-            let (restored_horizon, horizon, now) = (Time::MIN, Time::MIN, Time::MAX);
-            let mut intake = Intake { job: &job, metrics: &mut metrics, statistics: &statistics, restored_horizon, horizon, now };
             let tell = |what: String| told.borrow_mut().push(format!("{offset}: {what}"));
             let mut events = Vec::new();
             let mut outlets = Outlets {
@@ -174,8 +174,9 @@ mod tests {
             };
             intake.take(&mut decoder, &mut stretch, &record, &mut outlets);
             tell(format!("{events:?} {:?} {:?} {:?}", stretch.events, stretch.raw.events, stretch.raw.values));
+            tell(format!("{:?} {:?}", stretch.clock, stretch.alive));
             if is_forgetful {
-                stretch.regulars = Regulars::default();
+                (stretch.regulars, stretch.plain) = (Regulars::default(), 0..0);
             }
         }
         told.into_inner()

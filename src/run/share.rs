@@ -128,6 +128,8 @@ impl<'a> Share<'a> {
         let stretch = &mut stretches[place];
         let id = stretch.partition.id;
         let mut intake = Intake { job, metrics, statistics, restored_horizon: *restored_horizon, horizon, now: Time::MIN };
+        // What is plain is so under this horizon.
+        stretch.plain = 0..0;
         // While restoring, one record too many would put a new record into the epoch of the old ones.
         let (most, turns) = if stretch.is_restoring() { (1, TURN) } else { (TURN, 1) };
         let (mut polled, mut count) = (Ok(Poll::Waiting), 0);

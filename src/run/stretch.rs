@@ -7,8 +7,9 @@ use super::regulars::Regulars;
 use crate::history::{EVENT, Outcome, Position, Progress};
 use crate::instant;
 use crate::source::{Partition, Poll, SourceError};
-use dataflows::{Activity, PartitionClock, Time, Timing};
+use dataflows::{Activity, PartitionClock, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// A partition that was not polled for this long was not idle in between.
@@ -55,6 +56,9 @@ pub struct Stretch {
     pub events: u64,
     /// Events to be stored as they came, until the end of a turn.
     pub raw: RawSamples,
+    /// Times of the bucket that the clock is in: it has been spoken in, it can change, and they do not lie in the future. Nearly all records are from one of
+    /// them, and nothing is to be asked of these. None in the beginning of a turn.
+    pub plain: Range<Time>,
     /// The bucket of the last event, one of `alive`.
     spoken_in: Time,
     /// By outcome: the records so far, and how many of them were said.
@@ -112,6 +116,7 @@ impl Stretch {
             records: 0,
             events: 0,
             raw: RawSamples { partition: id, ..RawSamples::default() },
+            plain: 0..0,
             spoken_in: Time::MIN,
             outcomes,
             letters: BTreeMap::new(),
@@ -140,11 +145,13 @@ impl Stretch {
         }
     }
 
-    /// Takes note of where the log begins, on the first record of all.
-    pub fn begin(&mut self, offset: i64) {
-        if self.marks[0].offset == i64::MIN {
+    /// Takes note of where the next record begins and ends; the log begins with the first one of all.
+    #[inline]
+    pub fn pass(&mut self, offset: i64, next_offset: i64) {
+        if self.next_offset == i64::MIN {
             self.marks[0].offset = offset;
         }
+        self.next_offset = next_offset;
     }
 
     /// Takes note of what became of a record.
@@ -157,11 +164,6 @@ impl Stretch {
             Some(counted) => counted.0 += more,
             None => _ = self.outcomes.insert(outcome.into(), (more, 0)),
         }
-    }
-
-    /// The start of the bucket that a time falls into.
-    pub fn bucket_of(&self, time: Time, timing: &Timing) -> Time {
-        timing.start_near(self.spoken_in, time)
     }
 
     /// Whether an event is the first in a bucket that may still change.
