@@ -11,7 +11,7 @@ use super::stretch::Stretch;
 use crate::history::{DeadLetter, has_raw_table};
 use crate::instant;
 use crate::source::decode::{Decoded, Refusal};
-use crate::source::decoder::{Decoder, Read};
+use crate::source::decoder::{Decoder, Filled, Read};
 use crate::source::{Origin, Partition, Record};
 use dataflows::{Admission, EVENT_WIDTH, EntityId, Event, MetricId, Report, Time, Timing};
 use smallvec::SmallVec;
@@ -31,18 +31,14 @@ const FUTURE: &str = "future";
 /// Where a record stands.
 struct Place {
     offset: i64,
-    /// The start of its bucket, and whether its time is one of [`Stretch::plain`].
+    /// The start of its bucket.
     start: Time,
-    is_plain: bool,
     /// How far event time has come with it, and the clock that the future was measured from.
     latest: Time,
     now: Time,
     /// Whether an earlier run has read it.
     replayed: bool,
 }
-
-/// An event without its values: the entity, its time, its place.
-type Sent<'a> = (EntityId, Time, &'a Place);
 
 /// The metrics of an event and their values, in one order.
 type Metered<'a> = (&'a [MetricId], &'a [f64]);
@@ -71,7 +67,43 @@ impl Intake<'_> {
         if !replayed {
             stretch.records += 1;
         }
-        let read = decoder.read(record.bytes, stretch.regulars.expected());
+        let fits = decoder.fits(record.bytes, stretch.regulars.expected());
+        if fits && !replayed && self.passes(stretch, record, &decoder.filled(record.bytes), outlets) {
+            stretch.events += 1;
+        } else {
+            self.take_anew(decoder, stretch, record, (fits, replayed), outlets);
+        }
+    }
+
+    /// Lets a record pass that is like nearly all: from a plain time, and of a regular. Nothing else is to be asked of it.
+    #[inline(always)] // what is known of it stays in registers
+    fn passes(&self, stretch: &mut Stretch, record: &Record<'_>, filled: &Filled<'_>, outlets: &mut Outlets<'_>) -> bool {
+        let time = filled.time();
+        let is_future = |arrived_at: Time| time > arrived_at.saturating_add(self.job.timing.skew);
+        let is_plain = stretch.plain.contains(&time) && !record.arrived_at.is_some_and(is_future);
+        if is_plain
+            && stretch.census.is_now(stretch.clock.advance(time))
+            && let Some(metrics) = self.metrics.of_form(filled.form())
+            && let Some(entity) = stretch.regulars.find(filled, stretch.census.now())
+        {
+            send(stretch, (entity, time), (metrics, filled.values()), outlets);
+            self.keep(stretch, (entity, time, record.offset), (metrics, filled.values()), filled.kind());
+            return true;
+        }
+        false
+    }
+
+    /// Takes a record that is to be looked at.
+    #[cold]
+    fn take_anew(
+        &mut self,
+        decoder: &mut Decoder,
+        stretch: &mut Stretch,
+        record: &Record<'_>,
+        (fits, replayed): (bool, bool),
+        outlets: &mut Outlets<'_>,
+    ) {
+        let read = if fits { Ok(Read::Filled(decoder.filled(record.bytes))) } else { decoder.read_anew(record.bytes) };
         if replayed {
             stretch.replayed.note(read.is_ok());
         }
@@ -106,13 +138,7 @@ impl Intake<'_> {
         outlets: &mut Outlets<'_>,
     ) -> Result<(), Refusal> {
         let time = read.time();
-        let place = match self.is_plain(stretch, time, record) && !replayed {
-            true => {
-                let latest = stretch.clock.advance(time);
-                Place { offset: record.offset, start: stretch.plain.start, is_plain: true, latest, now: Time::MIN, replayed }
-            }
-            false => self.place(stretch, record, time, replayed)?,
-        };
+        let place = self.place(stretch, record, time, replayed)?;
         let latest = place.latest;
         if !replayed
             && let Read::Filled(filled) = &read
@@ -121,23 +147,15 @@ impl Intake<'_> {
             && let Some(entity) = stretch.regulars.find(filled, stretch.census.now())
         {
             if self.is_open(stretch, &place, time, outlets)? {
-                send(stretch, (entity, time, &place), (metrics, filled.values()), outlets);
-                self.keep(stretch, (entity, time, &place), (metrics, filled.values()), filled.kind());
+                send(stretch, (entity, time), (metrics, filled.values()), outlets);
+                self.keep(stretch, (entity, time, place.offset), (metrics, filled.values()), filled.kind());
             }
             return Ok(());
         }
         self.admit_anew(stretch, read, &place, outlets)
     }
 
-    /// Whether nothing needs to be asked of a record from this time.
-    #[inline(always)]
-    fn is_plain(&self, stretch: &Stretch, time: Time, record: &Record<'_>) -> bool {
-        let is_future = |arrived_at: Time| time > arrived_at.saturating_add(self.job.timing.skew);
-        stretch.plain.contains(&time) && !record.arrived_at.is_some_and(is_future)
-    }
-
     /// Decides by the clock of the partition where a record stands.
-    #[cold]
     fn place(&mut self, stretch: &mut Stretch, record: &Record<'_>, time: Time, replayed: bool) -> Result<Place, Refusal> {
         let timing = &self.job.timing;
         let before = stretch.clock.latest();
@@ -154,7 +172,7 @@ impl Intake<'_> {
         }
         let latest = stretch.clock.latest();
         stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
-        Ok(Place { offset: record.offset, start, is_plain: false, latest, now, replayed })
+        Ok(Place { offset: record.offset, start, latest, now, replayed })
     }
 
     /// Decides by the census of the partition, which comes after the clock: time goes on for those who are forgotten, even where only strangers speak.
@@ -183,8 +201,10 @@ impl Intake<'_> {
             None => stretch.regulars.hear(heard),
         }
         let values: SmallVec<[f64; EVENT_WIDTH]> = decoded.metrics.iter().map(|metric| metric.1).collect();
-        send(stretch, (entity, time, place), (&metrics, &values), outlets);
-        self.keep(stretch, (entity, time, place), (&metrics, &values), decoded.kind);
+        send(stretch, (entity, time), (&metrics, &values), outlets);
+        if !replayed {
+            self.keep(stretch, (entity, time, offset), (&metrics, &values), decoded.kind);
+        }
         Ok(())
     }
 
@@ -192,13 +212,7 @@ impl Intake<'_> {
     ///
     /// # Errors
     /// A refusal: `too_late`.
-    #[inline(always)] // its answer stays in registers
     fn is_open(&self, stretch: &mut Stretch, place: &Place, time: Time, outlets: &mut Outlets<'_>) -> Result<bool, Refusal> {
-        if place.is_plain { Ok(true) } else { self.opens(stretch, place, time, outlets) }
-    }
-
-    #[cold]
-    fn opens(&self, stretch: &mut Stretch, place: &Place, time: Time, outlets: &mut Outlets<'_>) -> Result<bool, Refusal> {
         let Place { start, latest, now, replayed, .. } = *place;
         let timing = &self.job.timing;
         if replayed && timing.is_settled(start, self.restored_horizon) {
@@ -218,10 +232,10 @@ impl Intake<'_> {
         Ok(true)
     }
 
-    /// Keeps an event to be stored as it came, if that is wanted.
-    fn keep(&self, stretch: &mut Stretch, (entity, time, place): Sent<'_>, (metrics, values): Metered<'_>, kind: usize) {
-        if self.job.raw && !place.replayed && has_raw_table(entity_type(kind, &self.job.kinds)) {
-            stretch.raw.push((entity, time, place.offset), metrics, values.iter().copied());
+    /// Keeps an event, its entity, time and offset, to be stored as it came, if that is wanted.
+    fn keep(&self, stretch: &mut Stretch, event: (EntityId, Time, i64), (metrics, values): Metered<'_>, kind: usize) {
+        if self.job.raw && has_raw_table(entity_type(kind, &self.job.kinds)) {
+            stretch.raw.push(event, metrics, values.iter().copied());
         }
     }
 
@@ -253,7 +267,7 @@ fn announce(job: &Job, stretch: &mut Stretch, arrival: &Arrival<'_>, decoded: &D
 }
 
 /// Sends an event into the graph, in as many pieces as it takes.
-fn send(stretch: &Stretch, (entity, time, _): Sent<'_>, (metrics, values): Metered<'_>, outlets: &mut Outlets<'_>) {
+fn send(stretch: &Stretch, (entity, time): (EntityId, Time), (metrics, values): Metered<'_>, outlets: &mut Outlets<'_>) {
     let (mut metrics, mut values) = (metrics, values);
     while !metrics.is_empty() {
         Event::add(outlets.events, (entity, time, stretch.partition.id), metrics, values);

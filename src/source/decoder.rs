@@ -108,16 +108,27 @@ impl Decoder {
     ///
     /// # Errors
     /// The refusals of [`decode`].
-    #[inline(always)] // what it says stays in registers
     pub fn read<'a>(&'a mut self, bytes: &'a [u8], expected: Expected<'_>) -> Result<Read<'a>, Refusal> {
+        if self.fits(bytes, expected) { Ok(Read::Filled(self.filled(bytes))) } else { self.read_anew(bytes) }
+    }
+
+    /// Whether something that was learned fits a record, of which it is expected what it says of its entity. [`Decoder::filled`] has it then; else it is left to
+    /// [`Decoder::read_anew`].
+    #[inline(always)] // for each record
+    pub fn fits(&mut self, bytes: &[u8], expected: Expected<'_>) -> bool {
         // Who writes in several ways does so by turns.
         let (next, variant) = self.form(expected.form).map_or((self.latest, None), |(next, variant)| (next, Some(variant)));
-        if self.fits(next, variant, bytes, expected) {
+        if self.fills(next, variant, bytes, expected) {
             self.latest = next;
-        } else if !self.another_fits(next, bytes, expected) {
-            return self.read_anew(bytes);
+            return true;
         }
-        Ok(Read::Filled(Filled::new(&mut self.templates[self.latest], bytes)))
+        self.another_fits(next, bytes, expected)
+    }
+
+    /// The record of these bytes, which has just been found to fit.
+    #[inline]
+    pub fn filled<'a>(&'a mut self, bytes: &'a [u8]) -> Filled<'a> {
+        Filled::new(&mut self.templates[self.latest], bytes)
     }
 
     /// The template of a form, and its variant there.
@@ -128,7 +139,7 @@ impl Decoder {
     }
 
     /// Whether a template fits, if there is one in this place; it is filled then. `None` as its variant: that of its last record is expected.
-    fn fits(&mut self, place: usize, variant: Option<usize>, bytes: &[u8], expected: Expected<'_>) -> bool {
+    fn fills(&mut self, place: usize, variant: Option<usize>, bytes: &[u8], expected: Expected<'_>) -> bool {
         let Some(template) = self.templates.get_mut(place).filter(|_| bytes.len() <= self.limits.record_bytes_max) else { return false };
         let variant = variant.unwrap_or(template.variant);
         let filled = kind_of(&self.kinds, template.kind()).and_then(|kind| template.fill(bytes, &self.limits, kind, expected, variant));
@@ -151,7 +162,7 @@ impl Decoder {
             return false;
         }
         for place in (0..self.templates.len()).filter(|place| *place != next) {
-            if self.fits(place, None, bytes, expected) {
+            if self.fills(place, None, bytes, expected) {
                 self.latest = place;
                 self.credit = (self.credit + FOUND).min(CREDIT_MAX);
                 return true;
@@ -164,9 +175,12 @@ impl Decoder {
         false
     }
 
-    /// Reads a record that no template fits.
+    /// Reads a record that nothing fits.
+    ///
+    /// # Errors
+    /// The refusals of [`decode`].
     #[cold]
-    fn read_anew<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
+    pub fn read_anew<'a>(&mut self, bytes: &'a [u8]) -> Result<Read<'a>, Refusal> {
         let (alike, is_searched) = (self.alike.take(), std::mem::replace(&mut self.is_searched, true));
         let decoded = decode(bytes, &self.kinds, &self.limits)?;
         self.strangers += 1;
