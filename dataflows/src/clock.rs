@@ -89,11 +89,10 @@ impl PartitionClock {
         self.latest.saturating_sub(timing.out_of_orderness)
     }
 
-    /// Takes the time of a record that is known to lie neither in the future nor in a bucket that can change no more; the largest time so far.
+    /// Takes the time of a record that is known to lie neither in the future nor in a bucket that can change no more.
     #[inline]
-    pub fn advance(&mut self, time: Time) -> Time {
+    pub fn advance(&mut self, time: Time) {
         self.latest = self.latest.max(time);
-        self.latest
     }
 
     /// Decides on the next record of the partition, and moves the watermark unless it lies in the future. `now` is the clock that the future is measured from.

@@ -82,10 +82,11 @@ impl Intake<'_> {
         let is_future = |arrived_at: Time| time > arrived_at.saturating_add(self.job.timing.skew);
         let is_plain = stretch.plain.contains(&time) && !record.arrived_at.is_some_and(is_future);
         if is_plain
-            && stretch.census.is_now(stretch.clock.advance(time))
+            && stretch.census.is_now(time.max(stretch.clock.latest()))
             && let Some(metrics) = self.metrics.of_form(filled.form())
             && let Some(entity) = stretch.regulars.find(filled, stretch.census.now())
         {
+            stretch.clock.advance(time);
             send(stretch, (entity, time), (metrics, filled.values()), outlets);
             self.keep(stretch, (entity, time, record.offset), (metrics, filled.values()), filled.kind());
             return true;
@@ -165,12 +166,17 @@ impl Intake<'_> {
             (true, false) => Time::MAX,
             (false, _) => self.now_for(time, record),
         };
-        match stretch.clock.admit(time, now, timing) {
+        let admission = stretch.clock.admit(time, now, timing);
+        let latest = stretch.clock.latest();
+        // Whoever moved the clock on, and whatever becomes of that record.
+        if latest >= stretch.plain.end {
+            stretch.plain = 0..0;
+        }
+        match admission {
             Admission::Accepted => {}
             Admission::TooLate => return Err(Refusal::new("too_late", late(time, before, timing))),
             Admission::Future => return Err(Refusal::new(FUTURE, future(time, now))),
         }
-        let latest = stretch.clock.latest();
         stretch.mark(record.offset, before, latest > before && timing.start(latest) > timing.start(before));
         Ok(Place { offset: record.offset, start, latest, now, replayed })
     }

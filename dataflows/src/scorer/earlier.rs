@@ -36,11 +36,13 @@ impl Scorer {
         let limit = series.entries.front().map_or(Time::MAX, Entry::start);
         let mut base = Fold::default();
         let before = verdicts.iter().filter(|verdict| verdict.bucket.start < limit);
-        let closed = before.filter_map(|verdict| base.step(verdict, &self.policy)).map(|closed| *closed);
-        series.aside().done = closed.filter(|closed| !retired.contains(&closed.id)).collect();
+        let mut closed: Vec<_> = before.filter_map(|verdict| base.step(verdict, &self.policy)).collect();
+        // One whose series fell silent, with no bucket since that would have closed it.
+        closed.extend(base.abandon(self.horizon.saturating_sub(self.policy.retention()), &self.policy));
+        series.aside().done = closed.into_iter().map(|closed| *closed).filter(|closed| !retired.contains(&closed.id)).collect();
         // As it was said by then: nobody is told anew of what has not changed.
         series.aside().done.iter_mut().for_each(|done| done.settle(self.horizon, &self.policy));
-        // One that was abandoned is open here: no bucket came that would have closed it.
+        // One that was abandoned under another lateness is open here.
         if base.open().is_some_and(|open| retired.contains(&open.id)) {
             base = Fold::default();
         }
