@@ -1,9 +1,9 @@
-//! `tidewatch incidents`: what was wrong, worst last.
+//! `tidewatch incidents`: what was wrong, oldest first, and what has become of it.
 
 use super::say;
 use crate::cli::{EMBEDDED, time};
 use crate::history::incident::{self, IncidentRow};
-use crate::history::{self};
+use crate::history::{self, view};
 use crate::instant;
 use crate::number::pair;
 use crate::series::{NAMED, few};
@@ -43,12 +43,16 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let widths = incident::bucket_widths(&mut *history, from, to)?;
     let shown =
         rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
-    shown.for_each(|row| say(&line(row, &widths)));
+    for row in shown {
+        let latest = if row.status == "open" { view::latest(&mut *history, row)? } else { None };
+        say(&line(row, latest.map(|(_, [mean, expected])| (mean, expected)), &widths));
+    }
     Ok(())
 }
 
-/// An incident in a line; `widths` are those of the buckets of each.
-pub(super) fn line(row: &IncidentRow, widths: &BTreeMap<IncidentId, Time>) -> String {
+/// An incident in a line; of one that is open, `latest` is what the series of its worst bucket has come to, and what was expected. `widths` are those of the
+/// buckets of each.
+pub(super) fn line(row: &IncidentRow, latest: Option<(f64, f64)>, widths: &BTreeMap<IncidentId, Time>) -> String {
     let until = row.last + widths.get(&row.id).copied().unwrap_or_default();
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
@@ -57,9 +61,13 @@ pub(super) fn line(row: &IncidentRow, widths: &BTreeMap<IncidentId, Time>) -> St
             format!("{entity} {metric} {mean} instead of {expected}, z {z_score:+.1}")
         },
     );
+    let latest = latest.map_or_else(String::new, |(mean, expected)| {
+        let (mean, expected) = pair(mean, expected);
+        format!("; now {mean} instead of {expected}")
+    });
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
     format!(
-        "{} to {}  {:<9} {:<8}  {}  {}, {} deviating and {} missing buckets, worst: {peak}{reason}  [{:016x}]",
+        "{} to {}  {:<9} {:<8}  {}  {}, {} deviating and {} missing buckets, worst: {peak}{latest}{reason}  [{:016x}]",
         instant::format(row.opened),
         instant::format(until),
         row.status,

@@ -123,7 +123,7 @@ fn declare(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Resul
 /// A line for each incident.
 fn tell(history: &mut dyn History, incidents: &[IncidentRow]) -> Result<()> {
     let widths = incident::bucket_widths(history, Time::MIN, Time::MAX)?;
-    incidents.iter().for_each(|row| say(&incidents::line(row, &widths)));
+    incidents.iter().for_each(|row| say(&incidents::line(row, None, &widths)));
     Ok(())
 }
 

@@ -70,6 +70,9 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
         })
         .collect();
     let mut answer = told(&row, site.width, labels.get(&id.0));
+    let latest = if row.status == "open" { view::latest(stores.history()?, &row)? } else { None };
+    answer["latest"] =
+        latest.map(|(start, [mean, expected])| json!({ "timestamp": instant::format(start), "mean": mean, "expected": expected })).into();
     answer["growth"] = growth(&episodes, site.width).into();
     answer["episodes"] = told_episodes.into();
     answer["withdrawn"] = withdrawn.iter().map(anomaly).collect();

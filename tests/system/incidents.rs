@@ -77,6 +77,21 @@ fn a_shift_that_lasts_for_two_days_is_one_incident_and_a_spike_of_one_bucket_is_
 }
 
 #[test]
+fn an_open_incident_tells_what_its_worst_series_has_come_to() {
+    let place = trained();
+    // The loudest bucket is the first one; from then on it goes further, slowly.
+    let shift = |host: usize, minute: i64| if host == 3 && minute >= 120 { 20.0 + (minute - 120) as f64 / 10.0 } else { 0.0 };
+    place.write("growing.jsonl", lines(0..240, shift));
+    place.run("run --source file:growing.jsonl").well();
+    let listed = place.run("incidents --open").well().stdout;
+    let seen = |word: &str| -> f64 {
+        let from = listed.find(word).unwrap_or_else(|| panic!("no '{word}' in {listed}")) + word.len();
+        listed[from..].split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(seen("; now ") > seen("srv-03 cpu ") + 5.0 && seen("; now ") > 80.0, "{listed}");
+}
+
+#[test]
 fn half_a_rack_at_one_moment_is_one_incident_of_the_rack() {
     let place = trained();
     // Four of six, five minutes after one another, and one host elsewhere, much later.
