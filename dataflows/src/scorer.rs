@@ -88,8 +88,9 @@ impl Scorer {
         }
     }
 
-    /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor. That a series is warming
-    /// takes no model out of force, whenever it is said; of several such words the one about the earliest bucket counts.
+    /// Takes a model, and revises the verdicts that it changes. A model trained until the same time replaces its predecessor, and one trained until an
+    /// earlier time all that were trained until later ones: models that hold together come in the order of their trainings. That a series is warming takes
+    /// no model out of force, whenever it is said; of several such words the one about the earliest bucket counts.
     pub fn learn(&mut self, series: SeriesId, model: Arc<Model>, say: &mut dyn FnMut(Verdict, isize)) {
         self.has_states |= matches!(model.method, Method::SeasonalLevel(_));
         let entry = self.series.entry(series);
@@ -107,7 +108,9 @@ impl Scorer {
         if young.is_some_and(is_told) || entry.models.contains(&model) {
             return;
         }
-        entry.models.retain(|known| !is_replaced(known));
+        // A store names the newest model last: what was trained later than that it holds no more, and a restart would not know of it either.
+        let is_gone = |known: &Model| !is_warming(&model) && !is_warming(known) && known.trained_until > model.trained_until;
+        entry.models.retain(|known| !is_replaced(known) && !is_gone(known));
         entry.models.push(model);
         entry.models.sort_by_key(|model| (is_warming(model), std::cmp::Reverse(model.trained_until)));
         // What scores the oldest verdict that may still change is kept, and what is newer; without verdicts, the one in force and the one before.

@@ -113,6 +113,22 @@ fn a_model_that_comes_late_revises_what_it_would_have_scored() {
     assert_eq!(said, [(unscored, 1), (unscored, -1), (State::Anomalous, 1)]);
 }
 
+/// Failed once: who trained again without an outage, until a time before it, saw nothing of that until the next restart.
+#[test]
+fn a_model_of_an_earlier_training_takes_the_place_of_later_ones() {
+    let mut scorer = Scorer::new(policy());
+    let mut expected = |minute: i64, learned: Option<Arc<Model>>| {
+        learned.into_iter().for_each(|learned| scorer.learn(bucket(0).series(), learned, &mut |_, _| ()));
+        let mut said = None;
+        scorer.score([bucket(minute * MINUTE)].iter(), &mut |verdict, _| said = verdict.score.map(|score| score.expected.0));
+        said
+    };
+    assert_eq!(expected(25, Some(model(10 * MINUTE, 10.0))), Some(10.0));
+    assert_eq!(expected(30, Some(model(20 * MINUTE, 20.0))), Some(20.0));
+    assert_eq!(expected(35, Some(model(15 * MINUTE, 15.0))), Some(15.0));
+    assert_eq!(expected(40, None), Some(15.0));
+}
+
 #[test]
 fn an_episode_lives_over_a_restart_until_it_is_retired_and_then_its_series_is_forgotten() {
     let of_mean = |i: i64, mean: f64| {

@@ -131,9 +131,11 @@ pub fn graph(log: &Log, facts: &Facts, reading: &Reading, known: &[Acquaintance]
         }
         for epoch in 0u64.. {
             if index == 0 && epoch == reading.models_epoch {
+                // A store names the newest last.
                 let models = facts
                     .models
                     .iter()
+                    .rev()
                     .map(|(entity, metric, model)| (*entity, Fact::Model(SeriesId::of(EntityId(*entity), *metric), Arc::clone(model))));
                 let silences = (0..peers as u64).map(|peer| (peer, Fact::Silences(facts.silences.clone())));
                 models.chain(silences).for_each(|fact| fact_input.send(fact));
