@@ -42,6 +42,8 @@ pub struct Buckets {
     latest: Range<Time>,
     /// The bucket that the common watermark was in when what is settled was last let go.
     settled: Time,
+    /// The end of the last bucket that was closed, by this run or an earlier one.
+    closed_until: Time,
 }
 
 impl Buckets {
@@ -64,6 +66,7 @@ impl Buckets {
             room: (0, 0),
             latest: 0..0,
             settled: Time::MIN,
+            closed_until: horizon,
         }
     }
 
@@ -139,10 +142,11 @@ impl Buckets {
         self.watermarks.low()
     }
 
-    /// The common watermark, or, once all partitions have ended, the largest of any: how far event time really came.
+    /// The common watermark, or, once all partitions have ended, how far event time really came: the largest of any, or the end of the last bucket, which was
+    /// closed then and is settled as if it had been over.
     pub fn reached(&mut self) -> Time {
         match self.watermarks.low() {
-            Time::MAX => self.watermarks.high(),
+            Time::MAX => self.watermarks.high().max(self.closed_until),
             low => low,
         }
     }
@@ -234,6 +238,7 @@ impl Buckets {
             return;
         }
         self.room = interval.cells.room();
+        self.closed_until = self.closed_until.max(start.saturating_add(self.timing.bucket_width));
         for Cell { entity, partition, parts } in interval.cells.iter() {
             let known = self.known.entry(entity).or_insert_with(|| Known::new(partition));
             for (hint, Part { metric, accumulator }) in parts.iter().enumerate() {

@@ -138,21 +138,29 @@ fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State 
     }
 }
 
-/// The state after a bucket whose verdict is settled.
+/// The state after a bucket whose verdict is settled: by the model that scored it, which need not be the one in force. One that was trained until an earlier
+/// time may have come since.
 pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Box<Track>> {
-    let (start, model) = (verdict.bucket.start, in_force(models, verdict.bucket.start));
-    match (verdict.state, verdict.bucket.aggregate, model) {
-        (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(aggregate), Some(model)) => {
-            model.score(track.as_deref(), start, aggregate.mean.0, aggregate.count).1
-        }
-        (State::Silenced, Some(aggregate), model) => skip(track.as_deref(), model, start, &aggregate),
+    let Verdict { bucket, score, state } = verdict;
+    let (start, Some(aggregate)) = (bucket.start, bucket.aggregate) else { return track };
+    let follow = |model: &Arc<Model>| model.score(track.as_deref(), start, aggregate.mean.0, aggregate.count);
+    let has_scored = |model: &&Arc<Model>| score.is_some() && follow(model).0 == *score;
+    let model = usable(models, start).find(has_scored).or_else(|| in_force(models, start));
+    match (state, model) {
+        (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(model)) => follow(model).1,
+        (State::Silenced, model) => skip(track.as_deref(), model, start, &aggregate),
         _ => track,
     }
 }
 
 /// The newest model whose training ended before a bucket.
 pub(crate) fn in_force(models: &[Arc<Model>], start: Time) -> Option<&Arc<Model>> {
-    models.iter().find(|model| model.trained_until <= start && model.as_warming().is_none())
+    usable(models, start).next()
+}
+
+/// All models whose training ended before a bucket, the newest first.
+fn usable(models: &[Arc<Model>], start: Time) -> impl Iterator<Item = &Arc<Model>> {
+    models.iter().filter(move |model| model.trained_until <= start && model.as_warming().is_none())
 }
 
 /// Whether a bucket without a model in force is of a series that is too young for one.

@@ -45,7 +45,7 @@ pub struct BucketSamples<'scope> {
 pub struct Horizon {
     /// The common watermark; `Time::MAX` once all partitions have ended.
     pub low: Time,
-    /// The same, but the largest watermark of any partition once all have ended.
+    /// The same, but how far event time really came once all have ended: see [`Buckets::reached`].
     pub reached: Time,
 }
 

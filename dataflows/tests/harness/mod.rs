@@ -243,7 +243,9 @@ pub fn oracle(log: &Log, facts: &Facts) -> Relation {
         let said = verdicts::verdicts(&all, &models, &silenced);
         relation.extend(said.into_iter().map(|verdict| ((series, verdict.bucket.start), verdict)));
     }
-    let heard = ends.into_iter().max().unwrap_or(Time::MIN);
+    // In the end all buckets are closed, the last one too.
+    let last = alive.iter().map(|(_, start)| start + WIDTH);
+    let heard = ends.into_iter().chain(last).max().unwrap_or(Time::MIN);
     let entities: BTreeSet<u64> = log.iter().flatten().map(|line| line.entity).collect();
     let placements: Vec<Placement> = entities.into_iter().map(placement).collect();
     incidents::relation(relation, &placements, heard, &policy())
