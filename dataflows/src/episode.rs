@@ -163,7 +163,7 @@ impl Fold {
 
     /// Takes the next bucket of the series; the episode that it closes, if any.
     ///
-    /// An unscored bucket says nothing for or against; one that a silence covers is calm.
+    /// An unscored bucket says nothing for or against a deviation, and that a series that was missing is there again; one that a silence covers is calm.
     pub fn step(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
         let start = verdict.bucket.start;
         let abandoned = self.abandon(start, policy);
@@ -199,7 +199,8 @@ impl Fold {
     }
 
     fn rest(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
-        if self.open.is_none() || matches!(verdict.state, State::Unscored(_)) {
+        let deviates = self.open.as_ref()?.peak.is_some();
+        if deviates && matches!(verdict.state, State::Unscored(_)) {
             return None;
         }
         if let (State::Normal, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) {
@@ -345,6 +346,19 @@ pub(crate) mod tests {
         assert!(fold.clone().abandon(later * WIDTH, &policy).is_some_and(|closed| closed.stage == Stage::Closed));
         assert!(fold.step(&verdict(later, 9.0), &policy).is_some_and(|closed| closed.last == 0));
         assert_eq!(fold.open().unwrap().id.opened, later * WIDTH);
+    }
+
+    /// Failed once: a series that lacked two buckets before its first model was missing until that came, or for good.
+    #[test]
+    fn samples_that_nothing_scores_end_a_silence_and_no_deviation() {
+        let unscored = |i: i64| Verdict { state: State::Unscored(crate::verdict::Unscored::NoModel), score: None, ..verdict(i, 0.0) };
+        let closes = |evidence: f64| {
+            let (mut fold, policy) = (Fold::default(), policy());
+            (0..2).for_each(|i| _ = fold.step(&verdict(i, evidence), &policy));
+            assert!(fold.open().is_some());
+            (2..20).find_map(|i| fold.step(&unscored(i), &policy)).map(|closed| (closed.last, closed.missing))
+        };
+        assert_eq!((closes(f64::NAN), closes(9.0)), (Some((WIDTH, 2)), None));
     }
 
     #[test]

@@ -92,7 +92,8 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
             deviation(verdict).is_some_and(|deviation| side != 0.0 && deviation / side >= 0.5 && (deviation / sigma).abs() > almost);
         let loud = lasts || verdict.score.is_some_and(|score| score.z_score.0.abs() > almost);
         match verdict.state {
-            State::Unscored(_) => {}
+            State::Unscored(_) if evidence.iter().any(|one| one.state == State::Anomalous) => {}
+            State::Unscored(_) => calm += 1,
             State::Anomalous | State::Missing => (calm, off) = (0, verdict.bucket.start),
             State::Normal if loud => (calm, off) = (0, verdict.bucket.start),
             State::Normal | State::Silenced => calm += 1,
