@@ -267,11 +267,17 @@ impl DetectionArgs {
     }
 }
 
-/// A command line's TIME as a flag's value.
+/// In milliseconds.
+const DAY: Time = 86_400_000;
+
+/// A command line's TIME as a flag's value; a date alone is its midnight in UTC.
 pub fn time(text: &str) -> Result<Time, String> {
     let Some(shift) = text.strip_prefix("now") else {
-        return instant::parse(text)
-            .ok_or_else(|| format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z, now, now-2h or now+30m"));
+        let midnight = || instant::parse_day(text).map(|day| day * DAY);
+        return instant::parse(text).or_else(midnight).ok_or_else(|| match instant::parse_local(text) {
+            Some(in_utc) => format!("'{text}' has no time zone: write {in_utc}, or an offset in place of the Z"),
+            None => format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z, 2026-01-24, now, now-2h or now+30m"),
+        });
     };
     let by = |text: &str| duration(text).map(milliseconds);
     match (shift.strip_prefix('+'), shift.strip_prefix('-')) {

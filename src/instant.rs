@@ -8,6 +8,12 @@ pub fn parse(text: &str) -> Option<Time> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
 }
 
+/// What a time without a time zone (`2026-01-24 12:34:56`) would be in UTC, written; `None` where it is none.
+pub fn parse_local(text: &str) -> Option<String> {
+    let in_utc = format!("{}Z", text.trim().replacen(' ', "T", 1));
+    parse(&in_utc).map(|_| in_utc)
+}
+
 /// Writes a time as RFC 3339 in UTC, with milliseconds only where there are some.
 pub fn format(time: Time) -> String {
     match DateTime::<Utc>::from_timestamp_millis(time) {
@@ -45,6 +51,7 @@ mod tests {
         }
         assert_eq!(parse("2026-01-24T13:34:56+01:00"), parse("2026-01-24T12:34:56Z"));
         assert_eq!(parse("yesterday"), None);
+        assert_eq!((parse_local("2026-01-24 12:34:56.5").as_deref(), parse_local("2026-01-24")), (Some("2026-01-24T12:34:56.5Z"), None));
         assert_eq!((parse_day("1970-01-02"), parse_day("2026-12-25").map(format_day)), (Some(1), Some("2026-12-25".into())));
     }
 }

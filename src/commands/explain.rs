@@ -2,7 +2,7 @@
 
 use super::{due, in_short, say};
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, Anomaly, History, calibration};
+use crate::history::{self, Anomaly, History, calibration, span};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
@@ -37,7 +37,7 @@ pub struct ExplainArgs {
     models: String,
     #[command(flatten)]
     limits: LimitsArgs,
-    /// The width of a bucket
+    /// The width of a bucket, where history holds some of several
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::duration, default_value = "5m")]
     bucket: std::time::Duration,
 }
@@ -49,7 +49,8 @@ pub struct ExplainArgs {
 pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let mut history = history::open(super::existing("--history", &arguments.history)?)?;
     let series = find(&mut *history, arguments)?;
-    let width = crate::cli::milliseconds(arguments.bucket).max(1);
+    let asked = crate::cli::milliseconds(arguments.bucket).max(1);
+    let width = span::width(&mut *history)?.unwrap_or(asked);
     let start = arguments.at.div_euclid(width) * width;
     let model = models::open(super::existing("--models", &arguments.models)?)?.get(&series)?;
     let words = words(&mut *history, &series, start, width, &arguments.limits.of(&series.metric), model.as_ref())?;

@@ -89,7 +89,17 @@ fn serve(arguments: &RunArgs, statistics: &Arc<Statistics>) -> Result<Option<Ser
         explain: super::explain::words,
         take_apart: train::take_apart,
     };
-    Ok(if wanted { serve::start(arguments.listen.as_deref(), shown)? } else { None })
+    if !wanted {
+        return Ok(None);
+    }
+    match serve::start(arguments.listen.as_deref(), shown) {
+        // They were given the same flags, and whichever came first has it.
+        Err(error) if arguments.workers.processes > 1 && error.is_taken() => {
+            tracing::warn!("{error}: another process of this run may have it, and this one shows nothing");
+            Ok(None)
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 fn log(

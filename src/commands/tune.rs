@@ -97,10 +97,7 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     let Some(path) = &arguments.write else { return Ok(()) };
     let directions = &arguments.policy.limits.metric_direction;
     tuning::write(path, &choice, &tried, policy.limits.minimum_relative, directions)?;
-    say(&format!(
-        "written to {0}: metric-threshold, minimum-deviation and open-after, which `tidewatch run --config {0}` reads",
-        path.display()
-    ));
+    say(&format!("written to {0}: what was chosen, which `tidewatch run --config {0}` reads", path.display()));
     Ok(())
 }
 
@@ -124,6 +121,9 @@ fn warn_of_strangers(labels: Option<&Labels>, history: &mut dyn History) -> Resu
 /// Where what is scored begins and ends.
 fn span(arguments: &TuneArgs, history: &mut dyn History) -> Result<(Time, Time)> {
     let width = milliseconds(arguments.bucket).max(1);
+    if let Some(problem) = span::other_width(history, width)? {
+        bail!("{problem}");
+    }
     let place = redacted(&arguments.history);
     let Some((first, last)) = span::of_buckets(history, arguments.until.unwrap_or(Time::MAX))? else {
         bail!("history '{place}' holds no buckets to try policies on: let `tidewatch run` watch a source first");

@@ -5,6 +5,7 @@ use super::view::{self, EpisodeRow};
 use super::{History, HistoryError};
 use dataflows::{EntityId, IncidentId, SeriesId, Time};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The starts of the first and of the last bucket with samples that begins before `until`; `None` where there is none.
 ///
@@ -15,6 +16,27 @@ pub fn of_buckets(history: &mut dyn History, until: Time) -> Result<Option<(Time
         (SELECT bucket_start FROM buckets WHERE count > 0 AND bucket_start < $1 ORDER BY bucket_start DESC LIMIT 1)";
     let rows = history.select(&Statement { sql, values: vec![Value::time(until)] }, &[Shape::Time, Shape::Time])?;
     Ok(rows.into_iter().next().and_then(|mut columns| columns.time().zip(columns.time())))
+}
+
+/// How wide the buckets of a history are, in milliseconds; `None` where there are none, or those of several widths.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn width(history: &mut dyn History) -> Result<Option<Time>, HistoryError> {
+    let sql = "SELECT min(bucket_width), max(bucket_width) FROM sources";
+    let rows = history.select(&Statement { sql, values: Vec::new() }, &[Shape::Integer; 2])?;
+    let widths = rows.into_iter().next().and_then(|mut columns| columns.some_integer().zip(columns.some_integer()));
+    Ok(widths.and_then(|(least, most)| (least == most).then_some(least)))
+}
+
+/// Why buckets of this width are not to be looked for in a history: all that it holds are of another one.
+///
+/// # Errors
+/// A history that cannot be read.
+pub fn other_width(history: &mut dyn History, asked: Time) -> Result<Option<String>, HistoryError> {
+    let said = |width: Time| humantime::format_duration(Duration::from_millis(width.unsigned_abs())).to_string().replace(' ', "");
+    let other = width(history)?.filter(|width| *width != asked);
+    Ok(other.map(|width| format!("history holds buckets of {0}, and --bucket says {1}: give --bucket {0}", said(width), said(asked))))
 }
 
 /// How many metrics of each entity have samples in a bucket that begins in `[from, until)`; an entity without any is left out.

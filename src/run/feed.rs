@@ -79,7 +79,8 @@ impl<'scope> Feed<'scope> {
         let foreign = trained.extract_if(.., |one| one.model.bucket_width != width).count();
         if foreign > 0 {
             tracing::warn!(
-                "{foreign} models were trained on buckets of another width and are left out; train with the --bucket of the run"
+                "{foreign} models were trained on buckets of another width and are left out, {} are not; train with the --bucket of the run",
+                trained.len()
             );
         }
         for problem in unusable {

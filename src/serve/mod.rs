@@ -56,6 +56,13 @@ pub enum ServeError {
     Start(#[source] std::io::Error),
 }
 
+impl ServeError {
+    /// Whether the address is somebody else's just now.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Address { cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse)
+    }
+}
+
 /// The arithmetic behind a verdict in words: of a series, the start and the width of a bucket, what makes an anomaly, and the newest model.
 pub type Explain = fn(&mut dyn History, &SeriesName, Time, Time, &Limits, Option<&Trained>) -> anyhow::Result<Option<String>>;
 

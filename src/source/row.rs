@@ -3,6 +3,7 @@
 use super::Origin;
 use super::decode::shortened;
 use super::line_reader::Place;
+use crate::instant;
 use csv::{ByteRecord, StringRecord};
 use dataflows::accumulator::VALUE_LIMIT;
 use std::borrow::Cow;
@@ -20,6 +21,16 @@ pub(super) struct Columns {
     pub(super) count: usize,
 }
 
+/// Why a header may lack a column.
+fn hint(header: &StringRecord, wanted: &str) -> String {
+    let alone = header.iter().next().filter(|_| header.len() == 1).unwrap_or_default();
+    if let Some((_, what)) = [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")].iter().find(|(mark, _)| alone.contains(*mark)) {
+        return format!(", for its columns are parted by {what}, not by commas");
+    }
+    let alike = header.iter().map(str::trim).find(|name| name.eq_ignore_ascii_case(wanted));
+    alike.map_or_else(String::new, |name| format!(", which '{name}' is not"))
+}
+
 impl Columns {
     /// Those of a header.
     ///
@@ -33,7 +44,8 @@ impl Columns {
             *place = match (found.next(), found.next()) {
                 (Some((place, _)), None) => place,
                 (None, _) => {
-                    return Err(format!("has no column '{wanted}': the header is '{named}', it must name {}", COLUMNS.join(",")));
+                    let hint = hint(header, wanted);
+                    return Err(format!("has no column '{wanted}'{hint}: the header is '{named}', it must name {}", COLUMNS.join(",")));
                 }
                 (Some(_), Some(_)) => return Err(format!("has the column '{wanted}' twice: the header is '{named}'")),
             };
@@ -87,6 +99,12 @@ impl Row<'_> {
         (self.longer_than.is_none() && self.columns.defect(self.fields).is_none()).then_some(value)
     }
 
+    /// Its time where that is a whole number, of seconds or parts of them since 1970.
+    fn seconds(&self) -> Option<String> {
+        let text = text(self.fields, self.columns.places[0]).trim().to_owned();
+        (!text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+    }
+
     /// Writes it as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason; and so does the number of a
     /// row of which nobody can say what belongs where. One that is too long is written as that.
     pub(super) fn render(&self, json: &mut Vec<u8>) {
@@ -101,7 +119,7 @@ impl Row<'_> {
         let _ = write!(
             json,
             r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
-            quoted(timestamp),
+            self.seconds().unwrap_or_else(|| quoted(timestamp)),
             quoted(entity),
             quoted(metric)
         );
@@ -123,7 +141,13 @@ impl Origin for Row<'_> {
             }
             ("no_metrics", None) => format!("'metric' is '{}', which its kind does not watch", shortened(&metric)),
             ("duplicate_key", None) => format!("'metric' is '{}', which is the name of another field of the event", shortened(&metric)),
-            ("bad_time", None) => format!("'timestamp' is '{}', which is no time like 2026-01-24T12:34:56Z", shortened(&timestamp)),
+            ("bad_time", None) => match instant::parse_local(&timestamp) {
+                Some(in_utc) => format!(
+                    "'timestamp' is '{}', which has no time zone: write {in_utc}, or an offset in place of the Z",
+                    shortened(&timestamp)
+                ),
+                None => format!("'timestamp' is '{}', which is no time like 2026-01-24T12:34:56Z", shortened(&timestamp)),
+            },
             ("bad_entity", None) => format!("'entity' is '{}': it must be a text, neither empty nor with a NUL", shortened(&entity)),
             ("bad_metric_name", None) => format!("'metric' is '{}': it must have at least one letter and no colon", shortened(&metric)),
             _ => detail.into(),

@@ -8,6 +8,9 @@ use csv::{ByteRecord, StringRecord};
 use csv_core::{ReadRecordResult, Terminator};
 use std::io::Error;
 
+/// What a file begins with that gzip made (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Where a row begins, and where the next line does.
 pub(super) type Place = (i64, i64);
 
@@ -68,6 +71,12 @@ impl Rows {
             return Err(fail(format!(
                 "its first line is longer than --record-bytes-max, {record_bytes_max} bytes; it must name the columns"
             )));
+        }
+        if line.starts_with(&GZIP) {
+            return Err(fail("is packed by gzip: unpack it first".into()));
+        }
+        if line.contains(&0) {
+            return Err(fail("is no text: its first line holds NULs".into()));
         }
         if line.contains(&b'\r') {
             return Err(fail("its lines end in carriage returns alone; save it with line feeds".into()));

@@ -38,7 +38,7 @@ pub struct Args {
     /// Train again and again, this long from one start to the next, for example 60m
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::some_duration, conflicts_with = "until")]
     pub every: Option<Duration>,
-    /// The end of training, exclusive, for example 2026-01-24T12:35:00Z [default: now]
+    /// The end of training, exclusive, for example 2026-01-24T12:35:00Z [default: where history has come to, at most now]
     #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
     pub until: Option<Time>,
     /// How far back training looks
@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The request for a run that starts at `now`.
+    /// The request for a run that starts at `now`, without `--until` one that ends there.
     ///
     /// # Errors
     /// A defect of it, in words.
@@ -114,8 +114,8 @@ const UNPRINTED: &str = "the report could not be printed";
 /// A training that is not repeated, and what is to be said of the history that it saw. The models are out by then: that history went away
 /// meanwhile is no failure.
 fn single(args: &Args, open_history: OpenHistory, out: &mut dyn Write) -> anyhow::Result<()> {
-    let request = args.request(instant::now())?;
     let mut history = open_history(&args.history)?;
+    let request = at_the_end(args, history.as_mut())?;
     let mut models = models::open(&args.models)?;
     let report = train(history.as_mut(), models.as_mut(), &request, &mut progress_bar())?;
     writeln!(out, "{report}").context(UNPRINTED)?;
@@ -128,16 +128,30 @@ fn single(args: &Args, open_history: OpenHistory, out: &mut dyn Write) -> anyhow
     }
 }
 
+/// The request for a run now. Without `--until` it ends where history has come to: what a detector that is behind, or was away, has still to read begins there,
+/// and would be before any model that was trained until now.
+fn at_the_end(args: &Args, history: &mut dyn History) -> Result<Request, TrainError> {
+    let now = instant::now();
+    let request = args.request(now)?;
+    let reached = if args.until.is_none() { reached(history)? } else { None };
+    Ok(Request { until: reached.map_or(request.until, |reached| reached.min(now)), ..request })
+}
+
+/// How far event time has come in history, of the source that has come furthest; `None` where nothing was read yet.
+fn reached(history: &mut dyn History) -> Result<Option<Time>, HistoryError> {
+    let mut reached = None;
+    for source in history.sources()? {
+        reached = reached.max(history.position(&source, Time::MAX)?.horizon);
+    }
+    Ok(reached.filter(|reached| *reached > Time::MIN))
+}
+
 /// What is to be said of a history that ended long before the end of training.
 fn advice(history: &mut dyn History, request: &Request, report: &Report) -> Result<Option<String>, HistoryError> {
-    let mut reached = Time::MIN;
-    for source in history.sources()? {
-        reached = reached.max(history.position(&source, Time::MAX)?.horizon.unwrap_or(Time::MIN));
-    }
     let until = request.until();
-    if reached == Time::MIN {
+    let Some(reached) = reached(history)? else {
         return Ok(Some("history holds no bucket yet: let `tidewatch run` fill it first".into()));
-    }
+    };
     if reached >= until - LONG_AGO {
         return Ok(None);
     }
@@ -169,8 +183,8 @@ fn attend(args: &Args, open_history: OpenHistory, out: &mut dyn Write, until: In
 
 /// One run. Both stores are opened anew, so that the last run's broken connection is not this one's.
 fn once(args: &Args, extent: Extent, open_history: OpenHistory) -> Result<Report, TrainError> {
-    let request = Request { extent, ..args.request(instant::now())? };
     let mut history = open_history(&args.history)?;
+    let request = Request { extent, ..at_the_end(args, history.as_mut())? };
     let mut models = models::open(&args.models)?;
     train(history.as_mut(), models.as_mut(), &request, &mut progress_bar())
 }

@@ -66,6 +66,17 @@ impl Grid {
         self.place(0).0 + i64::try_from(season).unwrap_or(0)
     }
 
+    /// So many slots lie between one with samples and the next, where it is the same more than one nearly always: the series comes less often than a bucket
+    /// is wide.
+    pub(super) fn spacing(&self) -> Option<usize> {
+        let observed: Vec<usize> = (0..self.values.len()).filter(|i| self.values[*i].is_finite()).collect();
+        let mut spacings: Vec<usize> = observed.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        spacings.sort_unstable();
+        let usual = *spacings.get(spacings.len() / 2)?;
+        let alike = spacings.iter().filter(|spacing| **spacing == usual).count();
+        (usual > 1 && 10 * alike >= 9 * spacings.len()).then_some(usual)
+    }
+
     /// Slots with samples.
     pub(super) fn observed(&self) -> usize {
         self.values.iter().filter(|value| value.is_finite()).count()

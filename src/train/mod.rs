@@ -101,6 +101,9 @@ pub fn train(
     if let Some(defect) = request.defect() {
         return Err(TrainError::Request(defect));
     }
+    if let Some(problem) = span::other_width(history, request.bucket_width)? {
+        return Err(TrainError::Request(problem));
+    }
     let breaks = calibration::breaks(history, request.from(), request.until())?;
     let drifting = calibration::drifting(history)?;
     let mut series = history.series()?;
@@ -115,7 +118,7 @@ pub fn train(
         series.retain(|series| due.contains_key(&series.name));
         metric_types = due;
     }
-    let mut report = Report::new(series.len());
+    let mut report = Report { bucket_width: request.bucket_width, ..Report::new(series.len()) };
     (report.unknown_labels, report.unknown_metrics) = (unknown_labels, unknown_metrics);
     report.drifting = drifting.into_iter().map(|one| one.name).collect();
     let member = |series: Series| Member {
@@ -177,8 +180,9 @@ fn due(drifting: &[Drifting], models: &mut dyn Models, request: &Request) -> Res
 
 /// What became of a series.
 enum Outcome {
-    /// A model; what its history says of its type, where nothing is known of that; and whether that is so short that it is to borrow from peers.
-    Fitted { trained: Trained, evidence: Option<Evidence>, is_young: bool },
+    /// A model; what its history says of its type, where nothing is known of that; whether that is so short that it is to borrow from peers; and how many
+    /// buckets lie between its samples, where it is more than one.
+    Fitted { trained: Trained, evidence: Option<Evidence>, is_young: bool, spacing: Option<usize> },
     /// Not yet a model, and what is said of it meanwhile.
     Warming { trained: Trained, skipped: Skipped },
     /// Nothing.
@@ -239,7 +243,7 @@ fn outcome(name: &SeriesName, grid: &Grid, request: &Request, shape: Option<&Sha
         Ok(trained) => {
             let follows = matches!(trained.model.method, Method::SeasonalLevel(_));
             let evidence = (follows && grid.metric_type.is_none()).then(|| Evidence::of(grid));
-            Outcome::Fitted { trained, evidence, is_young: follows && is_young(grid.values.len(), grid.period) }
+            Outcome::Fitted { trained, evidence, is_young: follows && is_young(grid.values.len(), grid.period), spacing: grid.spacing() }
         }
         Err(skipped @ Skipped::Warming { seen, needed }) => {
             Outcome::Warming { trained: fit::warming(name, grid, request, (seen, needed)), skipped }

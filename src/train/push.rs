@@ -37,7 +37,8 @@ impl<'a> Push<'a> {
         let mut put = Vec::with_capacity(group.len());
         for (member, outcome) in group.iter().zip(outcomes) {
             match outcome {
-                Outcome::Fitted { trained, evidence, is_young } => {
+                Outcome::Fitted { trained, evidence, is_young, spacing } => {
+                    report.space(spacing);
                     if let Some(evidence) = evidence {
                         self.votes.add(&member.name, evidence);
                     }

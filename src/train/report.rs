@@ -2,11 +2,15 @@
 
 use super::request::Skipped;
 use crate::series::SeriesName;
+use dataflows::Time;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Series named per reason; the rest are only counted.
 const EXAMPLES_MAX: usize = 3;
+
+/// Nobody is told to take wider buckets than these: of less than four a day has no shape. In milliseconds.
+const WIDE_MAX: Time = 6 * 3_600_000;
 
 /// The series skipped for one reason.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +38,10 @@ pub struct Report {
     pub generation: Option<u64>,
     /// Series that drifted when it began.
     pub drifting: Vec<SeriesName>,
+    /// Of the series that have samples in one of so many buckets only, how many there are.
+    pub spaced: BTreeMap<usize, usize>,
+    /// The width of a bucket, in milliseconds.
+    pub bucket_width: Time,
     /// Wall time of the whole run: reading, fitting, pushing.
     pub seconds: f64,
 }
@@ -52,6 +60,29 @@ impl Report {
             count.examples.insert(place, (series.clone(), skipped.to_string()));
             count.examples.truncate(EXAMPLES_MAX);
         }
+    }
+
+    /// Takes note of a series that got a model, and of how many buckets lie between its samples, if it is more than one.
+    pub(super) fn space(&mut self, spacing: Option<usize>) {
+        spacing.into_iter().for_each(|spacing| *self.spaced.entry(spacing).or_default() += 1);
+    }
+
+    /// What is to be said where most series come less often than a bucket is wide: so many have no profile of the day but for the moments that they come at.
+    pub fn too_narrow(&self) -> Option<String> {
+        let (spacing, count) = self.spaced.iter().max_by_key(|(_, count)| **count)?;
+        let (narrow, wide) = (self.bucket_width, self.bucket_width.saturating_mul(Time::try_from(*spacing).ok()?));
+        let said =
+            |width: Time| humantime::format_duration(std::time::Duration::from_millis(width.unsigned_abs())).to_string().replace(' ', "");
+        (2 * count > self.trained && wide <= WIDE_MAX).then(|| {
+            format!(
+                "{count} of {} series have samples every {} and buckets are {} wide: they are judged without the shape of their days; give --bucket {} \
+                 to every command, and a history of its own",
+                self.trained,
+                said(wide),
+                said(narrow),
+                said(wide)
+            )
+        })
     }
 
     /// Series that have been looked at.
@@ -82,6 +113,9 @@ impl fmt::Display for Report {
                 write!(f, " and {} more", self.drifting.len() - EXAMPLES_MAX)?;
             }
         }
+        if let Some(problem) = self.too_narrow() {
+            write!(f, "\n{problem}")?;
+        }
         for label in &self.unknown_labels {
             write!(f, "\nno series has the label {label}, which has a time zone of its own")?;
         }
@@ -104,6 +138,18 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn most_series_that_come_less_often_than_a_bucket_is_wide_are_told_of() {
+        let report = |spaced: &[Option<usize>]| {
+            let mut report = Report { bucket_width: 300_000, trained: spaced.len(), ..Report::default() };
+            spaced.iter().for_each(|spacing| report.space(*spacing));
+            report.too_narrow()
+        };
+        let said = report(&[Some(12), None, Some(12)]).unwrap();
+        assert!(said.starts_with("2 of 3 series have samples every 1h and buckets are 5m wide") && said.contains("--bucket 1h "), "{said}");
+        assert_eq!((report(&[Some(12), None]), report(&[Some(288); 3]), report(&[])), (None, None, None));
+    }
 
     #[test]
     fn every_skipped_series_is_counted_and_the_first_are_named() {

@@ -124,12 +124,18 @@ fn a_training_that_finds_nothing_says_where_history_ends() {
     let place = Place::new();
     place.write("old.jsonl", r#"{"server_id":"a","timestamp":"2025-01-19T00:01:00Z","cpu":1}"#);
     place.run("--source file:old.jsonl").well();
-    let trained = place.run("train").well().stdout;
+    let trained = place.run("train --until 2026-01-19T00:00:00Z").well().stdout;
     assert!(
         trained.contains("event time had come to 2025-01-19T00:05:00Z") && trained.contains("--until 2025-01-19T00:05:00Z"),
         "{trained}"
     );
-    assert!(!place.run("train --until 2025-01-19T00:05:00Z").well().stdout.contains("--until"));
+    assert!(!place.run("train").well().stdout.contains("--until"), "it ends where history does");
+    // Failed: what a detector that was away had still to read lay before every model.
+    place.run("generate --to file:gone-on.jsonl --start 2025-01-19T00:00:00Z --backfill 2d --for 10m --speed max").well();
+    place.run("run --source file:gone-on.jsonl --history embedded:on.db --models embedded:on.db").well();
+    place.run("train --history embedded:on.db --models embedded:on.db").well();
+    let listed = place.run("models list --history embedded:on.db --models embedded:on.db").well().stdout;
+    assert!(listed.contains("2025-01-19T00:10:00Z"), "{listed}");
     // Failed: that a log's end would score the log.
     place.run("generate --to file:log.jsonl --start 2025-01-19T00:00:00Z --backfill 2d --for 10m --speed max").well();
     place.run("--source file:log.jsonl --history embedded:past.db --models embedded:past.db").well();

@@ -37,6 +37,24 @@ fn two_processes_come_to_what_one_comes_to() {
     assert_eq!(place.run("models list").well().stdout.lines().last(), Some("220 models, generation 1"));
 }
 
+/// Failed once: the one that came first had the address, the other one ended, and the first waited for it for ever.
+#[test]
+fn two_processes_of_one_configuration_share_its_address() {
+    let place = Place::new();
+    hostfile(&place);
+    place.write("a.jsonl", r#"{"server_id":"a","timestamp":"2026-01-19T00:01:00Z","cpu":1}"#);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let start = |process: u8| {
+        let line = format!("run --source file:a.jsonl --listen {free} -n 2 -p {process} --hostfile hosts");
+        place.call(&line).env("TIDEWATCH_NO_PAGE", "0").start()
+    };
+    let mut second = start(1);
+    assert!(second.says("listening at"), "{}", second.stderr());
+    let first = start(0).finish().well();
+    assert!(first.stderr.contains("another process of this run may have it"), "{}", first.stderr);
+    second.finish().well();
+}
+
 #[test]
 fn two_processes_share_two_files() {
     let place = Place::new();

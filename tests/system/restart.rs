@@ -131,7 +131,7 @@ fn a_training_until_an_earlier_time_means_the_same_wherever_runs_are_cut() {
         place.run("train --until 2026-01-19T07:00:00Z").well();
         run(425);
         place.run("train --until 2026-01-19T06:05:00Z").well();
-        cuts.iter().map(|cut| run(*cut)).last()
+        cuts.iter().fold(String::new(), |_, cut| run(*cut))
     };
     let once = digest(&[900]);
     for cuts in [&[430, 900][..], &[440, 500, 900], &[505, 560, 565, 700, 900]] {

@@ -13,7 +13,7 @@ use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
 use super::sheet::Column;
 use crate::cli::{DetectionArgs, WorkerArgs, milliseconds, time};
-use crate::history::{self, History};
+use crate::history::{self, History, span};
 use crate::kind::Kinds;
 use crate::models::memory::Memory;
 use crate::models::{self, Models, Trained};
@@ -127,6 +127,10 @@ fn train_and_score(
         Ok(history)
     };
     let mut before = pass(NOWHERE, None, "aggregating")?;
+    if let (None, Some((first, _))) = (span::of_buckets(&mut *before, train_until)?, span::of_buckets(&mut *before, Time::MAX)?) {
+        let (until, begins) = (instant::format(train_until), instant::format(first));
+        bail!("input '{}' begins at {begins}: there is nothing to train on before --train-until {until}", arguments.input);
+    }
     let trained = fit(arguments, train_until, &mut *before)?;
     drop(before);
     uninterrupted(NOWHERE, stop)?;
@@ -283,7 +287,7 @@ fn fit(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History) -
     let request = train::Request { window: milliseconds(arguments.window), ..request };
     let mut models = Memory::new((Vec::new(), Vec::new()));
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
-    if report.trained < report.total {
+    if report.trained < report.total || report.too_narrow().is_some() {
         for line in report.to_string().lines() {
             tracing::warn!("{line}");
         }
