@@ -97,7 +97,7 @@ fn the_notebooks_run_on_both_stores_and_say_the_same() {
             let variables = [
                 ("TIDEWATCH_HISTORY", history.as_str()),
                 ("TIDEWATCH_TRUTH", &truth),
-                ("TIDEWATCH_LABELS", &labels),
+                ("TIDEWATCH_ROW_LABELS", &labels),
                 ("TIDEWATCH_SCORES", &scores),
             ];
             run(&python, notebook, &variables)

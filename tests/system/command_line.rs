@@ -266,3 +266,35 @@ fn check_says_what_the_first_records_are_and_what_no_kind_fits() {
                 metrics flow; labels site; none has 'pit'); refused: 1 invalid_json, the first line 3: ";
     assert!(understood.contains(told), "{understood}");
 }
+
+/// Failed once: a training with the default width made models that the run could use none of, in place of those that it used.
+#[test]
+fn a_history_of_another_width_is_trained_and_tuned_by_its_own_alone() {
+    let place = Place::new();
+    place.run("generate --to file:log.jsonl --preset dev --start 2026-01-19T00:00:00Z --backfill 2d --for 2h --speed max").well();
+    place.run("run --source file:log.jsonl --bucket 1h").well();
+    for command in ["train", "tune --last 1d"] {
+        place.run(command).error(&["buckets of 1h", "--bucket 1h"]);
+    }
+    place.run("train --bucket 1h").well();
+    let told = place.run("explain srv-001 cpu_usage_percent 2026-01-19T01:30:00Z").well().stdout;
+    assert!(told.contains("2026-01-19T01:00:00Z to 2026-01-19T02:00:00Z"), "{told}");
+}
+
+#[test]
+fn an_input_that_cannot_be_meant_is_told_with_what_to_do() {
+    let place = Place::new();
+    let rows = |time: &str, mark: char| format!("timestamp,entity,metric,value\n{time},a,cpu,1\n").replace(',', &mark.to_string());
+    place.write("parted.csv", rows("2026-01-19T00:00:00Z", ';'));
+    place.write("packed.csv", b"\x1f\x8b\x08\x00rest");
+    place.write("local.csv", rows("2026-01-19 00:00:00", ','));
+    place.write("number.csv", rows("1768780800", ','));
+    let backtest = |name: &str, until: &str| place.run(&format!("backtest {name} --train-until {until} --out out.csv"));
+    backtest("parted.csv", "2026-01-19").error(&["semicolons"]);
+    backtest("packed.csv", "2026-01-19").error(&["gzip"]);
+    let local = backtest("local.csv", "2026-01-19");
+    assert!(local.stderr.contains("no time zone: write 2026-01-19T00:00:00Z"), "{}", local.stderr);
+    // The number is a time, which is the first of all.
+    backtest("number.csv", "2026-01-19").error(&["begins at 2026-01-19T00:00:00Z", "nothing to train on"]);
+    place.run("incidents --from 2026-01-19T00:00:00").error(&["has no time zone", "2026-01-19T00:00:00Z"]);
+}
