@@ -76,6 +76,7 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     history.migrate()?;
     let (from, until) = span(arguments, &mut *history)?;
     warn_of_strangers(labels.as_ref(), &mut *history)?;
+    super::outcome::warn_of_strange_limits(&mut *history, &arguments.policy.limits)?;
     let models = fit(arguments, &mut *history, from)?;
     let policy = arguments.policy.policy(&timing(arguments));
     let tried = try_all(&mut *history, &models, labels.as_ref(), &policy, (from, until))?;
@@ -94,11 +95,24 @@ pub fn tune(arguments: &TuneArgs) -> Result<()> {
     for metric in &choice.over {
         say(&format!("{metric}: nothing that was tried keeps {}; the quietest is chosen", arguments.budget));
     }
+    if let Some(least) = least_of_none(&tried, &arguments.budget) {
+        tracing::warn!(
+            "a single alarm would be {least:.2} per series and {} here, and {} allows none: look at more with --last, or allow more with --budget",
+            arguments.budget.unit(),
+            arguments.budget
+        );
+    }
     let Some(path) = &arguments.write else { return Ok(()) };
     let directions = &arguments.policy.limits.metric_direction;
     tuning::write(path, &choice, &tried, policy.limits.minimum_relative, directions)?;
     say(&format!("written to {0}: what was chosen, which `tidewatch run --config {0}` reads", path.display()));
     Ok(())
+}
+
+/// What a single alarm of a metric comes to in the budget's unit of time, where that is more than the budget allows: of the metric with the most history.
+fn least_of_none(tried: &Tried, budget: &Budget) -> Option<f64> {
+    let most = tried.values().map(|(_, trials)| trials.series_days).fold(0.0, f64::max);
+    (budget.per_series_day() * most < 1.0).then(|| budget.rate(1, most))
 }
 
 /// Labels of what history does not know; that the others count is no reason to keep silent.

@@ -9,6 +9,7 @@ mod refusals;
 
 use super::destination::Destination;
 use super::measure::{measure, write_report};
+use super::outcome::warn_of_strange_limits;
 use super::rows::{Rows, Written};
 use super::run::{run_before, run_quietly};
 use super::sheet::Column;
@@ -136,6 +137,7 @@ fn train_and_score(
     uninterrupted(NOWHERE, stop)?;
     let mut scored = pass(kept, Some(Box::new(Memory::new((trained.clone(), Vec::new())))), "scoring")?;
     warn_of_refusals(&arguments.input, &mut *scored)?;
+    warn_of_strange_limits(&mut *scored, &arguments.detection.policy.limits)?;
     let width = milliseconds(arguments.detection.bucket);
     let mut verdicts = HashMap::new();
     scored.verdicts(train_until.div_euclid(width) * width, Time::MAX, &mut |verdict| {
@@ -207,6 +209,7 @@ fn score(arguments: &BacktestArgs, input: &Input, output: Output, kinds: Kinds, 
     complete(&output.rows, stop)?;
     ended(arguments, ran?, (NOWHERE, stop))?;
     warn_of_refusals(&arguments.input, &mut *history)?;
+    warn_of_strange_limits(&mut *history, &arguments.detection.policy.limits)?;
     keep(output.rows, rows, arguments)
 }
 
@@ -287,7 +290,7 @@ fn fit(arguments: &BacktestArgs, train_until: Time, history: &mut dyn History) -
     let request = train::Request { window: milliseconds(arguments.window), ..request };
     let mut models = Memory::new((Vec::new(), Vec::new()));
     let report = train::train(history, &mut models, &request, &mut train::command::progress_bar())?;
-    if report.trained < report.total || report.too_narrow().is_some() {
+    if report.trained < report.total || report.too_narrow().is_some() || !report.unknown_metrics.is_empty() {
         for line in report.to_string().lines() {
             tracing::warn!("{line}");
         }
