@@ -3,7 +3,7 @@
 use super::say;
 use crate::cli::{EMBEDDED, time};
 use crate::history::incident::{self, IncidentRow};
-use crate::history::{self, view};
+use crate::history::{self, span};
 use crate::instant;
 use crate::number::pair;
 use crate::series::{NAMED, few};
@@ -44,7 +44,7 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let shown =
         rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
     for row in shown {
-        let latest = if row.status == "open" { view::latest(&mut *history, row)? } else { None };
+        let latest = if row.status == "open" { span::latest(&mut *history, row)? } else { None };
         say(&line(row, latest.map(|(_, [mean, expected])| (mean, expected)), &widths));
     }
     Ok(())

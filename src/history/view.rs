@@ -125,22 +125,6 @@ pub fn incident(history: &mut dyn History, id: IncidentId) -> Result<Option<Inci
     Ok(rows.into_iter().find(|row| row.id == id))
 }
 
-/// What the series of an incident's worst bucket has come to: the start of its latest bucket with samples, mean, and what was expected. `None` where that is the
-/// worst one, or all evidence is silence.
-///
-/// # Errors
-/// A history that cannot be read.
-pub fn latest(history: &mut dyn History, row: &IncidentRow) -> Result<Option<(Time, [f64; 2])>, HistoryError> {
-    let Some((entity_id, metric, start, _)) = row.peak.clone() else { return Ok(None) };
-    let series = SeriesName { entity_type: row.entity_type.clone(), entity_id, metric }.id();
-    let sql = "SELECT bucket_start, mean, expected FROM buckets
-        WHERE series_id = $1 AND bucket_start > $2 AND expected IS NOT NULL ORDER BY bucket_start DESC LIMIT 1";
-    let values = vec![row::key(series).into(), Value::time(start)];
-    let rows = history.select(&Statement { sql, values }, &[Shape::Time, Shape::Number, Shape::Number])?;
-    let read = |mut columns: Columns| Some((columns.time()?, [columns.number()?, columns.number()?]));
-    Ok(rows.into_iter().next().and_then(read))
-}
-
 /// The episodes of an incident, withdrawn ones included, in the order in which they began.
 ///
 /// # Errors

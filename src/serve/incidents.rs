@@ -6,6 +6,7 @@ use super::desk::{Problem, Stores};
 use super::overview::told;
 use crate::history::label::{self, LABELS};
 use crate::history::silence::{self, SilenceRow};
+use crate::history::span;
 use crate::history::view::{self, EpisodeRow};
 use crate::instant;
 use axum::Json;
@@ -70,7 +71,7 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
         })
         .collect();
     let mut answer = told(&row, site.width, labels.get(&id.0));
-    let latest = if row.status == "open" { view::latest(stores.history()?, &row)? } else { None };
+    let latest = if row.status == "open" { span::latest(stores.history()?, &row)? } else { None };
     answer["latest"] =
         latest.map(|(start, [mean, expected])| json!({ "timestamp": instant::format(start), "mean": mean, "expected": expected })).into();
     answer["growth"] = growth(&episodes, site.width).into();

@@ -99,12 +99,6 @@ impl Row<'_> {
         (self.longer_than.is_none() && self.columns.defect(self.fields).is_none()).then_some(value)
     }
 
-    /// Its time where that is a whole number, of seconds or parts of them since 1970.
-    fn seconds(&self) -> Option<String> {
-        let text = text(self.fields, self.columns.places[0]).trim().to_owned();
-        (!text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
-    }
-
     /// Writes it as the event of a server. What is no number stays what it is, so that the decoder refuses it with a reason; and so does the number of a
     /// row of which nobody can say what belongs where. One that is too long is written as that.
     pub(super) fn render(&self, json: &mut Vec<u8>) {
@@ -119,7 +113,7 @@ impl Row<'_> {
         let _ = write!(
             json,
             r#"{{"type":"server_metric","timestamp":{},"server_id":{},{}:{value}}}"#,
-            self.seconds().unwrap_or_else(|| quoted(timestamp)),
+            quoted(timestamp),
             quoted(entity),
             quoted(metric)
         );
@@ -141,13 +135,7 @@ impl Origin for Row<'_> {
             }
             ("no_metrics", None) => format!("'metric' is '{}', which its kind does not watch", shortened(&metric)),
             ("duplicate_key", None) => format!("'metric' is '{}', which is the name of another field of the event", shortened(&metric)),
-            ("bad_time", None) => match instant::parse_local(&timestamp) {
-                Some(in_utc) => format!(
-                    "'timestamp' is '{}', which has no time zone: write {in_utc}, or an offset in place of the Z",
-                    shortened(&timestamp)
-                ),
-                None => format!("'timestamp' is '{}', which is no time like 2026-01-24T12:34:56Z", shortened(&timestamp)),
-            },
+            ("bad_time", None) => format!("'timestamp' is '{}', which {}", shortened(&timestamp), no_time(timestamp.trim())),
             ("bad_entity", None) => format!("'entity' is '{}': it must be a text, neither empty nor with a NUL", shortened(&entity)),
             ("bad_metric_name", None) => format!("'metric' is '{}': it must have at least one letter and no colon", shortened(&metric)),
             _ => detail.into(),
@@ -157,6 +145,15 @@ impl Origin for Row<'_> {
             Ok(line) => format!("line {line}: {said}{mark}"),
             Err(_) => format!("{said}{mark}"),
         }
+    }
+}
+
+/// Why a text is no time.
+fn no_time(text: &str) -> String {
+    match instant::parse_local(text) {
+        Some(in_utc) => format!("has no time zone: write {in_utc}, or an offset in place of the Z"),
+        None if text.parse::<f64>().is_ok() => "is a number: write it like 2026-01-24T12:34:56Z; JSON lines take numbers".into(),
+        None => "is no time like 2026-01-24T12:34:56Z".into(),
     }
 }
 

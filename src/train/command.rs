@@ -1,7 +1,7 @@
 //! `tidewatch train`: once, or every so often until it is told to stop.
 
 use super::{Calendars, Extent, MethodArgs, Progress, Report, Request, TrainError, train};
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryError, span};
 use crate::{instant, models};
 use anyhow::Context;
 use dataflows::Time;
@@ -99,6 +99,8 @@ pub fn run(args: &Args, open_history: OpenHistory, out: &mut dyn Write, stop: &A
                 writeln!(out, "{report}").context(UNPRINTED)?;
                 attend(args, open_history, out, started + every, stop)?;
             }
+            // To ask again would come to the same.
+            Err(error @ TrainError::Request(_)) => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(error = %error, retry_seconds = backoff.as_secs(), "training failed");
                 wait(backoff, stop);
@@ -133,23 +135,14 @@ fn single(args: &Args, open_history: OpenHistory, out: &mut dyn Write) -> anyhow
 fn at_the_end(args: &Args, history: &mut dyn History) -> Result<Request, TrainError> {
     let now = instant::now();
     let request = args.request(now)?;
-    let reached = if args.until.is_none() { reached(history)? } else { None };
+    let reached = if args.until.is_none() { span::horizon(history)? } else { None };
     Ok(Request { until: reached.map_or(request.until, |reached| reached.min(now)), ..request })
-}
-
-/// How far event time has come in history, of the source that has come furthest; `None` where nothing was read yet.
-fn reached(history: &mut dyn History) -> Result<Option<Time>, HistoryError> {
-    let mut reached = None;
-    for source in history.sources()? {
-        reached = reached.max(history.position(&source, Time::MAX)?.horizon);
-    }
-    Ok(reached.filter(|reached| *reached > Time::MIN))
 }
 
 /// What is to be said of a history that ended long before the end of training.
 fn advice(history: &mut dyn History, request: &Request, report: &Report) -> Result<Option<String>, HistoryError> {
     let until = request.until();
-    let Some(reached) = reached(history)? else {
+    let Some(reached) = span::horizon(history)? else {
         return Ok(Some("history holds no bucket yet: let `tidewatch run` fill it first".into()));
     };
     if reached >= until - LONG_AGO {

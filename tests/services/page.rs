@@ -94,6 +94,10 @@ fn the_page_reads_and_writes_a_history_in_postgresql() {
         assert_eq!(answer["total"].as_u64().unwrap() as usize, count(&answer["incidents"]));
     }
     assert_eq!(server.ask("GET", "/api/v1/incidents?status=splendid", &Value::Null).0, 400);
+    let latest = |one: &Value| server.get(&format!("incidents/{}", one["incident_id"].as_str().unwrap()))["latest"].clone();
+    server.comes_to("incidents?span=14d&status=open", |open| {
+        open["incidents"].as_array().unwrap().iter().any(|one| latest(one)["mean"].is_number())
+    });
 
     let day = server.get(&format!("series/{series}?span=24h"));
     assert!(count(&day["points"]) > 200 && count(&day["anomalies"]) > 0, "{day}");

@@ -294,7 +294,9 @@ fn an_input_that_cannot_be_meant_is_told_with_what_to_do() {
     backtest("packed.csv", "2026-01-19").error(&["gzip"]);
     let local = backtest("local.csv", "2026-01-19");
     assert!(local.stderr.contains("no time zone: write 2026-01-19T00:00:00Z"), "{}", local.stderr);
-    // The number is a time, which is the first of all.
-    backtest("number.csv", "2026-01-19").error(&["begins at 2026-01-19T00:00:00Z", "nothing to train on"]);
+    let number = backtest("number.csv", "2026-01-19");
+    assert!(number.stderr.contains("'1768780800', which is a number: write it like"), "{}", number.stderr);
+    place.write("late.csv", rows("2026-01-19T00:00:00Z", ','));
+    backtest("late.csv", "2026-01-19").error(&["begins at 2026-01-19T00:00:00Z", "nothing to train on"]);
     place.run("incidents --from 2026-01-19T00:00:00").error(&["has no time zone", "2026-01-19T00:00:00Z"]);
 }
