@@ -273,7 +273,7 @@ fn a_history_of_another_width_is_trained_and_tuned_by_its_own_alone() {
     let place = Place::new();
     place.run("generate --to file:log.jsonl --preset dev --start 2026-01-19T00:00:00Z --backfill 2d --for 2h --speed max").well();
     place.run("run --source file:log.jsonl --bucket 1h").well();
-    for command in ["train", "tune --last 1d"] {
+    for command in ["train", "train --every 60m", "tune --last 1d"] {
         place.run(command).error(&["buckets of 1h", "--bucket 1h"]);
     }
     place.run("train --bucket 1h").well();
