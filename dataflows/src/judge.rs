@@ -143,12 +143,13 @@ fn state_of(mean: f64, score: &Score, silenced: bool, limits: &Limits) -> State 
 pub fn track_after(track: Option<Box<Track>>, verdict: &Verdict, models: &[Arc<Model>]) -> Option<Box<Track>> {
     let Verdict { bucket, score, state } = verdict;
     let (start, Some(aggregate)) = (bucket.start, bucket.aggregate) else { return track };
-    let follow = |model: &Arc<Model>| model.score(track.as_deref(), start, aggregate.mean.0, aggregate.count);
-    let has_scored = |model: &&Arc<Model>| score.is_some() && follow(model).0 == *score;
-    let model = usable(models, start).find(has_scored).or_else(|| in_force(models, start));
-    match (state, model) {
-        (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some(model)) => follow(model).1,
-        (State::Silenced, model) => skip(track.as_deref(), model, start, &aggregate),
+    let again = |model: &Arc<Model>| model.score(track.as_deref(), start, aggregate.mean.0, aggregate.count);
+    let mut tried = usable(models, start).filter(|_| score.is_some()).map(|model| (model, again(model)));
+    let scored = tried.find(|(_, (found, _))| found == score);
+    let scored = scored.or_else(|| in_force(models, start).map(|model| (model, again(model))));
+    match (state, scored) {
+        (State::Normal | State::Anomalous | State::Accompanying | State::Unscored(Unscored::Reset), Some((_, (_, after)))) => after,
+        (State::Silenced, scored) => skip(track.as_deref(), scored.map(|(model, _)| model), start, &aggregate),
         _ => track,
     }
 }
