@@ -274,8 +274,8 @@ const DAY: Time = 86_400_000;
 pub fn time(text: &str) -> Result<Time, String> {
     let Some(shift) = text.strip_prefix("now") else {
         let midnight = || instant::parse_day(text).map(|day| day * DAY);
-        return instant::parse(text).or_else(midnight).ok_or_else(|| match instant::parse_local(text) {
-            Some(in_utc) => format!("'{text}' has no time zone: write {in_utc}, or an offset in place of the Z"),
+        return instant::parse(text).or_else(midnight).ok_or_else(|| match instant::lacks_zone(text) {
+            Some(problem) => format!("'{text}' {problem}"),
             None => format!("'{text}' is not a time: write it like 2026-01-24T12:34:56Z, 2026-01-24, now, now-2h or now+30m"),
         });
     };

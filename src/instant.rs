@@ -2,16 +2,22 @@
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use dataflows::Time;
+use std::time::Duration;
 
 /// Reads an RFC 3339 time (`2026-01-24T12:34:56Z`, any offset, any fraction) as milliseconds since the epoch, rounded down.
 pub fn parse(text: &str) -> Option<Time> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
 }
 
-/// What a time without a time zone (`2026-01-24 12:34:56`) would be in UTC, written; `None` where it is none.
-pub fn parse_local(text: &str) -> Option<String> {
+/// What is to be said of a time that lacks its time zone (`2026-01-24 12:34:56`); `None` of any other text.
+pub fn lacks_zone(text: &str) -> Option<String> {
     let in_utc = format!("{}Z", text.trim().replacen(' ', "T", 1));
-    parse(&in_utc).map(|_| in_utc)
+    parse(&in_utc).map(|_| format!("has no time zone: write {in_utc}, or an offset in place of the Z"))
+}
+
+/// Writes a span of so many milliseconds as a flag takes it (`1h`).
+pub fn format_span(span: Time) -> String {
+    humantime::format_duration(Duration::from_millis(span.unsigned_abs())).to_string().replace(' ', "")
 }
 
 /// Writes a time as RFC 3339 in UTC, with milliseconds only where there are some.
@@ -51,7 +57,9 @@ mod tests {
         }
         assert_eq!(parse("2026-01-24T13:34:56+01:00"), parse("2026-01-24T12:34:56Z"));
         assert_eq!(parse("yesterday"), None);
-        assert_eq!((parse_local("2026-01-24 12:34:56.5").as_deref(), parse_local("2026-01-24")), (Some("2026-01-24T12:34:56.5Z"), None));
+        let said = "has no time zone: write 2026-01-24T12:34:56.5Z, or an offset in place of the Z";
+        assert_eq!((lacks_zone("2026-01-24 12:34:56.5").as_deref(), lacks_zone("2026-01-24")), (Some(said), None));
+        assert_eq!(format_span(5_400_000), "1h30m");
         assert_eq!((parse_day("1970-01-02"), parse_day("2026-12-25").map(format_day)), (Some(1), Some("2026-12-25".into())));
     }
 }

@@ -5,10 +5,10 @@ use super::row;
 use super::statement::{Columns, Shape, Statement, Value};
 use super::view::{self, EpisodeRow};
 use super::{History, HistoryError};
+use crate::instant;
 use crate::series::SeriesName;
 use dataflows::{EntityId, IncidentId, SeriesId, Time};
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// What was so long ago is not what something has come to: an hour, in milliseconds.
 const LATELY: Time = 3_600_000;
@@ -50,9 +50,12 @@ pub fn width(history: &mut dyn History) -> Result<Option<Time>, HistoryError> {
 /// # Errors
 /// A history that cannot be read.
 pub fn other_width(history: &mut dyn History, asked: Time) -> Result<Option<String>, HistoryError> {
-    let said = |width: Time| humantime::format_duration(Duration::from_millis(width.unsigned_abs())).to_string().replace(' ', "");
     let other = width(history)?.filter(|width| *width != asked);
-    Ok(other.map(|width| format!("history holds buckets of {0}, and --bucket says {1}: give --bucket {0}", said(width), said(asked))))
+    let said = |width| {
+        let (held, asked) = (instant::format_span(width), instant::format_span(asked));
+        format!("history holds buckets of {held}, and --bucket says {asked}: give --bucket {held}")
+    };
+    Ok(other.map(said))
 }
 
 /// How many metrics of each entity have samples in a bucket that begins in `[from, until)`; an entity without any is left out.

@@ -150,8 +150,8 @@ impl Origin for Row<'_> {
 
 /// Why a text is no time.
 fn no_time(text: &str) -> String {
-    match instant::parse_local(text) {
-        Some(in_utc) => format!("has no time zone: write {in_utc}, or an offset in place of the Z"),
+    match instant::lacks_zone(text) {
+        Some(problem) => problem,
         None if text.parse::<f64>().is_ok() => "is a number: write it like 2026-01-24T12:34:56Z; JSON lines take numbers".into(),
         None => "is no time like 2026-01-24T12:34:56Z".into(),
     }

@@ -1,6 +1,7 @@
 //! What a training run did, in numbers and in words.
 
 use super::request::Skipped;
+use crate::instant;
 use crate::series::SeriesName;
 use dataflows::Time;
 use std::collections::BTreeMap;
@@ -70,17 +71,13 @@ impl Report {
     /// What is to be said where most series come less often than a bucket is wide: so many have no profile of the day but for the moments that they come at.
     pub fn too_narrow(&self) -> Option<String> {
         let (spacing, count) = self.spaced.iter().max_by_key(|(_, count)| **count)?;
-        let (narrow, wide) = (self.bucket_width, self.bucket_width.saturating_mul(Time::try_from(*spacing).ok()?));
-        let said =
-            |width: Time| humantime::format_duration(std::time::Duration::from_millis(width.unsigned_abs())).to_string().replace(' ', "");
+        let wide = self.bucket_width.saturating_mul(Time::try_from(*spacing).ok()?);
         (2 * count > self.trained && wide <= WIDE_MAX).then(|| {
+            let (narrow, wide) = (instant::format_span(self.bucket_width), instant::format_span(wide));
             format!(
-                "{count} of {} series have samples every {} and buckets are {} wide: they are judged without the shape of their days; give --bucket {} \
-                 to every command, and a history of its own",
-                self.trained,
-                said(wide),
-                said(narrow),
-                said(wide)
+                "{count} of {} series have samples every {wide} and buckets are {narrow} wide: they are judged without the shape of their days; give \
+                 --bucket {wide} to every command, and a history of its own",
+                self.trained
             )
         })
     }
