@@ -12,6 +12,7 @@ mod method;
 mod outlook;
 mod parts;
 mod peers;
+mod phases;
 mod profile;
 mod promise;
 mod push;

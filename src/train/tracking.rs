@@ -4,11 +4,11 @@ use super::counter::{Evidence, growth};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::peers::{Shape, amplitude, own_share};
+use super::phases;
 use super::promise::{self, BUCKETS_MIN};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
-use super::seasons::median_of;
 use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
 use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time, Track, Tracker};
 use serde_json::json;
@@ -93,13 +93,9 @@ impl History {
         self.values.iter().zip(centred_medians(&self.values, window)).map(|(value, trend)| value - trend).collect()
     }
 
-    /// The median of some values at each phase, smoothed over three phases.
+    /// The profile of some values.
     fn profile(&self, values: &[f64], includes: impl Fn(usize) -> bool) -> Vec<f64> {
-        let mut at: Vec<Vec<f64>> = vec![Vec::new(); self.period];
-        (0..values.len()).filter(|i| includes(*i)).for_each(|i| at[self.phases[i]].push(values[i]));
-        let raw = around_the_clock(at.into_iter().map(|values| median_of(values.into_iter())).collect());
-        let near = |phase: usize, step: usize| raw[(phase + self.period + step - 1) % self.period];
-        (0..self.period).map(|phase| 0.25 * near(phase, 0) + 0.5 * near(phase, 1) + 0.25 * near(phase, 2)).collect()
+        phases::profile((0..values.len()).filter(|i| includes(*i)).map(|i| (self.phases[i], values[i])), self.period)
     }
 
     /// The seasonal part; flat with less than two days of history.
@@ -319,16 +315,4 @@ fn levels(above: &[f64], slow: f64, slow_scale: f64) -> (Vec<f64>, Vec<f64>) {
         (residual, jump)
     });
     both.unzip()
-}
-
-/// Fills phases without values by straight lines between their neighbours, over midnight as well; without any, all is 0.
-fn around_the_clock(mut profile: Vec<f64>) -> Vec<f64> {
-    let period = profile.len();
-    let Some(first) = profile.iter().position(|value| value.is_finite()) else { return vec![0.0; period] };
-    profile.rotate_left(first);
-    profile.push(profile[0]);
-    super::seasons::interpolate(&mut profile);
-    profile.pop();
-    profile.rotate_right(first);
-    profile
 }

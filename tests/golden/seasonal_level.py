@@ -11,6 +11,7 @@ from numba import njit
 PAR = dict(
     hist_days=14.0,   # training window
     smooth=1,         # profile smoothing half-width, buckets
+    sharp=5.0, sharp_n=4,        # ... but not where a slot differs from that by so many standard errors, of so many values at least
     weekly_gain=0.85, # weekday/weekend profile only if it cuts the residual scale below this share
     ff=0.03,          # scale floor as share of the training range q01..q99
     a_slow=0.03,      # slow level: step per bucket
@@ -61,17 +62,18 @@ def weekend_share(t):
 def seasonal(t, profile, slot, P):
     return profile[slot] + weekend_share(t) * (profile[slot + P] - profile[slot])
 def profile(d, slot, P, smooth):
-    """median per slot of the detrended history, empty slots interpolated round the clock, lightly smoothed"""
-    m = np.full(P, np.nan); o = np.argsort(slot, kind='stable'); ss, dd = slot[o], d[o]; b = np.searchsorted(ss, np.arange(P + 1))
+    """median per slot of the detrended history, empty slots interpolated round the clock, lightly smoothed where it is not sharp"""
+    m = np.full(P, np.nan); own = np.zeros(P); num = np.ones(P); o = np.argsort(slot, kind='stable'); ss, dd = slot[o], d[o]; b = np.searchsorted(ss, np.arange(P + 1))
     for k in range(P):
         x = dd[b[k]:b[k + 1]]; x = x[np.isfinite(x)]
-        if len(x): m[k] = np.median(x)
+        if len(x): m[k] = np.median(x); own[k] = mad(x); num[k] = len(x)
     ok = np.isfinite(m)
     if not ok.any(): return np.zeros(P)
     m = np.interp(np.arange(P), np.flatnonzero(ok), m[ok], period=P)
-    if smooth:
-        w = np.hanning(2 * smooth + 3)[1:-1]; w /= w.sum(); m = np.convolve(np.r_[m[-smooth:], m, m[:smooth]], w, 'valid')
-    return m
+    if not smooth: return m
+    w = np.hanning(2 * smooth + 3)[1:-1]; w /= w.sum(); even = np.convolve(np.r_[m[-smooth:], m, m[:smooth]], w, 'valid')
+    noise = 1.4826 * np.median(np.abs(dd - m[ss])); error = np.sqrt(np.pi / 2 / num) * np.maximum(noise, own)
+    return np.where((num >= PAR['sharp_n']) & (np.abs(m - even) > PAR['sharp'] * error), m, even)
 
 class Model: pass
 
@@ -208,7 +210,7 @@ def run_fold(m, st, t, v, pv):
 def value(i):
     """half an hour each; the formula is in tests/training.rs as well"""
     phase = i % 48 / 48 * 2 * np.pi; noise = (i * 7919 % 1009) / 1009 - 0.5
-    v = 50 + 10 * np.sin(phase) + 4 * noise
+    v = 50 + 10 * np.sin(phase) + 4 * noise + 25 * (i % 48 in (9, 10))
     if i == 500: v += 30
     if 560 <= i < 600: v += 12
     if i in (330, 540): v = np.nan

@@ -1,0 +1,70 @@
+//! The profile of `seasonal_level`: the median of each phase, smoothed but for what comes at the same minute every day.
+
+use super::robust::{mad, scale};
+use super::seasons::{interpolate, median_of};
+
+/// A phase is as its own median says, and not smoothed, where the two differ by so many times what chance makes of that median: what jumps there every day
+/// would begin before its time, by a quarter, and that quarter is an anomaly where the series is quiet.
+const SHARP: f64 = 5.0;
+
+/// The standard error of a median of normal values, in that of their mean: the root of half of pi.
+const MEDIAN_ERROR: f64 = 1.253_314_137_315_500_3;
+
+/// A median of fewer values is smoothed whatever it says.
+const VALUES_MIN: usize = 4;
+
+/// The median of the values at each of `period` phases, of `(phase, value)` in any order. Phases without values are on straight lines between their
+/// neighbours, over midnight as well; without any, all is 0.
+pub(super) fn profile(values: impl Iterator<Item = (usize, f64)>, period: usize) -> Vec<f64> {
+    let mut at: Vec<Vec<f64>> = vec![Vec::new(); period];
+    values.for_each(|(phase, value)| at[phase].push(value));
+    let raw = around_the_clock(at.iter().map(|values| median_of(values.iter().copied())).collect());
+    let noise = scale(at.iter().zip(&raw).flat_map(|(values, median)| values.iter().map(move |value| value - median)));
+    let near = |phase: usize, step: usize| raw[(phase + period + step - 1) % period];
+    let value = |(phase, values): (usize, &Vec<f64>)| {
+        let smooth = 0.25 * near(phase, 0) + 0.5 * near(phase, 1) + 0.25 * near(phase, 2);
+        #[allow(clippy::cast_precision_loss)] // days
+        let chance = MEDIAN_ERROR * noise.max(mad(values)) / (values.len() as f64).sqrt();
+        let is_sharp = values.len() >= VALUES_MIN && (raw[phase] - smooth).abs() > SHARP * chance;
+        if is_sharp { raw[phase] } else { smooth }
+    };
+    at.iter().enumerate().map(value).collect()
+}
+
+fn around_the_clock(mut profile: Vec<f64>) -> Vec<f64> {
+    let period = profile.len();
+    let Some(first) = profile.iter().position(|value| value.is_finite()) else { return vec![0.0; period] };
+    profile.rotate_left(first);
+    profile.push(profile[0]);
+    interpolate(&mut profile);
+    profile.pop();
+    profile.rotate_right(first);
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten days of twelve phases, each day a little above or below the others.
+    fn days(shape: impl Fn(usize) -> f64) -> Vec<f64> {
+        let value = |i: usize| (i % 12, shape(i % 12) + ((i * 7919) % 100) as f64 / 100.0 - 0.5);
+        profile((0..120).map(value), 12)
+    }
+
+    #[test]
+    fn what_stands_out_by_more_than_chance_is_not_smoothed() {
+        let sharp = days(|phase| if phase == 6 { 40.0 } else { 0.0 });
+        let near = |phase: usize, value: f64| assert!((sharp[phase] - value).abs() < 0.5, "phase {phase}: {sharp:?}");
+        near(5, 0.0);
+        near(6, 40.0);
+        let (slight, noise) = (days(|phase| if phase == 6 { 1.0 } else { 0.0 }), days(|_| 0.0));
+        assert!((slight[6] - noise[6] - 0.5).abs() < 1e-9, "one as small as the noise is: {slight:?}");
+    }
+
+    #[test]
+    fn phases_without_values_are_filled_over_midnight() {
+        assert_eq!(profile([(1, 1.0), (3, 3.0)].into_iter(), 4), [2.0, 1.5, 2.0, 2.5]);
+        assert_eq!(profile(std::iter::empty(), 3), [0.0; 3]);
+    }
+}
