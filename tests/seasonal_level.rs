@@ -125,6 +125,20 @@ fn an_outage_that_comes_back_after_hours_is_seen_again() {
     assert!(found.contains(&200) && found.contains(&248), "{found:?}");
 }
 
+/// Failed once: what an alarm left behind had faded after three hours, and the shift was flagged again, the louder the more the level had followed it.
+#[test]
+fn a_shift_that_lasts_is_not_louder_hours_later_and_what_comes_on_top_of_it_is_seen() {
+    let usual = |i: i64| Some(50.0 + chance(i) + chance(i + 90_000));
+    let (shift, spike) = (14 * 288 + 200, 14 * 288 + 400);
+    for height in [20.0, 40.0, 80.0] {
+        let shifted = |i: i64| (i >= shift).then(|| usual(i).unwrap() + height);
+        let found = flagged(usual, shifted);
+        assert!(found.contains(&200) && found.iter().all(|i| *i < 212), "by {height}: {found:?}");
+        let found = flagged(usual, |i| if (spike..spike + 3).contains(&i) { Some(50.0 + 2.0 * height) } else { shifted(i) });
+        assert!(found.contains(&400), "as much once more, by {height}: {found:?}");
+    }
+}
+
 /// Failed once: with three days of history one peak was thought to be as high as every peak of that series, and whatever was lower was none for days.
 #[test]
 fn a_young_series_hears_its_second_outage() {

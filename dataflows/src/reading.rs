@@ -75,6 +75,11 @@ impl Reading {
         ]
     }
 
+    /// What goes on comes to, before habituation: the drift view.
+    pub(crate) fn lasting(&self) -> f64 {
+        self.views()[1].1
+    }
+
     /// The loudest view, and what it comes to before habituation.
     pub fn loudest(&self) -> (View, f64) {
         let [spike, drift, stuck] = self.views();

@@ -59,7 +59,8 @@ const HABITUATION_FROM: f64 = 2.5;
 const HABITUATION_MAX: f64 = 20.0;
 /// ...which halves in a quarter of a day, but in no fewer buckets than these, while the series is off...
 const HABITUATION_MIN: f64 = 72.0;
-/// ...and so many times as fast while it is not: an outage that comes back hours after the first must be heard as it was.
+/// ...and so many times as fast while it is not: an outage that comes back hours after the first must be heard as it was. What was as loud as the drift view
+/// is stays that loud, however long it lasts: a shift would be louder from hour to hour while the level follows it.
 const HABITUATION_QUIET: i32 = 3;
 /// A series is not off within so many usual deviations.
 const QUIET: f64 = 2.0;
@@ -383,7 +384,8 @@ impl Track {
             drift: reading.drift_after,
             run: reading.run,
             habituation: (reading.remembered * rhythm.habituation_decay(reading.deviation().abs() < QUIET))
-                .max(reading.loudness().min(HABITUATION_MAX)),
+                .max(reading.loudness().min(HABITUATION_MAX))
+                .max(reading.remembered.min(reading.lasting())),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),

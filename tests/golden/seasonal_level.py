@@ -184,7 +184,8 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
         dd = max(1.0, max(hist_q(st[12 + NB:], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:], st[11], p[Q_RARE]) / p[RD_RARE]))
     z = max(p[K_SPIKE] * zs / ds, max(p[K_DRIFT] * zd / dd, p[K_STUCK] * zk))
     # habituation
-    z = z / max(1.0, st[6] / p[H_REF]); st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0))
+    z = z / max(1.0, st[6] / p[H_REF]); held = min(st[6], p[K_DRIFT] * zd / dd)
+    st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0), held)
     # learn
     st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
     st[1] += p[A_FAST] * ef

@@ -89,9 +89,10 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     s[3] = if mean == s[4] { s[3] + 1.0 } else { 0.0 };
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
-    let z = spoken.max(0.62 * drift / divisor(&s[28..45], 3.0)).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
+    let lasting = 0.62 * drift / divisor(&s[28..45], 3.0);
+    let z = spoken.max(lasting).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
     let is_quiet = ((mean - expected) / tracker.slow_scale).abs() < 2.0;
-    s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0));
+    s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0)).max(s[7].min(lasting));
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
     (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift));
