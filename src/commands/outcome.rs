@@ -2,6 +2,7 @@
 
 use crate::cli::EMBEDDED;
 use crate::history::{History, rubbish};
+use crate::instant;
 use crate::kind::Kinds;
 use crate::policy::LimitsArgs;
 use crate::run::Statistics;
@@ -24,6 +25,10 @@ pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
         HumanCount(statistics.dead_letters.get()),
         HumanCount(statistics.commits.get()),
     );
+    let (unscored, verdicts) = (statistics.unscored.get(), statistics.verdicts.get());
+    if unscored * 10 > verdicts * 9 {
+        tracing::warn!("{} of {} buckets were not scored: {}", HumanCount(unscored), HumanCount(verdicts), why_unscored(statistics));
+    }
     let refusals = statistics.refusals();
     if !refusals.is_empty() {
         let kept = if history == EMBEDDED { String::new() } else { format!(" --history {}", redacted(history)) };
@@ -46,6 +51,19 @@ pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
             "{} events came from a partition that had been idle for longer than the lateness, and were left out",
             statistics.behind.get()
         );
+    }
+}
+
+/// Why hardly any was: the commonest mistakes are to train after the fact, and not at all.
+fn why_unscored(statistics: &Statistics) -> String {
+    match statistics.trained() {
+        (0, _) | (_, None) => "there is no model of any series; `tidewatch train` makes them, of a day of history or more".into(),
+        (models, Some((first, _))) => format!(
+            "a bucket is judged by a model whose training ended before it, and the earliest of the {} in use was trained until {}; \
+             `tidewatch train --until` ends earlier",
+            HumanCount(models),
+            instant::format(first)
+        ),
     }
 }
 

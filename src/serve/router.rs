@@ -65,6 +65,8 @@ struct Readiness {
     /// `starting`, `restoring` or `watching`.
     stage: &'static str,
     away: Vec<Away>,
+    /// How many series have a model that was taken in: without any nothing is scored.
+    models: u64,
     /// The common watermark that was committed last; `null` before the first.
     watermark: Option<String>,
     /// How far it is behind the wall clock; less than 0 where a simulated clock is ahead.
@@ -74,7 +76,7 @@ struct Readiness {
 impl Readiness {
     fn of(site: &Site) -> Self {
         let Beat { ready, stage, away, watermark, lag_seconds, .. } = Beat::of(&site.statistics, &site.rates);
-        Self { ready, stage, away, watermark, lag_seconds }
+        Self { ready, stage, away, models: site.statistics.trained().0, watermark, lag_seconds }
     }
 }
 
@@ -93,14 +95,15 @@ mod tests {
     fn a_run_is_ready_once_it_watches_and_while_nothing_is_away() {
         let site = site(true, None);
         let statistics = &site.statistics;
-        assert_eq!(answer(&site), r#"{"ready":false,"stage":"starting","away":[],"watermark":null,"lag_seconds":null}"#);
+        assert_eq!(answer(&site), r#"{"ready":false,"stage":"starting","away":[],"models":0,"watermark":null,"lag_seconds":null}"#);
         statistics.health.begin(1);
         assert!(answer(&site).starts_with(r#"{"ready":false,"stage":"restoring""#));
         statistics.health.caught_up();
         statistics.set_horizon(1_768_780_800_000);
+        statistics.set_trained(&[0, 1]);
         let text = answer(&site);
         assert!(
-            text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#),
+            text.starts_with(r#"{"ready":true,"stage":"watching","away":[],"models":2,"watermark":"2026-01-19T00:00:00Z","lag_seconds":"#),
             "{text}"
         );
         // A receiver of alerts that is away keeps nobody from watching.

@@ -39,6 +39,22 @@ fn reading_a_file_again_adds_nothing() {
     assert_eq!(raw(&place), RECORDS);
 }
 
+/// Failed once: a log that was read by models of its own end was told of as so many thousand unscored buckets, and nothing more.
+#[test]
+fn a_log_that_nothing_in_is_judged_says_why() {
+    let place = Place::new();
+    place.run("generate --to file:x.jsonl --preset dev --backfill 2d --for 20m --speed max --seed 7 --start 2026-01-19T00:00:00Z").well();
+    let run = |more: &str| place.run(&format!("run --source file:x.jsonl --models embedded:models.db {more}")).well().stderr;
+    let without = run("");
+    assert!(without.contains("buckets were not scored: there is no model of any series"), "{without}");
+    place.run("train --models embedded:models.db").well();
+    let after = run("--history embedded:other.db");
+    assert!(after.contains("was trained until 2026-01-19T00:20:00Z; `tidewatch train --until` ends earlier"), "{after}");
+    place.run("train --models embedded:models.db --until 2026-01-18T12:00:00Z").well();
+    let before = run("--history embedded:third.db");
+    assert!(!before.contains("not scored"), "a quarter of it is: {before}");
+}
+
 // Failed: progress was kept under the path as it was typed, and raw events were stored twice.
 #[test]
 fn a_file_is_the_same_by_whatever_path_it_is_named() {
