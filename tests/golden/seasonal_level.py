@@ -11,7 +11,7 @@ from numba import njit
 PAR = dict(
     hist_days=14.0,   # training window
     smooth=1,         # profile smoothing half-width, buckets
-    sharp=5.0, sharp_n=4,        # ... but not where a slot differs from that by so many standard errors, of so many values at least
+    sharp=5.0, sharp_n=6,        # ... but not where a slot differs from that by so many standard errors, of so many values at least
     weekly_gain=0.85, # weekday/weekend profile only if it cuts the residual scale below this share
     ff=0.03,          # scale floor as share of the training range q01..q99
     a_slow=0.03,      # slow level: step per bucket
@@ -66,7 +66,7 @@ def profile(d, slot, P, smooth):
     m = np.full(P, np.nan); own = np.zeros(P); num = np.ones(P); o = np.argsort(slot, kind='stable'); ss, dd = slot[o], d[o]; b = np.searchsorted(ss, np.arange(P + 1))
     for k in range(P):
         x = dd[b[k]:b[k + 1]]; x = x[np.isfinite(x)]
-        if len(x): m[k] = np.median(x); own[k] = mad(x); num[k] = len(x)
+        if len(x): m[k] = np.median(x); own[k] = (np.quantile(x, .9) - np.quantile(x, .1)) / 2.563103131089201; num[k] = len(x)
     ok = np.isfinite(m)
     if not ok.any(): return np.zeros(P)
     m = np.interp(np.arange(P), np.flatnonzero(ok), m[ok], period=P)
