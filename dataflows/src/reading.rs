@@ -11,6 +11,9 @@ pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
 /// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
 pub const OVERSHOOT: f64 = 16.0;
 
+/// From this loudness on, before it is divided for other metrics, a deviation makes those after it quieter: see [`crate::tracking`].
+const HABITUATION_FROM: f64 = 2.5;
+
 /// The arithmetic of one bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
@@ -46,8 +49,8 @@ pub struct Reading {
     pub drift_divisor: f64,
     /// The loudest of late, as far as a gap has left it.
     pub(crate) remembered: f64,
-    /// What everything is divided by after an alarm.
-    pub habituation: f64,
+    /// The same for the drift view, at least as much.
+    pub(crate) lasting: f64,
     /// What it is divided by after that, since other metrics of the entity might have been wrong as well: see [`chances`](crate::tracking::chances).
     pub chances: f64,
     /// The scale that is shown where nothing deviates.
@@ -75,16 +78,13 @@ impl Reading {
         ]
     }
 
-    /// What goes on comes to, before habituation: the drift view.
-    pub(crate) fn lasting(&self) -> f64 {
-        self.views()[1].1
-    }
-
-    /// The loudest view, and what it comes to before habituation.
-    pub fn loudest(&self) -> (View, f64) {
+    /// The loudest view, what it comes to, and what that is divided by, since there was an alarm of late.
+    pub fn loudest(&self) -> (View, f64, f64) {
+        let [habituation, lasting] = [self.remembered, self.lasting].map(|remembered| (remembered / HABITUATION_FROM).max(1.0));
         let [spike, drift, stuck] = self.views();
-        let louder = if drift.1 > spike.1 { drift } else { spike };
-        if stuck.1 > louder.1 { stuck } else { louder }
+        let heard = [spike.1 / habituation, drift.1 / lasting, stuck.1 / habituation];
+        let louder = if heard[1] > heard[0] { (drift.0, drift.1, lasting) } else { (spike.0, spike.1, habituation) };
+        if heard[2] > heard[0].max(heard[1]) { (stuck.0, stuck.1, habituation) } else { louder }
     }
 
     /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.
@@ -99,7 +99,8 @@ impl Reading {
 
     /// How loud the series itself finds the bucket: the loudest view after habituation.
     pub(crate) fn loudness(&self) -> f64 {
-        self.loudest().1 / self.habituation
+        let (_, loudest, habituation) = self.loudest();
+        loudest / habituation
     }
 
     /// The z-score, with the sign of the residual.

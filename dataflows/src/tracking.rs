@@ -53,14 +53,12 @@ const STUCK: (f64, f64) = (3.0, 6.0);
 const BLOCK_MIN: f64 = 12.0;
 /// The histogram of peaks forgets half of them in a training window.
 const PEAKS_HALF_DAYS: f64 = 14.0;
-/// From this loudness on, before it is divided for other metrics, a deviation makes those after it quieter...
-const HABITUATION_FROM: f64 = 2.5;
-/// ...as if it had been no louder than this, or one enormous alarm would silence a series for days, ...
+/// A deviation makes those after it quieter as if it had been no louder than this, or one enormous alarm would silence a series for days, ...
 const HABITUATION_MAX: f64 = 20.0;
 /// ...which halves in a quarter of a day, but in no fewer buckets than these, while the series is off...
 const HABITUATION_MIN: f64 = 72.0;
-/// ...and so many times as fast while it is not: an outage that comes back hours after the first must be heard as it was. What was as loud as the drift view
-/// is stays that loud, however long it lasts: a shift would be louder from hour to hour while the level follows it.
+/// ...and so many times as fast while it is not: an outage that comes back hours after the first must be heard as it was. For the drift view alone what is
+/// remembered does not fade below that view itself, or a shift would be louder from hour to hour while the level follows it.
 const HABITUATION_QUIET: i32 = 3;
 /// A series is not off within so many usual deviations.
 const QUIET: f64 = 2.0;
@@ -156,6 +154,9 @@ pub struct Track {
     pub run: f64,
     /// The loudest of late, fading.
     pub habituation: f64,
+    /// The same for the drift view, at least as much: while a deviation goes on, it fades no further than the drift view does.
+    #[serde(default)]
+    pub lasting: f64,
     /// Buckets since the last peaks were filed.
     pub block: f64,
     /// The highest of the spike view since then.
@@ -178,6 +179,8 @@ struct Resumed {
     drift: f64,
     /// The loudest of late.
     habituation: f64,
+    /// The same for the drift view.
+    lasting: f64,
 }
 
 /// What follows from the width of a bucket.
@@ -230,6 +233,7 @@ impl Track {
             drift: 0.0,
             run: 0.0,
             habituation: 0.0,
+            lasting: 0.0,
             block: 0.0,
             spike_peak: 0.0,
             drift_peak: 0.0,
@@ -313,16 +317,18 @@ impl Track {
     ///
     /// A series may have gone anywhere meanwhile, by the steps of a random walk, which grow with the root of their number; yet not too far from its level.
     fn resume(&self, tracker: &Tracker, buckets: f64, width: Time) -> Resumed {
-        let Self { drift, habituation, .. } = *self;
+        let Self { drift, habituation, lasting, .. } = *self;
         let Tracker { slow_scale, fast_scale, .. } = *tracker;
         let gap = buckets - 1.0;
         if gap <= 0.0 {
-            return Resumed { jump_scale: fast_scale, drift, habituation };
+            return Resumed { jump_scale: fast_scale, drift, habituation, lasting };
         }
+        let faded = Rhythm::of(width).habituation_decay(true).powf(gap);
         Resumed {
             jump_scale: (fast_scale * buckets.sqrt()).min(STRAYS * slow_scale.max(fast_scale)),
             drift: drift * (1.0 - DRIFT_STEP).powf(gap),
-            habituation: habituation * Rhythm::of(width).habituation_decay(true).powf(gap),
+            habituation: habituation * faded,
+            lasting: lasting * faded,
         }
     }
 
@@ -361,7 +367,7 @@ impl Track {
             spike_divisor: self.calibration.spike_divisor.0,
             drift_divisor: self.calibration.drift_divisor.0,
             remembered: resumed.habituation,
-            habituation: (resumed.habituation / HABITUATION_FROM).max(1.0),
+            lasting: resumed.lasting.max(resumed.habituation),
             chances: chances(tracker.metrics),
             slow_scale: tracker.slow_scale,
         }
@@ -370,6 +376,8 @@ impl Track {
     /// The state after the bucket of a reading.
     pub fn after(&self, reading: &Reading, tracker: &Tracker, width: Time) -> Self {
         let rhythm = Rhythm::of(width);
+        let habituation =
+            (reading.remembered * rhythm.habituation_decay(reading.deviation().abs() < QUIET)).max(reading.loudness().min(HABITUATION_MAX));
         // Each field by itself: a copy of the whole would count and discount what is shared.
         let mut after = Self {
             model: self.model,
@@ -383,9 +391,8 @@ impl Track {
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,
             run: reading.run,
-            habituation: (reading.remembered * rhythm.habituation_decay(reading.deviation().abs() < QUIET))
-                .max(reading.loudness().min(HABITUATION_MAX))
-                .max(reading.remembered.min(reading.lasting())),
+            habituation,
+            lasting: reading.lasting.min(reading.views()[1].1).max(habituation),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),
@@ -410,9 +417,9 @@ impl Tracker {
     /// What makes this unusable, if anything.
     pub fn defect(&self) -> Option<&'static str> {
         let scales = [self.slow_scale, self.fast_scale, self.drift_scale, self.rare_spike];
-        let Track { last, last_seasonal, slow, fast, drift, run, habituation, block, spike_peak, drift_peak, calibration, .. } =
+        let Track { last, last_seasonal, slow, fast, drift, run, habituation, lasting, block, spike_peak, drift_peak, calibration, .. } =
             &self.primed;
-        let state = [last, last_seasonal, slow, fast, drift, run, habituation, block, spike_peak, drift_peak];
+        let state = [last, last_seasonal, slow, fast, drift, run, habituation, lasting, block, spike_peak, drift_peak];
         let peaks = [calibration.spike, calibration.drift];
         let peaks = peaks.iter().flat_map(|peaks| peaks.bins.iter().chain(std::iter::once(&peaks.mass)));
         if scales.iter().chain(&self.stuck_after).any(|scale| !(*scale > 0.0 && scale.is_finite())) {

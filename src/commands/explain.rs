@@ -288,13 +288,13 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
             number(reading.stuck)
         )?,
     }
-    let (view, loudest) = reading.loudest();
+    let (view, loudest, habituation) = reading.loudest();
     let view = match view {
         View::Spike => "the spike",
         View::Drift => "the drift",
         View::Stuck => "the standstill",
     };
-    let alarm = match reading.habituation {
+    let alarm = match habituation {
         1.0 => String::new(),
         alarm => format!(" / {}, as there was a loud deviation of late and more of it is less news", number(alarm)),
     };

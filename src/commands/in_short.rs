@@ -46,13 +46,15 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, limits: &Li
                     "still off, though no longer news, as it goes on much as it was; it was last told of at {}",
                     instant::format(told)
                 ),
+                None if reading.loudest().2 > 1.0 => "still off, though no longer news, as there was a loud deviation of late".into(),
                 None => "far off, though no further than this series is now and then".into(),
             },
             _ => "nothing unusual for this series".into(),
         };
         return Some(format!("{seen}: {usual}"));
     };
-    let why = match reading.loudest().0 {
+    let (view, _, habituation) = reading.loudest();
+    let why = match view {
         View::Spike => format!(
             "it {} by {} {}, {}{} times its usual step",
             if reading.jump >= 0.0 { "rose" } else { "fell" },
@@ -69,7 +71,7 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, limits: &Li
         }
         View::Stuck => format!("it has shown the same value {} times in a row, though it usually moves", number(reading.run + 1.0)),
     };
-    let again = if reading.habituation > 1.0 { "; it takes more than usual, since there was a loud deviation of late" } else { "" };
+    let again = if habituation > 1.0 { "; it takes more than usual, since there was a loud deviation of late" } else { "" };
     Some(format!("{seen}; {why}{again}"))
 }
 

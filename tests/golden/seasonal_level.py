@@ -137,8 +137,8 @@ def runs_equal(v):
 
 # ---------------------------------------------------------------- the fold
 # state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 its bucket, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
-#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram
-def new_state(L0): s = np.zeros(12 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
+#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram, then the habituation of the drift view
+def new_state(L0): s = np.zeros(13 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
 
 @njit
 def hist_add(h, x, dec):
@@ -165,7 +165,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     gap = at - st[5] - 1 if np.isfinite(st[5]) else 0.0; st[5] = at; s_jump = s_fast
     if gap > 0:
         s_jump = min(s_fast * np.sqrt(gap + 1), 4.0 * max(s_slow, s_fast))
-        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** (p[H_FAST] * gap)
+        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** (p[H_FAST] * gap); st[-1] *= hdec ** (p[H_FAST] * gap)
     es = y - st[0]; ef = y - st[1]
     # views
     zs = min(min(abs(ef), 16.0 * abs(es)) / s_jump, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
@@ -181,11 +181,13 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     ds = 1.0; dd = 1.0
     if st[10] > 0:
         ds = max(1.0, max(hist_q(st[12:12 + NB], st[10], p[Q_TYP]) / p[R_TYP], hist_q(st[12:12 + NB], st[10], p[Q_RARE]) / r_rare))
-        dd = max(1.0, max(hist_q(st[12 + NB:], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:], st[11], p[Q_RARE]) / p[RD_RARE]))
-    z = max(p[K_SPIKE] * zs / ds, max(p[K_DRIFT] * zd / dd, p[K_STUCK] * zk))
-    # habituation
-    z = z / max(1.0, st[6] / p[H_REF]); held = min(st[6], p[K_DRIFT] * zd / dd)
-    st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0), held)
+        dd = max(1.0, max(hist_q(st[12 + NB:12 + 2 * NB], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:12 + 2 * NB], st[11], p[Q_RARE]) / p[RD_RARE]))
+    drift = p[K_DRIFT] * zd / dd
+    # habituation; of the drift view it fades no further than that view does
+    st[-1] = max(st[-1], st[6])
+    z = max(max(p[K_SPIKE] * zs / ds, p[K_STUCK] * zk) / max(1.0, st[6] / p[H_REF]), drift / max(1.0, st[-1] / p[H_REF]))
+    st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0))
+    st[-1] = max(min(st[-1], drift), st[6])
     # learn
     st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
     st[1] += p[A_FAST] * ef
@@ -193,7 +195,7 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     if st[7] >= B:
         if st[10] < p[FEW]: st[8] = min(st[8], p[FEW_MAX] * r_rare * ds)  # how rare it is is not known yet
         st[10] = st[10] * dec + 1; st[11] = st[11] * dec + 1
-        hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0
+        hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:12 + 2 * NB], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0
     st[4] = x
     return expected, z if es >= 0 else -z
 

@@ -31,7 +31,7 @@ fn a_run_is_alive_from_its_start_and_ready_once_it_watches() {
     assert_eq!(get(&address, "/livez").0, 200);
     let (status, answer) = get(&address, "/readyz");
     assert_eq!(status, 503, "{answer}");
-    assert!(answer.contains(r#"{"ready":false,"stage":"starting","away":[],"watermark":null,"lag_seconds":null}"#), "{answer}");
+    assert!(answer.contains(r#"{"ready":false,"stage":"starting","away":[],"models":0,"watermark":null,"lag_seconds":null}"#), "{answer}");
     assert!(run.says(" watching "), "{}", run.stderr());
     let mut ready = get(&address, "/readyz");
     while ready.0 == 503 || !ready.1.contains(r#""watermark":"2026-"#) {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
 /// behind its mass; then what a counter stood at, NaN where there is none; at
-/// last the start of the last bucket that was seen and not learnt from, and the samples that a counter had in it.
-type Numbers = [f64; 48];
+/// last the start of the last bucket that was seen and not learnt from, the samples that a counter had in it, and the habituation of the drift view.
+type Numbers = [f64; 49];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 48];
+    let mut state = [0.0; 49];
     state[46] = f64::NEG_INFINITY;
     state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
@@ -34,6 +34,7 @@ fn start_of(tracker: &Tracker) -> Numbers {
         state[place] = peaks.mass;
         state[place + 1..place + 17].copy_from_slice(&peaks.bins);
     }
+    state[48] = primed.lasting;
     state
 }
 
@@ -76,6 +77,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
         step = (tracker.fast_scale * buckets.sqrt()).min(4.0 * tracker.slow_scale.max(tracker.fast_scale));
         s[2] *= (1.0 - 2.0 / 13.0_f64).powf(gap);
         s[7] *= fade_quiet.powf(gap);
+        s[48] *= fade_quiet.powf(gap);
     }
     let (slow, fast) = (above - s[0], above - s[1]);
     let mut spike = if slow * fast > 0.0 { (fast.abs().min(16.0 * slow.abs()) / step).min(300.0) } else { 0.0 };
@@ -90,9 +92,11 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
     let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
     let lasting = 0.62 * drift / divisor(&s[28..45], 3.0);
-    let z = spoken.max(lasting).max(1.35 * stuck) / (s[7] / 2.5).max(1.0);
+    s[48] = s[48].max(s[7]);
+    let z = (spoken.max(1.35 * stuck) / (s[7] / 2.5).max(1.0)).max(lasting / (s[48] / 2.5).max(1.0));
     let is_quiet = ((mean - expected) / tracker.slow_scale).abs() < 2.0;
-    s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0)).max(s[7].min(lasting));
+    s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0));
+    s[48] = s[48].min(lasting).max(s[7]);
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
     (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift));
