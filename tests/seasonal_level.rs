@@ -1,6 +1,6 @@
 //! The default method: its reference in numbers, and series that people have, each with the verdict that a person would give.
 
-use dataflows::{Model, Time, Track};
+use dataflows::{Method, Model, Time, Track};
 use std::sync::Arc;
 use tidewatch::history::TrainingRow;
 use tidewatch::series::SeriesName;
@@ -240,6 +240,24 @@ fn a_standstill_is_seen_in_a_series_that_moves() {
     let usual = |i: i64| Some(50.0 + 10.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + chance(i));
     let stuck = flagged(usual, |i| (i > 14 * 288 + ODD).then_some(60.0));
     assert!(stuck.iter().any(|i| *i > ODD + 10), "{stuck:?}");
+}
+
+/// Failed once: a sensor that had been dead for a day was well again with the next training, since it had been so for a day.
+#[test]
+fn a_standstill_that_was_told_of_is_not_learnt() {
+    let usual = |i: i64| 50.0 + 10.0 * (i as f64 / 288.0 * std::f64::consts::TAU).sin() + chance(i);
+    let dead = 12 * 288..14 * 288;
+    let stuck_after = |told: bool| {
+        let row = |i: i64| TrainingRow {
+            anomalous: told && (dead.start + 24..dead.start + 60).contains(&i),
+            ..row(MONDAY + i * BUCKET, if dead.contains(&i) { 60.0 } else { usual(i) })
+        };
+        let rows: Vec<TrainingRow> = (0..14 * 288).map(row).collect();
+        let model = fit(&name(), &rows, &Request::new(MONDAY + 14 * DAY, 0)).unwrap().model;
+        let Method::SeasonalLevel(tracker) = &model.method else { panic!("another method") };
+        tracker.stuck_after
+    };
+    assert_eq!((stuck_after(true), stuck_after(false)), (Some(24.0), None));
 }
 
 /// Requests served, in a daily rhythm, from a process that is started anew every nine days and at a certain bucket of the test.

@@ -56,6 +56,8 @@ struct History {
     starts: Vec<Time>,
     values: Vec<f64>,
     phases: Vec<usize>,
+    /// Whether history calls it anomalous.
+    anomalous: Vec<bool>,
     /// Whether it is on a weekend or a holiday.
     weekend: Vec<bool>,
     calendar: Arc<Calendar>,
@@ -74,6 +76,7 @@ impl History {
         Self {
             values: places.iter().map(|i| values[*i]).collect(),
             phases: places.iter().map(|i| grid.phase(*i)).collect(),
+            anomalous: places.iter().map(|i| grid.anomalous[*i]).collect(),
             weekend: starts.iter().map(|start| grid.calendar.is_rest(*start)).collect(),
             calendar: Arc::clone(&grid.calendar),
             starts,
@@ -185,18 +188,25 @@ impl History {
         (FLOOR_SHARE * (quantile(0.99) - quantile(0.01))).max(FLOOR_RELATIVE * largest).max(1e-12)
     }
 
-    /// Buckets in a row that equal the one before, from when on they are strange.
+    /// Buckets in a row that equal the one before, from when on they are strange. A standstill that was told of is none to learn from: a sensor that is dead
+    /// for days would be well again with the next training.
     fn stuck_after(&self) -> Option<f64> {
-        let (mut run, mut longest, mut standing) = (0.0_f64, 0.0_f64, 0.0);
-        for pair in self.values.windows(2) {
-            #[allow(clippy::float_cmp)] // standing still is meant
-            let stands = pair[0] == pair[1];
-            run = if stands { run + 1.0 } else { 0.0 };
-            standing += f64::from(u8::from(stands));
-            longest = longest.max(run);
+        let (mut longest, mut standing, mut left_out, mut from) = (0.0_f64, 0.0, 0.0, 0);
+        #[allow(clippy::float_cmp)] // standing still is meant
+        for run in self.values.chunk_by(|one, next| one == next) {
+            #[allow(clippy::cast_precision_loss)] // far below 2^52
+            let length = run.len() as f64 - 1.0;
+            if length > 0.0 && self.anomalous[from..from + run.len()].contains(&true) {
+                left_out += length;
+            } else {
+                standing += length;
+                longest = longest.max(length);
+            }
+            from += run.len();
         }
         let (days, run_max, share_max) = MOVING;
-        let moves = self.n() >= days * self.day && standing / self.n().max(1.0) <= share_max && longest <= run_max;
+        let n = self.n() - left_out;
+        let moves = n >= days * self.day && standing / n.max(1.0) <= share_max && longest <= run_max;
         moves.then(|| (STUCK.0 * longest).max(STUCK.1))
     }
 }
@@ -213,9 +223,12 @@ impl Fit for SeasonalLevel {
         let metric_type = grid.metric_type.unwrap_or_else(|| Evidence::of(grid).alone());
         let recent = grid.broken_at.map(|at| promise::recent_from(at, request));
         let cut = recent.and_then(|recent| promise::cut(grid, recent));
+        // How long it stands still is asked of all there is: what broke the promise may be that it does.
+        let stuck_after = history(grid, metric_type).stuck_after();
         let grid = cut.as_ref().unwrap_or(grid);
-        let model =
-            model(grid, metric_type, request, shape, recent).ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
+        let history = history(grid, metric_type);
+        let model = model(grid, &history, metric_type, request, shape, (recent, stuck_after))
+            .ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
         let profile = match &model.seasonal {
             Seasonal::Daily(profile) if profile.iter().all(|value| *value == 0.0) => "none",
             Seasonal::Daily(_) => "daily",
@@ -233,13 +246,24 @@ impl Fit for SeasonalLevel {
     }
 }
 
-/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty. `recent`: the scales are those
-/// of the buckets from there on, and the profile is left out if these speak against it, since the series was another before.
-fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<&Shape>, recent: Option<Time>) -> Option<Model> {
-    let history = match metric_type {
+/// What a series of this type is judged by.
+fn history(grid: &Grid, metric_type: MetricType) -> History {
+    match metric_type {
         MetricType::Gauge => History::of(grid, &grid.values),
         MetricType::Counter => History::of(grid, &growth(grid)),
-    };
+    }
+}
+
+/// The model of one series, its profile borrowed where its peers have a shape and it is young. Its history must not be empty. `recent`: the scales are those
+/// of the buckets from there on, and the profile is left out if these speak against it, since the series was another before.
+fn model(
+    grid: &Grid,
+    history: &History,
+    metric_type: MetricType,
+    request: &Request,
+    shape: Option<&Shape>,
+    (recent, stuck_after): (Option<Time>, Option<f64>),
+) -> Option<Model> {
     let floor = history.floor();
     let seasonal = shape.map_or_else(|| history.seasonal(floor), |shape| history.borrowed(shape, floor));
     let from = history.scales_from(recent);
@@ -264,7 +288,7 @@ fn model(grid: &Grid, metric_type: MetricType, request: &Request, shape: Option<
     let half_day = (history.day as usize / 2).clamp(1, above.len());
     let slow = median(&mut above[..half_day].to_vec())?;
     let fresh = Track::fresh(start, grid.width, slow, first);
-    let mut tracker = Tracker { metrics: grid.metrics, ..scales(&history, &above, slow, floor, fresh, from) };
+    let mut tracker = Tracker { metrics: grid.metrics, stuck_after, ..scales(history, &above, slow, floor, fresh, from) };
     let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.seasonal_at(*start)));
     promise::prime(&mut tracker, &buckets.collect::<Vec<_>>(), from, grid.width);
     tracker.primed.model = model.trained_until;
@@ -298,7 +322,7 @@ fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track
         slow_scale,
         fast_scale: mad(&jumps[from..]).max(floor),
         drift_scale: mad(&drifts[from..]).max(DRIFT_SCALE_MIN),
-        stuck_after: history.stuck_after(),
+        stuck_after: None,
         rare_spike: rare_spike((history.n() / TRUST_BUCKETS).min(1.0)),
         metrics: 1,
         primed,
