@@ -90,6 +90,10 @@ impl Evidence {
             _ => None,
         }
     }
+
+    fn sigma(&self) -> f64 {
+        self.peak.map_or(0.0, |peak| peak.score.sigma.0)
+    }
 }
 
 impl Episode {
@@ -134,11 +138,16 @@ impl Episode {
 /// What is left of a deviation lasts while it is this share of the peak. By sigma alone, which is tiny where a small step was loud, noise would do.
 const LEFT: f64 = 0.5;
 
+/// So many buckets that go on as they began, and are told of no more, say as much as one that is told of.
+const LASTING: usize = 2;
+
 /// What is remembered of a series between two of its buckets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fold {
     /// Evidence of the last buckets, while no episode is open.
     recent: Vec<Evidence>,
+    /// The starts of the buckets since then that were off much as the evidence before them: a method that tells of news alone did not tell of them.
+    lasting: Vec<Time>,
     open: Option<Box<Episode>>,
     /// Calm buckets in a row, while an episode is open.
     calm: u32,
@@ -169,6 +178,8 @@ impl Fold {
         let abandoned = self.abandon(start, policy);
         let oldest = start - policy.buckets(policy.episode.window);
         self.recent.retain(|recent| recent.start > oldest);
+        let first = self.recent.first().map(|recent| recent.start);
+        self.lasting.retain(|start| first.is_some_and(|first| *start > first));
         self.latest = start;
         match Evidence::of(verdict, policy) {
             Some(evidence) => self.take(verdict, evidence, policy),
@@ -184,23 +195,51 @@ impl Fold {
 
     fn take(&mut self, verdict: &Verdict, evidence: Evidence, policy: &Policy) {
         self.calm = 0;
-        let sigma = |evidence: &Evidence| evidence.peak.map_or(0.0, |peak| peak.score.sigma.0);
         if let Some(episode) = &mut self.open {
             episode.add(&evidence, &mut self.reach);
-            self.sigma = self.sigma.max(sigma(&evidence));
+            self.sigma = self.sigma.max(evidence.sigma());
             return;
         }
         self.recent.push(evidence);
-        self.sigma = self.recent.iter().map(sigma).fold(0.0, f64::max);
-        if evidence.severity == Severity::Critical || self.recent.len() >= policy.episode.evidence_min as usize {
-            self.reach = Reach::default();
-            self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent), &mut self.reach)));
+        if evidence.severity == Severity::Critical || self.is_enough(policy) {
+            self.begin(verdict);
+        }
+    }
+
+    fn is_enough(&self, policy: &Policy) -> bool {
+        self.recent.len() + self.lasting.len() / LASTING >= policy.episode.evidence_min as usize
+    }
+
+    fn begin(&mut self, verdict: &Verdict) {
+        (self.reach, self.lasting) = (Reach::default(), Vec::new());
+        self.sigma = self.recent.iter().map(Evidence::sigma).fold(0.0, f64::max);
+        self.open = Some(Box::new(Episode::open(verdict, &std::mem::take(&mut self.recent), &mut self.reach)));
+    }
+
+    /// Takes a bucket without evidence while no episode is open: what goes on as it began confirms what began.
+    fn wait(&mut self, verdict: &Verdict, policy: &Policy) {
+        let (State::Normal, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) else { return };
+        // By the latest alone: a restart reads no further back than to the first that still counts.
+        let Some(peak) = self.recent.last().and_then(|latest| latest.peak) else { return };
+        let (mean, expected) = (aggregate.mean.0, score.expected.0);
+        if !lasts(&peak, peak.score.sigma.0, mean, expected, policy.limits(verdict.bucket.metric)) {
+            return;
+        }
+        self.lasting.push(verdict.bucket.start);
+        if self.is_enough(policy) {
+            self.begin(verdict);
+            self.reach.take(mean - expected);
+            self.open.iter_mut().for_each(|episode| episode.last = verdict.bucket.start);
         }
     }
 
     fn rest(&mut self, verdict: &Verdict, policy: &Policy) -> Option<Box<Episode>> {
-        let deviates = self.open.as_ref()?.peak.is_some();
-        if deviates && matches!(verdict.state, State::Unscored(_)) {
+        let Some(open) = &self.open else {
+            self.wait(verdict, policy);
+            return None;
+        };
+        let peak = open.peak;
+        if peak.is_some() && matches!(verdict.state, State::Unscored(_)) {
             return None;
         }
         if let (State::Normal, Some(score), Some(aggregate)) = (verdict.state, verdict.score, verdict.bucket.aggregate) {
@@ -211,7 +250,8 @@ impl Fold {
         let is_almost = match (verdict.state, verdict.score, verdict.bucket.aggregate) {
             (State::Normal, Some(score), Some(aggregate)) => {
                 let (mean, expected) = (aggregate.mean.0, score.expected.0);
-                almost.are_passed(mean, expected, score.z_score.0) || self.lasts(mean, expected, &almost)
+                almost.are_passed(mean, expected, score.z_score.0)
+                    || peak.is_some_and(|peak| lasts(&peak, self.sigma, mean, expected, &almost))
             }
             _ => false,
         };
@@ -222,19 +262,18 @@ impl Fold {
         if self.calm >= policy.episode.calm_min { self.close() } else { None }
     }
 
-    /// Whether a bucket is still off to the side of the peak, by the sigma of the evidence, and by a good part of what it was off there.
-    fn lasts(&self, mean: f64, expected: f64, almost: &Limits) -> bool {
-        let peak = self.open.as_ref().and_then(|episode| episode.peak);
-        let is_left = |peak: Peak| peak.residual() != 0.0 && (mean - expected) / peak.residual() >= LEFT;
-        peak.is_some_and(is_left) && self.sigma > 0.0 && almost.are_passed(mean, expected, (mean - expected) / self.sigma)
-    }
-
     fn close(&mut self) -> Option<Box<Episode>> {
         (self.calm, self.reach) = (0, Reach::default());
         let mut closed = self.open.take();
         closed.iter_mut().for_each(|episode| episode.stage = Stage::Closed);
         closed
     }
+}
+
+/// Whether a bucket is still off to the side of a peak, by the sigma of the evidence, and by a good part of what it was off there.
+fn lasts(peak: &Peak, sigma: f64, mean: f64, expected: f64, limits: &Limits) -> bool {
+    let is_left = peak.residual() != 0.0 && (mean - expected) / peak.residual() >= LEFT;
+    is_left && sigma > 0.0 && limits.are_passed(mean, expected, (mean - expected) / sigma)
 }
 
 #[cfg(test)]
@@ -279,6 +318,27 @@ pub(crate) mod tests {
         assert_eq!((opened.len(), opened[0].id.opened, opened[0].last, opened[0].anomalous), (1, WIDTH, 3 * WIDTH, 2));
         assert_eq!(opened[0].confirmed, 3 * WIDTH);
         assert_eq!((opened[0].severity, opened[0].peak.unwrap().start, opened[0].stage), (Severity::High, 3 * WIDTH, Stage::Open));
+    }
+
+    /// Failed once: a shift was told of in its first bucket, was no news in the second, and an incident an hour later.
+    #[test]
+    fn what_goes_on_as_it_began_confirms_it_though_it_is_no_news() {
+        let off = |n: i64, mean: f64, z_score: f64| {
+            let mut verdict = verdict(n, z_score);
+            verdict.bucket.aggregate.as_mut().unwrap().mean = Number(mean);
+            verdict.score.as_mut().unwrap().sigma = Number(mean / z_score);
+            verdict
+        };
+        let opened = |later: [Verdict; 2]| {
+            let mut fold = Fold::default();
+            std::iter::once(off(0, 15.0, 5.4)).chain(later).for_each(|verdict| drop(fold.step(&verdict, &policy())));
+            fold.open().map(|episode| (episode.id.opened, episode.confirmed, episode.last, episode.anomalous))
+        };
+        let (still, then) = (off(1, 14.0, 2.0), off(2, 14.0, 1.9));
+        assert_eq!(opened([still, then]), Some((0, 2 * WIDTH, 2 * WIDTH, 1)));
+        // Half as far off, to the other side, or as usual.
+        assert_eq!([off(2, 7.0, 1.0), off(2, -14.0, -2.0), off(2, 0.5, 0.1)].map(|then| opened([still, then])), [None; 3]);
+        assert_eq!(opened([off(1, 0.5, 0.1), then]), None, "one alone");
     }
 
     #[test]

@@ -44,18 +44,20 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
     while place < verdicts.len() {
         let now = &verdicts[place];
         let start = now.bucket.start;
-        let recent: Vec<&Verdict> = verdicts[..=place]
-            .iter()
-            .filter(|one| is_evidence(one) && one.bucket.start > start - window && one.bucket.start > free_from)
-            .collect();
-        let opens = is_evidence(now) && (recent.len() >= policy.episode.evidence_min as usize || severity(now) == Severity::Critical);
+        let recent: Vec<&Verdict> =
+            evidence_before(verdicts, place, free_from, window).into_iter().chain(Some(now).filter(|now| is_evidence(now))).collect();
+        let goes_on = |n: usize| goes_on(&verdicts[n], &evidence_before(verdicts, n, free_from, window));
+        let lasting =
+            (0..=place).filter(|n| recent.first().is_some_and(|first| verdicts[*n].bucket.start > first.bucket.start) && goes_on(*n));
+        let is_enough = recent.len() + lasting.count() / 2 >= policy.episode.evidence_min as usize;
+        let opens = if is_evidence(now) { is_enough || severity(now) == Severity::Critical } else { is_enough && goes_on(place) };
         if !opens {
             place += 1;
             continue;
         }
         let (end, next, stage, last) = end(verdicts, place, &recent, policy);
         let evidence: Vec<&Verdict> =
-            recent[..recent.len() - 1].iter().copied().chain(verdicts[place..end].iter().filter(|one| is_evidence(one))).collect();
+            recent.iter().copied().chain(verdicts[place + 1..end].iter().filter(|one| is_evidence(one))).collect();
         let latest = verdicts[..end].last().map_or(start, |one| one.bucket.start);
         // What only fell silent may go on until no sample can come that is near enough; what was calm, until the bucket that ended it is sure.
         let is_sure = |start: Time| start + policy.retention() <= heard;
@@ -68,11 +70,32 @@ fn episodes(verdicts: &[Verdict], heard: Time, policy: &Policy) -> Vec<Episode> 
             Stage::Open if end < verdicts.len() => Stage::Closed,
             stage => stage,
         };
-        found.push(Episode { confirmed: start, last, ..episode(&evidence, &verdicts[place + 1..end], stage) });
+        found.push(Episode { confirmed: start, last, ..episode(&evidence, &verdicts[behind(verdicts, place)..end], stage) });
         free_from = verdicts[end - 1].bucket.start;
         place = next;
     }
     found
+}
+
+/// The evidence among the verdicts before number `n` that counts with the last of them, or would.
+fn evidence_before(verdicts: &[Verdict], n: usize, free_from: Time, window: Time) -> Vec<&Verdict> {
+    let at = verdicts[n].bucket.start;
+    verdicts[..n].iter().filter(|one| is_evidence(one) && one.bucket.start > at - window && one.bucket.start > free_from).collect()
+}
+
+/// Whether a bucket that is no evidence is off much as the latest of what came before it.
+fn goes_on(verdict: &Verdict, before: &[&Verdict]) -> bool {
+    let latest = before.last().filter(|one| one.state == State::Anomalous);
+    let (State::Normal, Some(_), Some(_), Some(latest)) = (verdict.state, verdict.score, verdict.bucket.aggregate, latest) else {
+        return false;
+    };
+    let (now, then) = (residual(verdict), residual(latest));
+    then != 0.0 && now / then >= 0.5 && (now / latest.score.unwrap().sigma.0).abs() > 3.0
+}
+
+/// Where what came after the evidence begins: the bucket with which an episode opened may be none.
+fn behind(verdicts: &[Verdict], place: usize) -> usize {
+    place + usize::from(is_evidence(&verdicts[place]))
 }
 
 /// Where the episode that opens at `place` ends: behind its last bucket, where to go on, whether it was seen to be over, and the last
@@ -87,7 +110,9 @@ fn end(verdicts: &[Verdict], place: usize, recent: &[&Verdict], policy: &Policy)
         let evidence: Vec<&Verdict> = recent.iter().copied().chain(verdicts[place + 1..n].iter().filter(|one| is_evidence(one))).collect();
         let sigma = evidence.iter().filter_map(|one| one.score).map(|score| score.sigma.0).fold(0.0, f64::max);
         let deviation = |one: &Verdict| Some(one.bucket.aggregate?.mean.0 - one.score?.expected.0);
-        let side = episode(&evidence, &verdicts[place + 1..n], Stage::Open).peak.map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
+        let side = episode(&evidence, &verdicts[behind(verdicts, place)..n], Stage::Open)
+            .peak
+            .map_or(0.0, |peak| peak.mean.0 - peak.score.expected.0);
         let lasts =
             deviation(verdict).is_some_and(|deviation| side != 0.0 && deviation / side >= 0.5 && (deviation / sigma).abs() > almost);
         let loud = lasts || verdict.score.is_some_and(|score| score.z_score.0.abs() > almost);
