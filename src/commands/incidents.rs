@@ -43,9 +43,14 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let widths = incident::bucket_widths(&mut *history, from, to)?;
     let shown =
         rows.iter().filter(|row| if arguments.open { row.status == "open" } else { arguments.withdrawn || row.status != "withdrawn" });
+    let mut is_empty = true;
     for row in shown {
+        is_empty = false;
         let latest = if row.status == "open" { span::latest(&mut *history, row)? } else { None };
         say(&line(row, latest.map(|(_, [mean, expected])| (mean, expected)), &widths));
+    }
+    if is_empty {
+        eprintln!("no such incident");
     }
     Ok(())
 }
@@ -56,9 +61,9 @@ pub(super) fn line(row: &IncidentRow, latest: Option<(f64, f64)>, widths: &BTree
     let until = row.last + widths.get(&row.id).copied().unwrap_or_default();
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
-        |(entity, metric, _, [mean, expected, z_score])| {
+        |(entity, metric, start, [mean, expected, z_score])| {
             let (mean, expected) = pair(*mean, *expected);
-            format!("{entity} {metric} {mean} instead of {expected}, z {z_score:+.1}")
+            format!("{entity} {metric} {mean} instead of {expected}, z {z_score:+.1} at {}", instant::format(*start))
         },
     );
     let latest = latest.map_or_else(String::new, |(mean, expected)| {

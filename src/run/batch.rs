@@ -208,7 +208,10 @@ fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> St
     let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
     match speaks {
         Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
-        None => "what came after it in the same bucket brought it back within its threshold, or a silence covers it now".into(),
+        None => {
+            "within its threshold by now: by what came after it in the same bucket, since the bucket before has told of it, or by a silence"
+                .into()
+        }
     }
 }
 
