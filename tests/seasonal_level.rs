@@ -230,8 +230,14 @@ fn a_job_of_every_night_is_part_of_the_season_to_the_bucket() {
         let usual = |i: i64| Some(20.0 + chance(i) + chance(i + 90_000) + if (24..31).contains(&(i % 288)) { height } else { 0.0 });
         let quiet = flagged(usual, |_| None);
         assert!(quiet.iter().all(|i| !(23..32).contains(&(i % 288))), "a job that takes {height}: {quiet:?} are flagged on ordinary days");
-        let late = flagged(usual, |i| matches!(i - 14 * 288, 312..319 | 324..331).then(|| usual(i - 12).unwrap()));
-        assert!(late.iter().any(|i| (312..331).contains(i)), "one that comes an hour late is not seen: {late:?}");
+        // Where it is on the second day, which begins 288 buckets into the test, if it starts so many later.
+        let late = |by: i64| {
+            let day = 14 * 288 + 288;
+            let found = flagged(usual, |i| (day..day + 48).contains(&i).then(|| usual(i - by).unwrap()));
+            found.into_iter().filter(|i| (288 + 24..288 + 36 + by).contains(i)).collect::<Vec<_>>()
+        };
+        assert_eq!(late(1), [0; 0], "one that comes five minutes late, and takes {height}");
+        assert!(!late(3).is_empty() && !late(12).is_empty(), "a quarter of an hour, and a whole one, {height}");
     }
 }
 

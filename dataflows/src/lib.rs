@@ -47,6 +47,7 @@ mod reach;
 pub mod reading;
 mod roll;
 pub mod scorer;
+mod season;
 pub mod silence;
 mod span;
 pub mod tracking;
@@ -72,6 +73,7 @@ pub use operators::{BucketSamples, Epoch, Epochs, Fact, Horizon, ScoreBuckets, b
 pub use policy::{AnomaliesPer, Direction, EpisodePolicy, IncidentPolicy, Limits, Missed, Policy};
 pub use provisional::{Open, Provisional};
 
+pub use season::Season;
 pub use silence::Silence;
 pub use span::Acquaintance;
 pub use tracking::{Calibration, Track, Tracker};

@@ -5,6 +5,7 @@ use crate::cadence::Cadence;
 use crate::calendar::Calendar;
 use crate::number::Number;
 use crate::reading::Reading;
+use crate::season::Season;
 use crate::tracking::{Track, Tracker};
 use crate::verdict::Score;
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,28 @@ impl Model {
         }
     }
 
+    /// The seasonal part there, and at the phases before and after.
+    pub fn season_at(&self, start: Time) -> Season {
+        let around = |profile: &[f64]| {
+            let (phase, last) = (self.phase(start, profile.len()), profile.len() - 1);
+            let (before, after) = (if phase == 0 { last } else { phase - 1 }, if phase == last { 0 } else { phase + 1 });
+            [profile[before], profile[phase], profile[after]]
+        };
+        let [before, now, after] = match &self.seasonal {
+            Seasonal::Daily(profile) => around(profile),
+            Seasonal::Weekly { weekday, weekend } => {
+                let (share, weekday) = (self.calendar.rest_share(start), around(weekday));
+                if share <= 0.0 {
+                    weekday
+                } else {
+                    let weekend = around(weekend);
+                    [0, 1, 2].map(|n| weekday[n] + share * (weekend[n] - weekday[n]))
+                }
+            }
+        };
+        Season { before, now, after }
+    }
+
     /// The phase of a bucket: buckets since midnight of civil time, modulo the period. Counted from the epoch, which is a
     /// midnight, so that it does not depend on where training began or ended.
     #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -236,7 +259,7 @@ impl Model {
                 }
             }
         };
-        let reading = track.read(tracker, start, self.bucket_width, value, self.seasonal_at(start));
+        let reading = track.read(tracker, start, self.bucket_width, value, self.season_at(start));
         Some((track, reading))
     }
 

@@ -22,6 +22,8 @@ pub struct Reading {
     /// How many buckets lie between the one before with samples and this one: 1 without a gap.
     pub buckets: f64,
     /// What the profile says of this time of day.
+    pub usual: f64,
+    /// The same, or what it says of the bucket before or after, where it jumps and that is nearer: see [`Season`](crate::season::Season).
     pub seasonal: f64,
     /// The slow level.
     pub level: f64,

@@ -13,6 +13,7 @@ use crate::model::MetricType;
 use crate::number::Number;
 use crate::peaks::Peaks;
 use crate::reading::{OVERSHOOT, Reading};
+use crate::season::Season;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ const HABITUATION_MIN: f64 = 72.0;
 /// remembered does not fade below that view itself, or a shift would be louder from hour to hour while the level follows it.
 const HABITUATION_QUIET: i32 = 3;
 /// A series is not off within so many usual deviations.
-const QUIET: f64 = 2.0;
+pub(crate) const QUIET: f64 = 2.0;
 /// A quarter of a day.
 const QUARTER: f64 = 0.25;
 /// Each time the metrics of an entity are twice as many, it takes this share of the threshold more: each of them is a chance to be wrong. To keep the
@@ -332,10 +333,13 @@ impl Track {
         }
     }
 
-    /// The arithmetic of the next bucket, which has this `width` and `mean`; the profile says `seasonal` of it.
-    pub fn read(&self, tracker: &Tracker, start: Time, width: Time, mean: f64, seasonal: f64) -> Reading {
+    /// The arithmetic of the next bucket, which has this `width` and `mean`; `season` is what the profile says of it.
+    pub fn read(&self, tracker: &Tracker, start: Time, width: Time, mean: f64, season: Season) -> Reading {
         let buckets = self.buckets_until(start, width);
         let resumed = self.resume(tracker, buckets, width);
+        // Over a gap nobody knows how it was.
+        let was_off = if buckets > 1.0 { 0.0 } else { self.last - self.last_seasonal - self.slow };
+        let seasonal = season.nearest(mean - self.slow, was_off, tracker.slow_scale);
         let above = mean - seasonal;
         let (residual, jump) = (above - self.slow, above - self.fast);
         let leads_away = residual * jump > 0.0;
@@ -353,6 +357,7 @@ impl Track {
             start,
             mean,
             buckets,
+            usual: season.now,
             seasonal,
             level: self.slow,
             is_return,
@@ -386,7 +391,7 @@ impl Track {
             last: reading.mean,
             counted: self.counted,
             samples: self.samples,
-            last_seasonal: reading.seasonal,
+            last_seasonal: reading.usual,
             slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
             fast: self.fast + FAST_STEP * reading.jump,
             drift: reading.drift_after,

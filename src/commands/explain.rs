@@ -227,7 +227,12 @@ fn origin(trained: &Trained, reading: Option<&Reading>, start: Time, expected: f
         return format!("what it was at {day} of the last day before training ended");
     }
     let level = reading.map_or(trained.model.level, |reading| reading.level);
-    format!("level {} + usual for {day} {}", number(level), signed(expected - level))
+    let early = if reading.is_some_and(|reading| reading.seasonal.to_bits() != reading.usual.to_bits()) {
+        ", where the day jumps, and what is usual may come a bucket early or late"
+    } else {
+        ""
+    };
+    format!("level {} + usual for {day} {}{early}", number(level), signed(expected - level))
 }
 
 /// Which time of day the profile was asked for.

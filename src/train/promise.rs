@@ -4,7 +4,7 @@ use super::grid::Grid;
 use super::request::Request;
 use super::robust::interpolated_quantile;
 use dataflows::calibration::DEVIATION_MAX;
-use dataflows::{Promise, Tally, Time, Track, Tracker, Watch};
+use dataflows::{Promise, Season, Tally, Time, Track, Tracker, Watch};
 use std::sync::Arc;
 
 const DAY: Time = 86_400_000;
@@ -43,7 +43,7 @@ pub(super) fn cut(grid: &Grid, recent: Time) -> Option<Grid> {
 
 /// Folds a history as if it came bucket by bucket: the state after it is the one that the model starts from, and what deviations were like from the
 /// bucket number `from` on is its promise. Before it, levels are still being found, or the series was another.
-pub(super) fn prime(tracker: &mut Tracker, buckets: &[(Time, f64, f64)], from: usize, width: Time) {
+pub(super) fn prime(tracker: &mut Tracker, buckets: &[(Time, f64, Season)], from: usize, width: Time) {
     // The average is over a day. It begins with what is to come, or the first days would look like a drift.
     let (_, ahead, _) = fold(tracker, buckets, from, width, 1.0);
     let (track, tally, squares) = fold(tracker, buckets, from, width, ahead.mean_square());
@@ -57,11 +57,11 @@ pub(super) fn prime(tracker: &mut Tracker, buckets: &[(Time, f64, f64)], from: u
 }
 
 /// One run over the history: the state after it, the buckets from `from` on in numbers, and the average after each of them, which is `square` before.
-fn fold(tracker: &Tracker, buckets: &[(Time, f64, f64)], from: usize, width: Time, square: f64) -> (Track, Tally, Vec<f64>) {
+fn fold(tracker: &Tracker, buckets: &[(Time, f64, Season)], from: usize, width: Time, square: f64) -> (Track, Tally, Vec<f64>) {
     let (mut tally, mut squares) = (Tally::default(), Vec::with_capacity(buckets.len().saturating_sub(from)));
     let mut track = tracker.primed.clone();
-    for (place, (start, value, seasonal)) in buckets.iter().enumerate() {
-        let reading = track.read(tracker, *start, width, *value, *seasonal);
+    for (place, (start, value, season)) in buckets.iter().enumerate() {
+        let reading = track.read(tracker, *start, width, *value, *season);
         if place == from {
             track.watch.square = square.min(DEVIATION_MAX * DEVIATION_MAX);
         }

@@ -289,7 +289,7 @@ fn model(
     let slow = median(&mut above[..half_day].to_vec())?;
     let fresh = Track::fresh(start, grid.width, slow, first);
     let mut tracker = Tracker { metrics: grid.metrics, stuck_after, ..scales(history, &above, slow, floor, fresh, from) };
-    let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.seasonal_at(*start)));
+    let buckets = history.starts.iter().zip(&history.values).map(|(start, value)| (*start, *value, model.season_at(*start)));
     promise::prime(&mut tracker, &buckets.collect::<Vec<_>>(), from, grid.width);
     tracker.primed.model = model.trained_until;
     let last = grid.values.iter().rposition(|value| value.is_finite())?;

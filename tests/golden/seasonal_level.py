@@ -30,6 +30,7 @@ PAR = dict(
     stuck_mult=2.0, stuck_min=24.0, stuck_maxrun=72.0, stuck_share=0.5, stuck_days=3.0, stuck_cap=6.0,
     h_ref=2.5, h_half=0.25, h_min=72.0,   # habituation: reference, half-life in days, but at least so many buckets
     h_fast=3.0, h_quiet=2.0,     # ... so many times as fast within so many scales
+    edge=5.0,                    # what comes a bucket early or late is as expected where the profile jumps by so many scales
     few=20.0, few_max=3.0,       # of fewer peaks one counts as at most so many times the rare one so far
     season=1.0, same=1.0,   # switches for the ablation
     threshold=3.0)
@@ -37,8 +38,8 @@ NB = 16; LO = np.log(0.5); HI = np.log(300.0); LR = (HI - LO) / (NB - 1)
 KEYS = list(PAR)
 IX = {k: i for i, k in enumerate(KEYS)}
 def pvec(**kw): return np.array([float({**PAR, **kw}[k]) for k in KEYS])
-(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, FEW, FEW_MAX, SAME) = [IX[k] for k in
-    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet few few_max same'.split()]
+(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, EDGE, FEW, FEW_MAX, SAME) = [IX[k] for k in
+    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet edge few few_max same'.split()]
 
 # ---------------------------------------------------------------- training
 def mad(x):
@@ -137,8 +138,8 @@ def runs_equal(v):
 
 # ---------------------------------------------------------------- the fold
 # state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 its bucket, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
-#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram, then the habituation of the drift view
-def new_state(L0): s = np.zeros(13 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
+#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram, then what the profile said last, and the habituation of the drift view
+def new_state(L0): s = np.zeros(14 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
 
 @njit
 def hist_add(h, x, dec):
@@ -155,10 +156,14 @@ def hist_q(h, W, q):
     return np.exp(HI)
 
 @njit
-def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
+def step(st, x, usual, prior, later, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
     """one closed bucket; returns expected, z (signed)"""
-    y = x - seas
-    if not np.isfinite(st[0]): st[0] = y
+    if not np.isfinite(st[0]): st[0] = x - usual
+    lo = min(prior, later); hi = max(prior, later); seas = usual
+    was_off = st[4] - st[-2] - st[0] if at - st[5] <= 1 else 0.0
+    if hi - lo > p[EDGE] * s_slow and not (was_off * (x - st[0] - usual) > 0 and abs(was_off) > p[H_QUIET] * s_slow):
+        seas = min(max(x - st[0], min(lo, usual)), max(hi, usual))
+    st[-2] = usual; y = x - seas
     if not np.isfinite(st[1]): st[1] = y
     expected = seas + st[0]
     # after a gap: a random walk that does not stray too far
@@ -200,14 +205,15 @@ def step(st, x, seas, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_ra
     return expected, z if es >= 0 else -z
 
 @njit
-def _run(st, v, seas, at, B, dec, hdec, a, c, d, k, r, p, ex, z):
+def _run(st, v, seas, prior, later, at, B, dec, hdec, a, c, d, k, r, p, ex, z):
     for i in range(len(v)):
-        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], at[i], B, dec, hdec, a, c, d, k, r, p)
+        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], prior[i], later[i], at[i], B, dec, hdec, a, c, d, k, r, p)
         else: ex[i] = seas[i] + st[0]; z[i] = 0.0
 
 def run_fold(m, st, t, v, pv):
     ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P
-    _run(st, v, seasonal(t, m.profile, slot, m.P), t / m.interval, m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
+    around = [seasonal(t, m.profile, (slot + k) % m.P, m.P) for k in (0, -1, 1)]
+    _run(st, v, *around, t / m.interval, m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
     return ex, z
 
 def value(i):

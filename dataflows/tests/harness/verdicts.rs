@@ -4,7 +4,7 @@
 
 use super::WIDTH;
 use dataflows::verdict::Unscored;
-use dataflows::{Bucket, Cadence, Method, MetricType, Model, Number, Score, State, Time, Tracker, Verdict};
+use dataflows::{Bucket, Cadence, Method, MetricType, Model, Number, Score, Season, State, Time, Tracker, Verdict};
 use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
@@ -65,10 +65,15 @@ fn add(histogram: &mut [f64], peak: f64, decay: f64) {
 }
 
 /// One bucket: the score, and the numbers after it.
-fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64) -> (Score, Numbers) {
+fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model) -> (Score, Numbers) {
     let day = 86_400_000.0 / WIDTH as f64;
-    let (above, expected) = (mean - seasonal, seasonal + s[0]);
     let buckets = ((start - s[6].max(s[46]) as Time) / WIDTH).max(1) as f64;
+    let Season { before, now: usual, after } = model.season_at(start);
+    let (was_off, off) = (if buckets > 1.0 { 0.0 } else { s[4] - s[5] - s[0] }, mean - s[0] - usual);
+    let is_edge = (before - after).abs() > 5.0 * tracker.slow_scale && !(was_off * off > 0.0 && was_off.abs() > 2.0 * tracker.slow_scale);
+    let (least, most) = (before.min(after).min(usual), before.max(after).max(usual));
+    let seasonal = if is_edge { (mean - s[0]).clamp(least, most) } else { usual };
+    let (above, expected) = (mean - seasonal, seasonal + s[0]);
     let fade = 0.5_f64.powf(1.0 / (day / 4.0).max(72.0));
     let fade_quiet = fade.powi(3);
     let mut step = tracker.fast_scale;
@@ -109,7 +114,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, seasonal: f64
         add(&mut s[28..45], drift, decay);
         (s[8], s[9], s[10]) = (0.0, 0.0, 0.0);
     }
-    (s[4], s[5], s[6]) = (mean, seasonal, start as f64);
+    (s[4], s[5], s[6]) = (mean, usual, start as f64);
     let z = z / (1.0 + 0.05 * f64::from(tracker.metrics).log2());
     let z = if slow >= 0.0 { z } else { -z };
     let sigma = if z == 0.0 || mean == expected { tracker.slow_scale } else { (mean - expected).abs() / z.abs() };
@@ -213,7 +218,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                         value = usual + (value - usual).signum() * left;
                     }
                 }
-                let (mut score, mut after) = step(before, tracker, bucket.start, value, model.seasonal_at(bucket.start));
+                let (mut score, mut after) = step(before, tracker, bucket.start, value, model);
                 if is_counter {
                     (score.expected, score.sigma) = (Number(counted + steps * score.expected.0), Number(steps * score.sigma.0));
                     let sigma = (mean - score.expected.0).abs() / score.z_score.0.abs();
