@@ -4,7 +4,7 @@ use super::counter::{Evidence, growth};
 use super::grid::Grid;
 use super::method::{Fit, Fitted};
 use super::peers::{Shape, amplitude, own_share};
-use super::phases;
+use super::phases::Phases;
 use super::promise::{self, BUCKETS_MIN};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
@@ -96,9 +96,9 @@ impl History {
         self.values.iter().zip(centred_medians(&self.values, window)).map(|(value, trend)| value - trend).collect()
     }
 
-    /// The profile of some values.
-    fn profile(&self, values: &[f64], includes: impl Fn(usize) -> bool) -> Vec<f64> {
-        phases::profile((0..values.len()).filter(|i| includes(*i)).map(|i| (self.phases[i], values[i])), self.period)
+    /// Some values by phase.
+    fn phases(&self, values: &[f64], includes: impl Fn(usize) -> bool) -> Phases {
+        Phases::of((0..values.len()).filter(|i| includes(*i)).map(|i| (self.phases[i], values[i])), self.period)
     }
 
     /// The seasonal part; flat with less than two days of history.
@@ -111,7 +111,7 @@ impl History {
         let rounded = |profile: Vec<f64>| profile.into_iter().map(|value| super::fit::rounded(value, floor * ROUNDING_SHARE)).collect();
         match self.weekly() {
             Some((weekday, weekend)) => Seasonal::Weekly { weekday: rounded(weekday), weekend: rounded(weekend) },
-            None => Seasonal::Daily(rounded(self.profile(&self.detrended(self.period), |_| true))),
+            None => Seasonal::Daily(rounded(self.phases(&self.detrended(self.period), |_| true).profile())),
         }
     }
 
@@ -127,7 +127,7 @@ impl History {
         let amplitude = amplitude(&self.values, &expected, self.period);
         let left: Vec<f64> = self.values.iter().zip(&expected).map(|(value, expected)| value - amplitude * expected).collect();
         let detrended: Vec<f64> = left.iter().zip(centred_medians(&left, self.period)).map(|(value, trend)| value - trend).collect();
-        let own = self.profile(&detrended, |_| true);
+        let own = self.phases(&detrended, |_| true).profile();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
         let share = own_share(self.span as usize, self.period);
         let blend = |shape: &[f64]| {
@@ -150,15 +150,15 @@ impl History {
             return None;
         }
         let values = self.detrended(7 * self.period);
-        let [all, weekdays, weekends] =
-            [None, Some(false), Some(true)].map(|kind| self.profile(&values, |i| kind.is_none_or(|kind| self.weekend[i] == kind)));
+        let phases = [None, Some(false), Some(true)].map(|kind| self.phases(&values, |i| kind.is_none_or(|kind| self.weekend[i] == kind)));
+        let [all, weekdays, weekends] = phases.each_ref().map(Phases::profile);
         let left = |profile: &dyn Fn(usize) -> f64| mad(&(0..values.len()).map(|i| values[i] - profile(i)).collect::<Vec<_>>());
         let one = left(&|i| all[self.phases[i]]);
         let two = left(&|i| {
             let (weekday, weekend) = (weekdays[self.phases[i]], weekends[self.phases[i]]);
             weekday + self.calendar.rest_share(self.starts[i]) * (weekend - weekday)
         });
-        (two < WEEKLY_GAIN * one).then_some((weekdays, weekends))
+        if two < WEEKLY_GAIN * one { Some((weekdays, weekends)) } else { Phases::apart(&all, &phases[1], &phases[2]) }
     }
 
     /// The first bucket that the scales are taken from.
