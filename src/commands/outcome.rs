@@ -12,6 +12,9 @@ use indicatif::HumanCount;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+/// The buckets that training has seen a part of are not scored: so many of each series are a run that has just begun, and no mistake.
+const FIRST_BUCKETS: u64 = 12;
+
 /// Says how much was read, and what became of it.
 pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
     tracing::info!(
@@ -26,7 +29,8 @@ pub(super) fn sum_up(statistics: &Statistics, started: Instant, history: &str) {
         HumanCount(statistics.commits.get()),
     );
     let (unscored, verdicts) = (statistics.unscored.get(), statistics.verdicts.get());
-    if unscored * 10 > verdicts * 9 {
+    let (models, _) = statistics.trained();
+    if unscored * 10 > verdicts * 9 && unscored > FIRST_BUCKETS * models {
         tracing::warn!("{} of {} buckets were not scored: {}", HumanCount(unscored), HumanCount(verdicts), why_unscored(statistics));
     }
     let refusals = statistics.refusals();
