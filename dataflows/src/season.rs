@@ -17,11 +17,6 @@ pub struct Season {
 }
 
 impl Season {
-    /// One that is the same before and after.
-    pub fn flat(now: f64) -> Self {
-        Self { before: now, now, after: now }
-    }
-
     /// What a bucket is measured against that is `above` the level, where the one before it was `was_off` from its own: the nearest that the profile says from
     /// the bucket before to the one after, if it jumps there by many times the `scale` of the series; a bucket that is off as the one before it was is late by
     /// more than one. Of what comes in a single bucket the neighbours are alike, and whether it comes is seen.
@@ -54,6 +49,7 @@ mod tests {
         let single = Season { before: 0.0, now: 40.0, after: 0.0 };
         assert_eq!(single.nearest(0.5, 0.0, 1.0), 40.0);
         let slope = Season { before: 0.0, now: 1.0, after: 2.0 };
-        assert_eq!((slope.nearest(0.0, 0.0, 1.0), Season::flat(3.0).nearest(0.0, 0.0, 1.0)), (1.0, 3.0));
+        let flat = Season { before: 3.0, now: 3.0, after: 3.0 };
+        assert_eq!((slope.nearest(0.0, 0.0, 1.0), flat.nearest(0.0, 0.0, 1.0)), (1.0, 3.0));
     }
 }

@@ -224,9 +224,10 @@ impl Fit for SeasonalLevel {
         let recent = grid.broken_at.map(|at| promise::recent_from(at, request));
         let cut = recent.and_then(|recent| promise::cut(grid, recent));
         // How long it stands still is asked of all there is: what broke the promise may be that it does.
-        let stuck_after = history(grid, metric_type).stuck_after();
+        let whole = history(grid, metric_type);
+        let stuck_after = whole.stuck_after();
+        let history = cut.as_ref().map_or(whole, |cut| history(cut, metric_type));
         let grid = cut.as_ref().unwrap_or(grid);
-        let history = history(grid, metric_type);
         let model = model(grid, &history, metric_type, request, shape, (recent, stuck_after))
             .ok_or_else(|| Skipped::Internal { problem: "there is no bucket".into() })?;
         let profile = match &model.seasonal {
