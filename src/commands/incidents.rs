@@ -2,8 +2,9 @@
 
 use super::say;
 use crate::cli::{EMBEDDED, time};
+use crate::history;
+use crate::history::course::Course;
 use crate::history::incident::{self, IncidentRow};
-use crate::history::{self, span};
 use crate::instant;
 use crate::number::pair;
 use crate::series::{NAMED, few};
@@ -46,8 +47,8 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let mut is_empty = true;
     for row in shown {
         is_empty = false;
-        let latest = if row.status == "open" { span::latest(&mut *history, row)? } else { None };
-        say(&line(row, latest.map(|(_, [mean, expected])| (mean, expected)), &widths));
+        let course = Course::of(&mut *history, row)?;
+        say(&line(row, &course, &widths));
     }
     if is_empty {
         eprintln!("no such incident");
@@ -55,24 +56,25 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     Ok(())
 }
 
-/// An incident in a line; of one that is open, `latest` is what the series of its worst bucket has come to, and what was expected. `widths` are those of the
-/// buckets of each.
-pub(super) fn line(row: &IncidentRow, latest: Option<(f64, f64)>, widths: &BTreeMap<IncidentId, Time>) -> String {
+/// An incident in a line, with as much of its course as is given; `widths` are those of the buckets of each.
+pub(super) fn line(row: &IncidentRow, course: &Course, widths: &BTreeMap<IncidentId, Time>) -> String {
     let until = row.last + widths.get(&row.id).copied().unwrap_or_default();
     let peak = row.peak.as_ref().map_or_else(
         || "no samples".to_string(),
         |(entity, metric, start, [mean, expected, z_score])| {
-            let (mean, expected) = pair(*mean, *expected);
-            format!("{entity} {metric} {mean} instead of {expected}, z {z_score:+.1} at {}", instant::format(*start))
+            let unmoved = course.unmoved_since.map_or_else(String::new, |since| format!(" unmoved since {}", instant::format(since)));
+            let instead = bucket([*mean, *expected]);
+            format!("{entity} {metric}{unmoved} {instead}, z {z_score:+.1} at {}", instant::format(*start))
         },
     );
-    let latest = latest.map_or_else(String::new, |(mean, expected)| {
-        let (mean, expected) = pair(mean, expected);
-        format!("; now {mean} instead of {expected}")
-    });
+    let told = |word: &str, bucket: String| format!("; {word} {bucket}");
+    let furthest = course
+        .furthest
+        .map_or_else(String::new, |(start, numbers)| told("furthest", format!("{} at {}", bucket(numbers), instant::format(start))));
+    let latest = course.latest.map_or_else(String::new, |(_, numbers)| told("now", bucket(numbers)));
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));
     format!(
-        "{} to {}  {:<9} {:<8}  {}  {}, {} deviating and {} missing buckets, worst: {peak}{latest}{reason}  [{:016x}]",
+        "{} to {}  {:<9} {:<8}  {}  {}, {} deviating and {} missing buckets, worst: {peak}{furthest}{latest}{reason}  [{:016x}]",
         instant::format(row.opened),
         instant::format(until),
         row.status,
@@ -83,6 +85,12 @@ pub(super) fn line(row: &IncidentRow, latest: Option<(f64, f64)>, widths: &BTree
         row.missing,
         row.id.0
     )
+}
+
+/// What a bucket came to.
+fn bucket([mean, expected]: [f64; 2]) -> String {
+    let (mean, expected) = pair(mean, expected);
+    format!("{mean} instead of {expected}")
 }
 
 /// What an incident reaches.

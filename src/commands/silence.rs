@@ -2,6 +2,7 @@
 
 use super::{incidents, say};
 use crate::cli::{EMBEDDED, milliseconds, time};
+use crate::history::course::Course;
 use crate::history::incident::{self, IncidentRow};
 use crate::history::silence::{self, SilenceRow};
 use crate::history::{self, History, Series};
@@ -123,7 +124,7 @@ fn declare(history: &mut dyn History, row: &SilenceRow, covered: usize) -> Resul
 /// A line for each incident.
 fn tell(history: &mut dyn History, incidents: &[IncidentRow]) -> Result<()> {
     let widths = incident::bucket_widths(history, Time::MIN, Time::MAX)?;
-    incidents.iter().for_each(|row| say(&incidents::line(row, None, &widths)));
+    incidents.iter().for_each(|row| say(&incidents::line(row, &Course::default(), &widths)));
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod anomaly;
 pub mod calibration;
+pub mod course;
 mod embedded;
 pub mod incident;
 pub mod label;

@@ -1,17 +1,11 @@
 //! How far a history reaches, and who is in it.
 
-use super::incident::IncidentRow;
-use super::row;
-use super::statement::{Columns, Shape, Statement, Value};
+use super::statement::{Shape, Statement, Value};
 use super::view::{self, EpisodeRow};
 use super::{History, HistoryError};
 use crate::instant;
-use crate::series::SeriesName;
 use dataflows::{EntityId, IncidentId, SeriesId, Time};
 use std::collections::HashMap;
-
-/// What was so long ago is not what something has come to: an hour, in milliseconds.
-const LATELY: Time = 3_600_000;
 
 /// The starts of the first and of the last bucket with samples that begins before `until`; `None` where there is none.
 ///
@@ -102,22 +96,4 @@ pub fn hit(history: &mut dyn History, incident: IncidentId, most: usize) -> Resu
 pub fn episode(history: &mut dyn History, incident: IncidentId, series: SeriesId) -> Result<Option<EpisodeRow>, HistoryError> {
     let episodes = view::episodes(history, incident)?;
     Ok(episodes.into_iter().rfind(|episode| episode.status != "withdrawn" && episode.name.id() == series))
-}
-
-/// What the series of an incident's worst bucket has come to: the start of its latest bucket that was scored, mean, and what was expected. `None` where that is
-/// the worst one, where there is none in the last hour of history, or all evidence is silence.
-///
-/// # Errors
-/// A history that cannot be read.
-pub fn latest(history: &mut dyn History, row: &IncidentRow) -> Result<Option<(Time, [f64; 2])>, HistoryError> {
-    let Some((entity_id, metric, start, _)) = row.peak.clone() else { return Ok(None) };
-    let Some((_, last)) = of_buckets(history, Time::MAX)? else { return Ok(None) };
-    let series = SeriesName { entity_type: row.entity_type.clone(), entity_id, metric }.id();
-    // Buckets lie by their time in one of the stores: of a series that fell silent long ago all would be looked at.
-    let sql = "SELECT bucket_start, mean, expected FROM buckets
-        WHERE series_id = $1 AND bucket_start > $2 AND expected IS NOT NULL ORDER BY bucket_start DESC LIMIT 1";
-    let values = vec![row::key(series).into(), Value::time(start.max(last.saturating_sub(LATELY)))];
-    let rows = history.select(&Statement { sql, values }, &[Shape::Time, Shape::Number, Shape::Number])?;
-    let read = |mut columns: Columns| Some((columns.time()?, [columns.number()?, columns.number()?]));
-    Ok(rows.into_iter().next().and_then(read))
 }

@@ -66,6 +66,18 @@ pub struct Peak {
     pub z_score: f64,
 }
 
+/// How far something went after its worst bucket, which mostly is the one that it began with: what goes on is less news from bucket to bucket.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Furthest {
+    /// When the bucket began.
+    #[serde(serialize_with = "instant")]
+    pub start: Time,
+    /// Its mean.
+    pub mean: f64,
+    /// What was expected.
+    pub expected: f64,
+}
+
 /// A metric of the incident that the receiver had not been told of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Added {
@@ -128,6 +140,11 @@ pub struct Alert {
     pub until: Time,
     /// `None` where all evidence is silence.
     pub peak: Option<Peak>,
+    /// The bucket of the same series that was still further, on the same side, from what was expected of it; `None` where none was.
+    pub furthest: Option<Furthest>,
+    /// Since when the mean had been the same in the worst bucket, where it had been for some while: a sensor that is stuck.
+    #[serde(serialize_with = "some_instant")]
+    pub unmoved_since: Option<Time>,
     /// The metric that is why this is sent, where one is.
     pub added: Option<Added>,
     /// Why it turned out to be none, where it did.
@@ -153,6 +170,11 @@ pub struct Alert {
 
 fn instant<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&crate::instant::format(*time))
+}
+
+#[allow(clippy::ref_option)] // as serde calls it
+fn some_instant<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(crate::instant::format).serialize(serializer)
 }
 
 impl Alert {
@@ -189,6 +211,8 @@ impl Alert {
             last: opened + 600_000,
             until: opened + 900_000,
             peak: Some(peak),
+            furthest: None,
+            unmoved_since: None,
             added: None,
             withdrawn_reason: None,
             joined_id: None,

@@ -12,7 +12,7 @@ mod webhook;
 mod words;
 
 pub use address::{Address, check_name};
-pub use alert::{Added, Alert, Change, HIT_MAX, Peak};
+pub use alert::{Added, Alert, Change, Furthest, HIT_MAX, Peak};
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The words of an alert, for whoever reads it at three at night: how bad, what, where, since when, how far from what was expected.
 
-use super::alert::{Alert, Change, Peak};
+use super::alert::{Alert, Change, Furthest, Peak};
 use crate::instant;
 use crate::number::pair;
 use crate::series::{few, on_one_line};
@@ -21,7 +21,8 @@ pub fn headline(alert: &Alert) -> String {
     let severity = alert.added.as_ref().map_or(alert.severity, |added| added.severity).as_str().to_uppercase();
     let told = match alert.change {
         Change::Closed if alert.forgotten => format!("Still silent, and no longer waited for: {}, {severity}", reach(alert)),
-        Change::Closed => format!("Over: {}, {severity}", reach(alert)),
+        Change::Closed if alert.scope == SOURCE => format!("Over: {}, {severity}", reach(alert)),
+        Change::Closed => format!("Over after {}: {}, {severity}", instant::format_span(alert.until - alert.opened), reach(alert)),
         Change::Withdrawn if alert.joined_id.is_some() => format!("Part of another incident now: {}, {severity}", reach(alert)),
         Change::Withdrawn => format!("Taken back: {}, {severity}", reach(alert)),
         Change::Opened => format!("{severity}: {}", reach(alert)),
@@ -72,8 +73,18 @@ pub fn deviation(alert: &Alert) -> String {
 /// One bucket, and whose it is where that is not the entity of the alert.
 fn of_peak(alert: &Alert, Peak { entity_id, metric, mean, expected, z_score, .. }: &Peak, more: &str) -> String {
     let whose = if alert.scope == "entity" { String::new() } else { format!("worst {entity_id} ") };
+    // Both are said of the worst bucket.
+    let is_worst = alert.added.is_none();
+    let further = alert.furthest.as_ref().filter(|_| is_worst).map_or_else(String::new, further);
+    let unmoved = alert.unmoved_since.filter(|_| is_worst).map_or_else(String::new, |since| format!(", unmoved since {}", minute(since)));
     let (mean, expected) = pair(*mean, *expected);
-    on_one_line(&format!("{whose}{metric} {mean}, expected {expected} (z {z_score:+.1}){more}"))
+    on_one_line(&format!("{whose}{metric} {mean}{unmoved}, expected {expected} (z {z_score:+.1}){further}{more}"))
+}
+
+/// How far something went after that.
+fn further(Furthest { start, mean, expected }: &Furthest) -> String {
+    let (mean, expected) = pair(*mean, *expected);
+    format!(", furthest {mean} instead of {expected} at {}", minute(*start))
 }
 
 /// What there is to know beside the headline: a word and what it says, in the order in which they are read.
@@ -227,7 +238,18 @@ mod tests {
             "CRITICAL, spreading: 4 of 20 servers of rack rack-B, no samples, though others have some; worst srv-038 cpu_usage_percent 95.3, expected 65.2 (z +4.2)"
         );
         let silent = Alert { peak: None, change: Change::Closed, ..alert() };
-        assert_eq!(headline(&silent), format!("Over: server srv-038, HIGH, no samples of {}", metrics(&silent)));
+        assert_eq!(headline(&silent), format!("Over after 15m: server srv-038, HIGH, no samples of {}", metrics(&silent)));
+        // Failed once: of a leak of hours the first five minutes were told, and its end.
+        let furthest = Some(Furthest { start: opened.opened + 600_000, mean: 99.8, expected: 66.1 });
+        let leak = Alert { furthest, change: Change::Closed, until: opened.opened + 8_100_000, ..alert() };
+        let told = "Over after 2h15m: server srv-038, HIGH, cpu_usage_percent 95.3, expected 65.2 (z +4.2), furthest 99.8 instead of 66.1 at 2026-01-19 03:15 UTC";
+        assert_eq!(headline(&leak), told);
+        // Failed once: of a sensor that was stuck it was said that it was off.
+        let stuck = Alert { unmoved_since: Some(opened.opened - 3_600_000), ..alert() };
+        assert_eq!(
+            headline(&stuck),
+            "HIGH: server srv-038, cpu_usage_percent 95.3, unmoved since 2026-01-19 02:05 UTC, expected 65.2 (z +4.2)"
+        );
         let partly = Alert { peak: None, ..alert() };
         assert!(headline(&partly).ends_with("no samples of cpu_temperature_celsius, cpu_usage_percent"), "{}", headline(&partly));
         assert!(headline(&Alert { silent: true, ..partly }).ends_with("srv-038, no samples, though others have some"));

@@ -108,6 +108,8 @@ pub fn alert(row: &OutboxRow, held_back: u64, page_url: Option<&str>, bucket_wid
         // What a watermark has come to is no bucket.
         until: if is_source { incident.last } else { incident.last + bucket_width },
         peak,
+        furthest: None,
+        unmoved_since: None,
         added: None,
         withdrawn_reason: incident.withdrawn_reason.clone(),
         joined_id: incident.joined.map(|joined| format!("{:016x}", joined.0)),

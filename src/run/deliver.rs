@@ -5,12 +5,13 @@
 
 use super::alert::{Alerts, OpenHistory, Recipient, added, alert};
 use super::{Part, Statistics};
+use crate::history::course::Course;
 use crate::history::outbox::{self, OutboxRow, State};
 use crate::history::{History, HistoryError};
 use crate::history::{span, stall};
 use crate::instant;
-use crate::notify::{Alert, Change, Failure, HIT_MAX};
-use dataflows::{IncidentId, SeriesId, Severity, Time};
+use crate::notify::{Alert, Change, Failure, Furthest, HIT_MAX};
+use dataflows::{IncidentId, Severity, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver as Ended, channel};
@@ -168,7 +169,7 @@ impl Delivery {
         self.repeated = Some(Instant::now());
         let rows = self.part.open(history)?;
         let mut open: Vec<Alert> = rows.iter().map(|row| alert(row, 0, self.page_url.as_deref(), self.bucket_width)).collect();
-        open.iter_mut().zip(&rows).try_for_each(|(told, row)| self.complete(history, told, row.added))?;
+        open.iter_mut().zip(&rows).try_for_each(|(told, row)| self.complete(history, told, row))?;
         if !open.is_empty() {
             let outcome = self.recipient.receiver.repeat(&open);
             self.note(outcome.as_ref().err());
@@ -219,7 +220,7 @@ impl Delivery {
         }
         let (page, width) = (self.page_url.as_deref(), self.bucket_width);
         let (mut told, before) = (alert(row, held_back, page, width), before.map(|row| alert(row, 0, page, width)));
-        self.complete(history, &mut told, row.added)?;
+        self.complete(history, &mut told, row)?;
         if before.is_none() && !told.change.ends() {
             // What came before was held back or refused: to this receiver the incident is new.
             (told.change, told.added) = (Change::Opened, None);
@@ -241,12 +242,15 @@ impl Delivery {
         Ok(Look::More)
     }
 
-    /// Adds what is known only now: who was hit, which metric is new to the receiver, why nothing arrives, whether an entity sends nothing any more, and
-    /// whether what is over is merely not waited for.
-    fn complete(&self, history: &mut dyn History, told: &mut Alert, another: Option<SeriesId>) -> Result<(), HistoryError> {
+    /// Adds what is known only now: who was hit, how far it has come, whether it moves, which metric is new to the receiver, why nothing arrives, whether an entity sends
+    /// nothing any more, and whether what is over is merely not waited for.
+    fn complete(&self, history: &mut dyn History, told: &mut Alert, row: &OutboxRow) -> Result<(), HistoryError> {
         if let Some(incident) = u64::from_str_radix(&told.incident_id, 16).ok().filter(|_| told.scope != stall::SOURCE) {
             told.hit = span::hit(history, IncidentId(incident), HIT_MAX)?;
-            if let Some(series) = another {
+            let Course { unmoved_since, furthest, .. } = Course::of(history, &row.incident)?;
+            told.furthest = furthest.map(|(start, [mean, expected])| Furthest { start, mean, expected });
+            told.unmoved_since = unmoved_since;
+            if let Some(series) = row.added {
                 told.added = span::episode(history, IncidentId(incident), series)?.map(added);
             }
         }

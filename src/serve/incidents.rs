@@ -4,9 +4,9 @@ use super::Site;
 use super::curve::anomaly;
 use super::desk::{Problem, Stores};
 use super::overview::told;
+use crate::history::course::Course;
 use crate::history::label::{self, LABELS};
 use crate::history::silence::{self, SilenceRow};
-use crate::history::span;
 use crate::history::view::{self, EpisodeRow};
 use crate::instant;
 use axum::Json;
@@ -71,9 +71,12 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
         })
         .collect();
     let mut answer = told(&row, site.width, labels.get(&id.0));
-    let latest = if row.status == "open" { span::latest(stores.history()?, &row)? } else { None };
-    answer["latest"] =
-        latest.map(|(start, [mean, expected])| json!({ "timestamp": instant::format(start), "mean": mean, "expected": expected })).into();
+    let course = Course::of(stores.history()?, &row)?;
+    let bucket =
+        |(start, [mean, expected]): (Time, [f64; 2])| json!({ "timestamp": instant::format(start), "mean": mean, "expected": expected });
+    answer["unmoved_since"] = course.unmoved_since.map(instant::format).into();
+    answer["furthest"] = course.furthest.map(bucket).into();
+    answer["latest"] = course.latest.map(bucket).into();
     answer["growth"] = growth(&episodes, site.width).into();
     answer["episodes"] = told_episodes.into();
     answer["withdrawn"] = withdrawn.iter().map(anomaly).collect();

@@ -5,9 +5,10 @@ use super::{START, WIDTH, appear, batch, name, scored};
 use dataflows::{
     Digest, Episode, EpisodeId, Incident, IncidentId, MetricId, Peak, Placement, Provisional, Scope, Severity, Stage, State, Time, Verdict,
 };
+use tidewatch::history::course::Course;
 use tidewatch::history::incident::{self, EntityPlacement, NamedIncident, Withdrawn};
 use tidewatch::history::silence::{self, SilenceRow};
-use tidewatch::history::{Batch, History, unsettled};
+use tidewatch::history::{Batch, Change, History, unsettled};
 
 pub const SOURCE: &str = "simulate:dev?seed=7";
 
@@ -65,6 +66,35 @@ fn digest(history: &mut dyn History) -> String {
     let mut digest = Digest::default();
     incident::digest(history, Time::MIN, Time::MAX, &mut digest).unwrap();
     digest.to_string()
+}
+
+/// Failed once: of what went on after the bucket that it began with nothing was told, and of a sensor that was stuck not that it was.
+#[test]
+fn the_course_of_an_incident_says_how_far_it_went_and_since_when_nothing_moved() {
+    on_each_store(|store| {
+        let history = &mut *store.history;
+        let course = |history: &mut dyn History| {
+            let row = incident::incidents(history, START, START + WIDTH).unwrap().remove(0);
+            Course::of(history, &row).unwrap()
+        };
+        history.commit(&told(Stage::Open, 1)).unwrap();
+        assert_eq!(course(history), Course::default());
+        let at = |bucket: Time, mean: f64| appear(scored("srv-001", START + bucket * WIDTH, mean));
+        let mut goes_on = told(Stage::Open, 4);
+        goes_on.incidents[0].incident.last = START + 3 * WIDTH;
+        goes_on.changes = vec![at(-4, 95.2), at(-3, 95.3), at(-2, 95.3), at(1, 99.8), at(2, 40.0), at(3, 96.0), at(4, 120.0)];
+        history.commit(&goes_on).unwrap();
+        let furthest = Some((START + WIDTH, [99.8, 65.2]));
+        let expected = Course { unmoved_since: None, furthest, latest: Some((START + 4 * WIDTH, [120.0, 65.2])) };
+        assert_eq!(course(history), expected);
+        // So it is with four buckets in a row, and what is hardly further is not told.
+        let mut over = told(Stage::Closed, 4);
+        let revised = Change { old: at(1, 99.8).new.map(Box::new), new: at(1, 97.0).new };
+        over.changes = vec![at(-1, 95.3), revised];
+        over.incidents[0].incident.last = START + 3 * WIDTH;
+        history.commit(&over).unwrap();
+        assert_eq!(course(history), Course { unmoved_since: Some(START - 3 * WIDTH), furthest: None, latest: None });
+    });
 }
 
 #[test]
