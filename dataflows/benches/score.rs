@@ -43,6 +43,7 @@ fn follows() -> Method {
     Method::SeasonalLevel(Box::new(Tracker {
         slow_scale: 0.3,
         fast_scale: 0.3,
+        shift_scale: Some(0.3),
         drift_scale: 0.3,
         stuck_after: None,
         rare_spike: 4.75,

@@ -1,4 +1,4 @@
-//! How high a series' own deviations usually peak, as two histograms that forget: what turns a deviation into something rare.
+//! How high a series' own deviations usually peak, as histograms that forget: what turns a deviation into something rare.
 
 use crate::number::Number;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,36 @@ const RANGE: (f64, f64) = (0.5, 300.0);
 
 /// What is typical, and what is rare: half of the blocks of a day stay below the one, nineteen in twenty below the other.
 const QUANTILES: (f64, f64) = (0.5, 0.95);
+
+/// What the typical peak of a quarter of a day is scaled down to, in the views spike and drift...
+const TYPICAL_PEAK: f64 = 1.5;
+/// ...and in the shift view, whose peaks differ less.
+const TYPICAL_SHIFT: f64 = 0.8;
+/// One of fewer peaks than this is more than one in twenty: how rare it is nobody can know yet...
+const FEW_PEAKS: f64 = 20.0;
+/// ...and it counts as at most so many times what a rare one has been so far, or a young series would be deaf for days after its first outage.
+const FEW_PEAKS_MAX: f64 = 3.0;
+/// What the rare peak (one quarter of a day in twenty) of the drift view is scaled down to.
+const RARE_DRIFT: f64 = 3.0;
+/// What that of the shift view is scaled down to, with enough history; with little of it, by the cube of what that leaves of [`rare_spike`].
+const RARE_SHIFT: f64 = 4.0;
+/// What jumps often shifts now and then: the shift view is divided by at least so much of what the spike view is.
+const SHIFT_SHARE: f64 = 0.5;
+
+/// How often an ordinary series may peak, as what its rare peak is scaled down to: lower with little history, where its own rare peaks count for more.
+/// `trust` is 0 without history and 1 with enough of it.
+pub fn rare_spike(trust: f64) -> f64 {
+    2.75 + 2.0 * trust
+}
+
+/// The same for the shift view of a series whose rare spike is scaled down to `rare_spike`.
+fn rare_shift(rare_spike: f64) -> f64 {
+    RARE_SHIFT * (rare_spike / self::rare_spike(1.0)).powi(3)
+}
+
+fn undivided() -> Number {
+    Number(1.0)
+}
 
 /// A histogram of peaks over logarithmic bins, each peak shared between the two bins next to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +87,50 @@ impl Peaks {
     pub fn divisor(&self, typical: f64, rare: f64) -> Number {
         let share = |quantile: f64, target: f64| self.quantile(quantile).map_or(1.0, |peak| peak / target);
         Number(share(QUANTILES.0, typical).max(share(QUANTILES.1, rare)).max(1.0))
+    }
+}
+
+/// The peaks of three views, and what follows from them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Of the spike view.
+    pub spike: Peaks,
+    /// Of the shift view.
+    #[serde(default)]
+    pub shift: Peaks,
+    /// Of the drift view.
+    pub drift: Peaks,
+    /// What the spike view is divided by, at least 1.
+    pub spike_divisor: Number,
+    /// What the shift view is divided by, at least 1.
+    #[serde(default = "undivided")]
+    pub shift_divisor: Number,
+    /// What the drift view is divided by, at least 1.
+    pub drift_divisor: Number,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        let [spike, shift, drift] = [Peaks::default(); 3];
+        let [spike_divisor, shift_divisor, drift_divisor] = [undivided(); 3];
+        Self { spike, shift, drift, spike_divisor, shift_divisor, drift_divisor }
+    }
+}
+
+impl Calibration {
+    /// Files the highest of a block in the views spike, shift and drift, where so much is left of the older ones, and finds anew what follows. A rare spike
+    /// is scaled down to `rare_spike`.
+    pub(crate) fn with(&self, highest: [f64; 3], decay: f64, rare_spike: f64) -> Self {
+        let Self { mut spike, mut shift, mut drift, .. } = *self;
+        let rare_shift = rare_shift(rare_spike);
+        // How rare one of few is nobody can know yet.
+        let known = |peaks: &Peaks, peak: f64, most: f64| if peaks.mass < FEW_PEAKS { peak.min(FEW_PEAKS_MAX * most) } else { peak };
+        spike.add(known(&spike, highest[0], rare_spike * self.spike_divisor.0), decay);
+        shift.add(known(&shift, highest[1], rare_shift * self.shift_divisor.0), decay);
+        drift.add(highest[2], decay);
+        let spike_divisor = spike.divisor(TYPICAL_PEAK, rare_spike);
+        let shift_divisor = shift.divisor(TYPICAL_SHIFT, rare_shift).max(Number(SHIFT_SHARE * spike_divisor.0));
+        Self { spike, shift, drift, spike_divisor, shift_divisor, drift_divisor: drift.divisor(TYPICAL_PEAK, RARE_DRIFT) }
     }
 }
 

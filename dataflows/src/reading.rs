@@ -1,15 +1,14 @@
-//! What the default method reads in one bucket, and what it makes of it: three views, the loudest of which becomes the z-score.
+//! What the default method reads in one bucket, and what it makes of it: four views, the loudest of which becomes the z-score.
 //!
 //! [`crate::tracking`] says what is read, and by which state.
 
 use crate::Time;
 use crate::number::Number;
+use crate::step::OVERSHOOT;
 use crate::verdict::Score;
 
-/// The weights of the views spike, drift and stuck, chosen so that the threshold is 3 for each.
-pub const WEIGHTS: (f64, f64, f64) = (0.93, 0.62, 1.35);
-/// A jump counts as at most so many times what it ends up off by: one that leads back to what is expected, and a little beyond, is a return.
-pub const OVERSHOOT: f64 = 16.0;
+/// The weights of the views spike, shift, drift and stuck, chosen so that the threshold is 3 for each.
+pub const WEIGHTS: [f64; 4] = [0.93, 0.93, 0.62, 1.35];
 
 /// From this loudness on, before it is divided for other metrics, a deviation makes those after it quieter: see [`crate::tracking`].
 const HABITUATION_FROM: f64 = 2.5;
@@ -37,6 +36,12 @@ pub struct Reading {
     pub spike: f64,
     /// The same, had it been no return.
     pub(crate) peak: f64,
+    /// How far the nearer one of this bucket and the one before is from where the series was before both; 0 where they are on two sides of that.
+    pub shifted: f64,
+    /// The shift view: that in its scale, as far as it counts; 0 where it leads back to what is expected, or the bucket before was told of.
+    pub shift: f64,
+    /// The same, had it been no return.
+    pub(crate) shift_peak: f64,
     /// The average of the latest deviations after this bucket.
     pub(crate) drift_after: f64,
     /// The drift view, in its scale; 0 where the bucket is back at what is expected.
@@ -47,6 +52,8 @@ pub struct Reading {
     pub stuck: f64,
     /// What the spike view is divided by.
     pub spike_divisor: f64,
+    /// What the shift view is divided by.
+    pub shift_divisor: f64,
     /// What the drift view is divided by.
     pub drift_divisor: f64,
     /// The loudest of late, as far as a gap has left it.
@@ -64,6 +71,8 @@ pub struct Reading {
 pub enum View {
     /// A jump away from the level.
     Spike,
+    /// Two buckets in a row to one side of where the series was.
+    Shift,
     /// Small deviations that go on.
     Drift,
     /// No movement where there should be some.
@@ -71,22 +80,28 @@ pub enum View {
 }
 
 impl Reading {
-    /// What the views come to, each weighted and divided by its calibration: spike, drift, stuck.
-    pub fn views(&self) -> [(View, f64); 3] {
+    /// What the views come to, each weighted and divided by its calibration: spike, shift, drift, stuck.
+    pub fn views(&self) -> [f64; 4] {
+        let [spike, shift, drift, stuck] = WEIGHTS;
         [
-            (View::Spike, WEIGHTS.0 * self.spike / self.spike_divisor),
-            (View::Drift, WEIGHTS.1 * self.drift / self.drift_divisor),
-            (View::Stuck, WEIGHTS.2 * self.stuck),
+            spike * self.spike / self.spike_divisor,
+            shift * self.shift / self.shift_divisor,
+            drift * self.drift / self.drift_divisor,
+            stuck * self.stuck,
         ]
     }
 
     /// The loudest view, what it comes to, and what that is divided by, since there was an alarm of late.
     pub fn loudest(&self) -> (View, f64, f64) {
         let [habituation, lasting] = [self.remembered, self.lasting].map(|remembered| (remembered / HABITUATION_FROM).max(1.0));
-        let [spike, drift, stuck] = self.views();
-        let heard = [spike.1 / habituation, drift.1 / lasting, stuck.1 / habituation];
-        let louder = if heard[1] > heard[0] { (drift.0, drift.1, lasting) } else { (spike.0, spike.1, habituation) };
-        if heard[2] > heard[0].max(heard[1]) { (stuck.0, stuck.1, habituation) } else { louder }
+        let [spike, shift, drift, stuck] = self.views();
+        let mut loudest = (View::Spike, spike, habituation);
+        for view in [(View::Shift, shift, habituation), (View::Drift, drift, lasting), (View::Stuck, stuck, habituation)] {
+            if view.1 / view.2 > loudest.1 / loudest.2 {
+                loudest = view;
+            }
+        }
+        loudest
     }
 
     /// How far the bucket is from what was expected, in scales of the model: the same whatever has peaked of late.

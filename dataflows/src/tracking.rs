@@ -1,19 +1,21 @@
 //! The default method, `seasonal_level`: a series is followed by a slow and a fast level under its seasonal profile, and a deviation counts for as
 //! much as it is rare for this very series.
 //!
-//! An ordered fold: `(state, bucket) -> (state', verdict)`. Three views look at a bucket: a *spike* is a jump of the fast level that leads away from
-//! the slow one, a *drift* is a small deviation that goes on, *stuck* is a series that no longer moves. Each is divided by what it takes to make the
-//! peaks of this series, which [`crate::peaks`] remembers, ordinary; and after an alarm less is said of what goes on as it was (habituation).
+//! An ordered fold: `(state, bucket) -> (state', verdict)`. Four views look at a bucket: a *spike* is a jump of the fast level that leads away from
+//! the slow one, a *shift* is two buckets in a row to one side of where the series was, a *drift* is a small deviation that goes on, *stuck* is a series
+//! that no longer moves. Each is divided by what it takes to make the peaks of this series, which [`crate::peaks`] remembers, ordinary; and after an
+//! alarm less is said of what goes on as it was (habituation).
 //!
 //! **Invariant.** A bucket's reading is a function of the state after the buckets before it and of the model, and of nothing else.
 
 use crate::Time;
 use crate::calibration::Watch;
 use crate::model::MetricType;
-use crate::number::Number;
-use crate::peaks::Peaks;
-use crate::reading::{OVERSHOOT, Reading};
+use crate::peaks::Calibration;
+use crate::reading::Reading;
 use crate::season::Season;
+use crate::shift::{Shift, TOLD};
+use crate::step::Step;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,19 +37,6 @@ const DRIFT_SHARE: f64 = 0.5;
 /// The usual step over a gap is at most so many usual deviations. What is further off shows as a drift within the hour. Of series with a gap of ten hours
 /// each three days, 0.2 % are flagged at its end, and 14 % were without this (AIOps).
 const STRAYS: f64 = 4.0;
-/// A series that was so many usual deviations off, and jumps past what is expected by no more than one, has returned: what counts is by how much it is off
-/// now. Among the peaks it is filed as what it is.
-const FAR: f64 = 3.0;
-/// A jump counts as at most so many scales: the top of the histogram of peaks.
-const SPIKE_MAX: f64 = 300.0;
-/// What the typical peak of a quarter of a day is scaled down to, in both views.
-const TYPICAL_PEAK: f64 = 1.5;
-/// One of fewer peaks than this is more than one in twenty: how rare it is nobody can know yet...
-const FEW_PEAKS: f64 = 20.0;
-/// ...and it counts as at most so many times what a rare one has been so far, or a young series would be deaf for days after its first outage.
-const FEW_PEAKS_MAX: f64 = 3.0;
-/// What the rare peak (one quarter of a day in twenty) of the drift view is scaled down to.
-const RARE_DRIFT: f64 = 3.0;
 /// A standstill speaks from its usual length on, and is no louder at twice that.
 const STUCK: (f64, f64) = (3.0, 6.0);
 /// Peaks are collected over a quarter of a day, since nights differ from days, but over no fewer buckets than these.
@@ -72,12 +61,6 @@ const CHANCES: f64 = 0.05;
 /// The share that the newest bucket has in the drift view.
 pub const DRIFT_STEP: f64 = 2.0 / (DRIFT_BUCKETS + 1.0);
 
-/// How often an ordinary series may peak, as what its rare peak is scaled down to: lower with little history, where its own rare peaks count for more.
-/// `trust` is 0 without history and 1 with enough of it.
-pub fn rare_spike(trust: f64) -> f64 {
-    2.75 + 2.0 * trust
-}
-
 /// What a deviation is divided by where an entity has so many metrics: 1 for one alone, 1.19 for 14.
 pub fn chances(metrics: u32) -> f64 {
     1.0 + CHANCES * f64::from(metrics.max(1)).log2()
@@ -99,30 +82,20 @@ pub struct Tracker {
     pub slow_scale: f64,
     /// The scale of deviations from the fast level.
     pub fast_scale: f64,
+    /// The scale of deviations from where the series was two buckets before; `None` in an older model, by which nothing shifts.
+    #[serde(default)]
+    pub shift_scale: Option<f64>,
     /// The scale of the drift view, in slow scales.
     pub drift_scale: f64,
     /// So many equal buckets in a row are strange; `None` for a series that stands still by nature.
     pub stuck_after: Option<f64>,
-    /// What a rare peak of the spike view is scaled down to: see [`rare_spike`].
+    /// What a rare peak of the spike view is scaled down to: see [`rare_spike`](crate::peaks::rare_spike).
     pub rare_spike: f64,
     /// How many metrics the entity has, this one included: see [`chances`].
     #[serde(default = "alone")]
     pub metrics: u32,
     /// The state when training ended, from the history folded like the buckets after it.
     pub primed: Track,
-}
-
-/// The peaks of both views, and what follows from them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    /// Of the spike view.
-    pub spike: Peaks,
-    /// Of the drift view.
-    pub drift: Peaks,
-    /// What the spike view is divided by, at least 1.
-    pub spike_divisor: Number,
-    /// What the drift view is divided by, at least 1.
-    pub drift_divisor: Number,
 }
 
 /// What is remembered of a series between two of its buckets.
@@ -149,6 +122,9 @@ pub struct Track {
     pub slow: f64,
     /// The fast level.
     pub fast: f64,
+    /// Where it was before its last bucket.
+    #[serde(default)]
+    pub shift: Shift,
     /// The average of the latest deviations, in slow scales.
     pub drift: f64,
     /// Buckets in a row that equalled the one before.
@@ -211,12 +187,6 @@ impl Rhythm {
     }
 }
 
-impl Default for Calibration {
-    fn default() -> Self {
-        Self { spike: Peaks::default(), drift: Peaks::default(), spike_divisor: Number(1.0), drift_divisor: Number(1.0) }
-    }
-}
-
 impl Track {
     /// The state before the first bucket of a series, which starts at `start` and is `fast` above its profile.
     pub fn fresh(start: Time, width: Time, slow: f64, fast: f64) -> Self {
@@ -231,6 +201,7 @@ impl Track {
             last_seasonal: 0.0,
             slow,
             fast,
+            shift: Shift::fresh(fast),
             drift: 0.0,
             run: 0.0,
             habituation: 0.0,
@@ -264,6 +235,7 @@ impl Track {
                     model,
                     slow: track.slow + moved,
                     fast: track.fast + moved,
+                    shift: Shift { peak: primed.shift.peak, ..track.shift.moved(moved) },
                     last_seasonal: now,
                     block: primed.block,
                     spike_peak: primed.spike_peak,
@@ -342,12 +314,10 @@ impl Track {
         let seasonal = season.nearest(mean - self.slow, was_off, tracker.slow_scale);
         let above = mean - seasonal;
         let (residual, jump) = (above - self.slow, above - self.fast);
-        let leads_away = residual * jump > 0.0;
-        let step = jump.abs().min(OVERSHOOT * residual.abs());
-        let peak = if leads_away { (step / resumed.jump_scale).min(SPIKE_MAX) } else { 0.0 };
-        let was_off = self.fast - self.slow;
-        let is_return = leads_away && was_off.abs() > FAR * tracker.slow_scale && residual.abs() <= tracker.slow_scale;
-        let spike = if is_return { peak.min(residual.abs() / tracker.slow_scale) } else { peak };
+        let spike = Step { by: jump, scale: resumed.jump_scale, was_off: self.fast - self.slow }.seen(residual, tracker.slow_scale);
+        let shifted = tracker.shift_scale.filter(|_| buckets <= 1.0).map(|scale| (self.shift.by(above), scale));
+        let (by, scale) = shifted.unwrap_or((0.0, 1.0));
+        let shift = Step { by, scale, was_off: self.shift.was_off(self.slow) }.seen(residual, tracker.slow_scale);
         let deviation = (residual / tracker.slow_scale).clamp(-DRIFT_CLIP, DRIFT_CLIP);
         let drift_after = resumed.drift + DRIFT_STEP * (deviation - resumed.drift);
         let goes_on = residual * drift_after > 0.0 && residual.abs() >= DRIFT_SHARE * drift_after.abs() * tracker.slow_scale;
@@ -360,16 +330,20 @@ impl Track {
             usual: season.now,
             seasonal,
             level: self.slow,
-            is_return,
+            is_return: spike.is_return,
             residual,
             jump,
-            peak,
-            spike,
+            peak: spike.peak,
+            spike: spike.counts,
+            shifted: by,
+            shift: if self.shift.told { 0.0 } else { shift.counts },
+            shift_peak: shift.peak,
             drift_after,
             drift: if goes_on { drift_after.abs() / tracker.drift_scale } else { 0.0 },
             run,
             stuck: tracker.stuck_after.map_or(0.0, |after| (STUCK.0 * run / after).min(STUCK.1)),
             spike_divisor: self.calibration.spike_divisor.0,
+            shift_divisor: self.calibration.shift_divisor.0,
             drift_divisor: self.calibration.drift_divisor.0,
             remembered: resumed.habituation,
             lasting: resumed.lasting.max(resumed.habituation),
@@ -394,10 +368,15 @@ impl Track {
             last_seasonal: reading.usual,
             slow: self.slow + SLOW_STEP * clip(reading.residual, SLOW_CLIP * tracker.slow_scale),
             fast: self.fast + FAST_STEP * reading.jump,
+            shift: Shift {
+                peak: self.shift.peak.max(reading.shift_peak),
+                told: reading.loudness() >= TOLD,
+                ..self.shift.after(reading.mean - reading.seasonal, reading.buckets <= 1.0)
+            },
             drift: reading.drift_after,
             run: reading.run,
             habituation,
-            lasting: reading.lasting.min(reading.views()[1].1).max(habituation),
+            lasting: reading.lasting.min(reading.views()[2]).max(habituation),
             block: self.block + 1.0,
             spike_peak: self.spike_peak.max(reading.peak),
             drift_peak: self.drift_peak.max(reading.drift),
@@ -405,14 +384,11 @@ impl Track {
             watch: self.watch.after(reading.start, width, reading.deviation(), reading.z_score()),
         };
         if after.block >= rhythm.block {
-            let (mut spike, mut drift, decay) = (self.calibration.spike, self.calibration.drift, rhythm.peaks_decay());
-            let most = FEW_PEAKS_MAX * tracker.rare_spike * self.calibration.spike_divisor.0;
-            spike.add(if spike.mass < FEW_PEAKS { after.spike_peak.min(most) } else { after.spike_peak }, decay);
-            drift.add(after.drift_peak, decay);
-            let spike_divisor = spike.divisor(TYPICAL_PEAK, tracker.rare_spike);
-            let drift_divisor = drift.divisor(TYPICAL_PEAK, RARE_DRIFT);
-            after.calibration = Arc::new(Calibration { spike, drift, spike_divisor, drift_divisor });
-            (after.block, after.spike_peak, after.drift_peak) = (0.0, 0.0, 0.0);
+            after.calibration = {
+                let highest = [after.spike_peak, after.shift.peak, after.drift_peak];
+                Arc::new(self.calibration.with(highest, rhythm.peaks_decay(), tracker.rare_spike))
+            };
+            (after.block, after.spike_peak, after.shift.peak, after.drift_peak) = (0.0, 0.0, 0.0, 0.0);
         }
         after
     }
@@ -422,16 +398,19 @@ impl Tracker {
     /// What makes this unusable, if anything.
     pub fn defect(&self) -> Option<&'static str> {
         let scales = [self.slow_scale, self.fast_scale, self.drift_scale, self.rare_spike];
-        let Track { last, last_seasonal, slow, fast, drift, run, habituation, lasting, block, spike_peak, drift_peak, calibration, .. } =
+        let Track { last, last_seasonal, slow, fast, shift, drift, run, habituation, lasting, block, spike_peak, drift_peak, .. } =
             &self.primed;
+        let calibration = &self.primed.calibration;
         let state = [last, last_seasonal, slow, fast, drift, run, habituation, lasting, block, spike_peak, drift_peak];
-        let peaks = [calibration.spike, calibration.drift];
+        let peaks = [calibration.spike, calibration.shift, calibration.drift];
         let peaks = peaks.iter().flat_map(|peaks| peaks.bins.iter().chain(std::iter::once(&peaks.mass)));
-        if scales.iter().chain(&self.stuck_after).any(|scale| !(*scale > 0.0 && scale.is_finite())) {
+        if scales.iter().chain(&self.shift_scale).chain(&self.stuck_after).any(|scale| !(*scale > 0.0 && scale.is_finite())) {
             Some("a scale is not a positive number")
-        } else if state.into_iter().chain(peaks).any(|number| !number.is_finite()) || !self.primed.watch.is_finite() {
+        } else if state.into_iter().chain(peaks).any(|number| !number.is_finite()) || !self.primed.watch.is_finite() || !shift.is_finite() {
             Some("a number of the state is not finite")
-        } else if [calibration.spike_divisor, calibration.drift_divisor].iter().any(|divisor| !(divisor.0 >= 1.0 && divisor.0.is_finite()))
+        } else if [calibration.spike_divisor, calibration.shift_divisor, calibration.drift_divisor]
+            .iter()
+            .any(|divisor| !(divisor.0 >= 1.0 && divisor.0.is_finite()))
         {
             Some("a divisor is below 1")
         } else {

@@ -50,8 +50,19 @@ fn tracker(last_start: Time) -> Tracker {
     let mut calibration = Calibration::default();
     calibration.spike.add(4.0, 1.0);
     calibration.spike_divisor = calibration.spike.divisor(1.5, 4.75);
+    calibration.shift.add(3.0, 1.0);
+    calibration.shift_divisor = calibration.shift.divisor(0.8, 4.0).max(dataflows::Number(calibration.spike_divisor.0 / 2.0));
     let primed = Track { last: 3.0, block: 71_996.0, calibration: Arc::new(calibration), ..Track::fresh(last_start, 0, 1.0, 2.0) };
-    Tracker { slow_scale: 12.0, fast_scale: 9.0, drift_scale: 0.5, stuck_after: Some(3.0), rare_spike: 4.75, metrics: 4, primed }
+    Tracker {
+        slow_scale: 12.0,
+        fast_scale: 9.0,
+        shift_scale: Some(9.0),
+        drift_scale: 0.5,
+        stuck_after: Some(3.0),
+        rare_spike: 4.75,
+        metrics: 4,
+        primed,
+    }
 }
 
 /// Models of some series, with training that ended in the middle of the log.

@@ -10,7 +10,8 @@ use crate::policy::LimitsArgs;
 use crate::series::SeriesName;
 use anyhow::{Result, bail};
 use clap::Args;
-use dataflows::reading::{OVERSHOOT, Reading, View, WEIGHTS};
+use dataflows::reading::{Reading, View, WEIGHTS};
+use dataflows::step::OVERSHOOT;
 use dataflows::{Calendar, Limits, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -249,8 +250,8 @@ fn time_of_day(trained: &Trained, start: Time) -> String {
 
 /// What each view saw, which one speaks, and what an earlier alarm takes away from it.
 fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
-    let [spike, drift, stuck] = reading.views().map(|(_, value)| number(value));
-    let (spike_weight, drift_weight, stuck_weight) = WEIGHTS;
+    let [spike, shift, drift, stuck] = reading.views().map(number);
+    let [spike_weight, shift_weight, drift_weight, stuck_weight] = WEIGHTS;
     let often = |divisor: f64, what: &str| {
         if divisor > 1.0 {
             format!("/ {}, as this series often {what}", number(divisor))
@@ -276,6 +277,17 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
             often(reading.spike_divisor, "jumps")
         )?,
     }
+    let usual = number(reading.shift);
+    match reading.shift {
+        0.0 if reading.shifted == 0.0 => writeln!(out, "shift     0: not two buckets in a row are off to one side of where it was")?,
+        0.0 => writeln!(out, "shift     0: the bucket before has told of it, or it leads back to what is expected")?,
+        _ => writeln!(
+            out,
+            "shift     {shift} = {shift_weight} · {usual} usual shifts (both this bucket and the one before are {} or more from where it was) {}",
+            signed(reading.shifted),
+            often(reading.shift_divisor, "shifts")
+        )?,
+    }
     let usual = number(reading.drift);
     match reading.drift {
         0.0 => writeln!(out, "drift     0: nothing goes on")?,
@@ -296,6 +308,7 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     let (view, loudest, habituation) = reading.loudest();
     let view = match view {
         View::Spike => "the spike",
+        View::Shift => "the shift",
         View::Drift => "the drift",
         View::Stuck => "the standstill",
     };

@@ -66,6 +66,12 @@ pub(super) fn sentence(verdict: &Verdict, reading: Option<&Reading>, limits: &Li
             if reading.overshoots() { "mostly back, which counts as " } else { "" },
             number(reading.spike)
         ),
+        View::Shift => format!(
+            "it has been {} or more {} where it was for two buckets in a row, {} times what is usual",
+            number(reading.shifted.abs()),
+            if reading.shifted >= 0.0 { "above" } else { "below" },
+            number(reading.shift)
+        ),
         View::Drift => {
             format!("it has been off to that side for a while, {} times as far as it usually strays over an hour", number(reading.drift))
         }

@@ -9,7 +9,9 @@ use super::promise::{self, BUCKETS_MIN};
 use super::request::{Request, Skipped};
 use super::robust::{interpolated_quantile, mad, median};
 use super::rolling::centred_medians;
-use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip, rare_spike};
+use dataflows::peaks::rare_spike;
+use dataflows::shift::Shift;
+use dataflows::tracking::{DRIFT_CLIP, DRIFT_STEP, FAST_STEP, SLOW_CLIP, SLOW_STEP, clip};
 use dataflows::{Calendar, Method, MetricType, Model, Seasonal, Time, Track, Tracker};
 use serde_json::json;
 use std::sync::Arc;
@@ -322,12 +324,24 @@ fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track
     Tracker {
         slow_scale,
         fast_scale: mad(&jumps[from..]).max(floor),
+        shift_scale: Some(mad(&departures(above)[from..]).max(floor)),
         drift_scale: mad(&drifts[from..]).max(DRIFT_SCALE_MIN),
         stuck_after: None,
         rare_spike: rare_spike((history.n() / TRUST_BUCKETS).min(1.0)),
         metrics: 1,
         primed,
     }
+}
+
+/// How far each value is from where the series was two before.
+fn departures(above: &[f64]) -> Vec<f64> {
+    let mut shift = Shift::fresh(above.first().copied().unwrap_or(0.0));
+    let departure = |value: &f64| {
+        let departure = value - shift.before.unwrap_or(shift.middle);
+        shift = shift.after(*value, true);
+        departure
+    };
+    above.iter().map(departure).collect()
 }
 
 /// How far each value is from the slow level, and from the fast one.

@@ -32,14 +32,15 @@ PAR = dict(
     h_fast=3.0, h_quiet=2.0,     # ... so many times as fast within so many scales
     edge=5.0,                    # what comes a bucket early or late is as expected where the profile jumps by so many scales
     few=20.0, few_max=3.0,       # of fewer peaks one counts as at most so many times the rare one so far
+    k_shift=0.93, a_mid=0.3, rs_typ=0.8, rs_rare=4.0, rs_pow=3.0, shift_share=0.5,   # the shift view: weight, middle level, peaks, least divisor
     season=1.0, same=1.0,   # switches for the ablation
     threshold=3.0)
 NB = 16; LO = np.log(0.5); HI = np.log(300.0); LR = (HI - LO) / (NB - 1)
 KEYS = list(PAR)
 IX = {k: i for i, k in enumerate(KEYS)}
 def pvec(**kw): return np.array([float({**PAR, **kw}[k]) for k in KEYS])
-(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, EDGE, FEW, FEW_MAX, SAME) = [IX[k] for k in
-    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet edge few few_max same'.split()]
+(A_SLOW, CLIP_SLOW, A_FAST, W_DRIFT, CLIP_DRIFT, Q_TYP, Q_RARE, R_TYP, RD_TYP, RD_RARE, K_SPIKE, K_DRIFT, K_STUCK, STUCK_CAP, H_REF, H_FAST, H_QUIET, EDGE, FEW, FEW_MAX, SAME, K_SHIFT, A_MID, RS_TYP, RS_RARE, RS_POW, SHIFT_SHARE, R_RARE) = [IX[k] for k in
+    'a_slow clip_slow a_fast w_drift clip_drift q_typ q_rare r_typ rd_typ rd_rare k_spike k_drift k_stuck stuck_cap h_ref h_fast h_quiet edge few few_max same k_shift a_mid rs_typ rs_rare rs_pow shift_share r_rare'.split()]
 
 # ---------------------------------------------------------------- training
 def mad(x):
@@ -107,6 +108,7 @@ def train(t, v, interval, p=None):
     for _ in range(2):
         es, ef = levels(y, L0, p['a_slow'], p['clip_slow'] * s, p['a_fast']); s = max(mad(es[b:]), m.floor)
     m.s_slow = s; m.s_fast = max(mad(ef[b:]), m.floor)
+    m.s_shift = max(mad(departures(y, p['a_mid'])[b:]), m.floor)
     d = ewma(np.clip(es / s, -p['clip_drift'], p['clip_drift']), 2 / (p['w_drift'] + 1)); m.s_drift = max(mad(d[b:]), 0.15)
     # standing still: longest run of equal values seen; only for series that normally move
     run = runs_equal(v); m.stuck_ref = np.inf
@@ -126,6 +128,12 @@ def levels(y, L, a, cs, af):
         ef[i] = y[i] - F; F += af * ef[i]
     return es, ef
 @njit
+def departures(y, a):
+    # how far each value is from the middle level as it was two before
+    n = len(y); o = np.zeros(n); mid = y[0] if n else 0.0; before = mid
+    for i in range(n): o[i] = y[i] - before; before = mid; mid += a * (y[i] - mid)
+    return o
+@njit
 def ewma(x, a):
     o = np.zeros(len(x)); m = 0.0
     for i in range(len(x)): m += a * (x[i] - m); o[i] = m
@@ -138,8 +146,10 @@ def runs_equal(v):
 
 # ---------------------------------------------------------------- the fold
 # state: 0 slow level, 1 fast level, 2 drift, 3 run length, 4 last value, 5 its bucket, 6 habituation, 7 buckets in block, 8/9 block peak spike/drift,
-#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram, then what the profile said last, and the habituation of the drift view
-def new_state(L0): s = np.zeros(14 + 2 * NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
+#        10/11 histogram mass, 12.. spike histogram, 12+NB.. drift histogram, then what the profile said last, and the habituation of the drift view;
+#        X.. middle level, the same before the last bucket, the last bucket, buckets in a row, block peak shift, histogram mass, the histogram, and whether the last bucket was told of
+X = 14 + 2 * NB
+def new_state(L0): s = np.zeros(X + 7 + NB); s[0] = L0; s[1] = np.nan; s[4] = np.nan; s[5] = np.nan; return s
 
 @njit
 def hist_add(h, x, dec):
@@ -156,22 +166,32 @@ def hist_q(h, W, q):
     return np.exp(HI)
 
 @njit
-def step(st, x, usual, prior, later, at, B, dec, hdec, s_slow, s_fast, s_drift, stuck_ref, r_rare, p):
+def step(st, x, usual, prior, later, at, B, dec, hdec, s_slow, s_fast, s_shift, s_drift, stuck_ref, r_rare, p):
     """one closed bucket; returns expected, z (signed)"""
     if not np.isfinite(st[0]): st[0] = x - usual
     lo = min(prior, later); hi = max(prior, later); seas = usual
-    was_off = st[4] - st[-2] - st[0] if at - st[5] <= 1 else 0.0
+    was_off = st[4] - st[X - 2] - st[0] if at - st[5] <= 1 else 0.0
     if hi - lo > p[EDGE] * s_slow and not (was_off * (x - st[0] - usual) > 0 and abs(was_off) > p[H_QUIET] * s_slow):
         seas = min(max(x - st[0], min(lo, usual)), max(hi, usual))
-    st[-2] = usual; y = x - seas
-    if not np.isfinite(st[1]): st[1] = y
+    st[X - 2] = usual; y = x - seas
+    first = st[1]
+    if not np.isfinite(first): st[1] = y
     expected = seas + st[0]
     # after a gap: a random walk that does not stray too far
     gap = at - st[5] - 1 if np.isfinite(st[5]) else 0.0; st[5] = at; s_jump = s_fast
     if gap > 0:
         s_jump = min(s_fast * np.sqrt(gap + 1), 4.0 * max(s_slow, s_fast))
-        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** (p[H_FAST] * gap); st[-1] *= hdec ** (p[H_FAST] * gap)
+        st[2] *= (1 - 2 / (p[W_DRIFT] + 1)) ** gap; st[6] *= hdec ** (p[H_FAST] * gap); st[X - 1] *= hdec ** (p[H_FAST] * gap)
     es = y - st[0]; ef = y - st[1]
+    # two buckets in a row to one side of where it was before both
+    zh = 0.0; zhp = 0.0
+    if gap > 0: st[X + 3] = 0
+    if st[X + 3] >= 2 and (st[X + 2] - st[X + 1]) * (y - st[X + 1]) > 0 and (y - st[X + 1]) * es > 0:
+        zhp = min(min(min(abs(y - st[X + 1]), abs(st[X + 2] - st[X + 1])), 16.0 * abs(es)) / s_shift, 300.0); zh = zhp
+        if abs(st[X + 1] - st[0]) > 3.0 * s_slow and abs(es) <= s_slow: zh = min(zh, abs(es) / s_slow)
+    if st[X + 6 + NB]: zh = 0.0
+    if not np.isfinite(first): st[X] = y
+    st[X + 3] += 1; st[X + 1] = st[X]; st[X] += p[A_MID] * (y - st[X]); st[X + 2] = y
     # views
     zs = min(min(abs(ef), 16.0 * abs(es)) / s_jump, 300.0) if es * ef > 0 or p[SAME] == 0 else 0.0
     # a return from a deviation that ends within what is usual counts by what it is off now
@@ -187,33 +207,38 @@ def step(st, x, usual, prior, later, at, B, dec, hdec, s_slow, s_fast, s_drift, 
     if st[10] > 0:
         ds = max(1.0, max(hist_q(st[12:12 + NB], st[10], p[Q_TYP]) / p[R_TYP], hist_q(st[12:12 + NB], st[10], p[Q_RARE]) / r_rare))
         dd = max(1.0, max(hist_q(st[12 + NB:12 + 2 * NB], st[11], p[Q_TYP]) / p[RD_TYP], hist_q(st[12 + NB:12 + 2 * NB], st[11], p[Q_RARE]) / p[RD_RARE]))
+    rs_rare = p[RS_RARE] * (r_rare / p[R_RARE]) ** p[RS_POW]; dh = max(1.0, p[SHIFT_SHARE] * ds)
+    if st[X + 5] > 0: dh = max(dh, max(hist_q(st[X + 6:X + 6 + NB], st[X + 5], p[Q_TYP]) / p[RS_TYP], hist_q(st[X + 6:X + 6 + NB], st[X + 5], p[Q_RARE]) / rs_rare))
     drift = p[K_DRIFT] * zd / dd
     # habituation; of the drift view it fades no further than that view does
-    st[-1] = max(st[-1], st[6])
-    z = max(max(p[K_SPIKE] * zs / ds, p[K_STUCK] * zk) / max(1.0, st[6] / p[H_REF]), drift / max(1.0, st[-1] / p[H_REF]))
+    st[X - 1] = max(st[X - 1], st[6])
+    z = max(max(max(p[K_SPIKE] * zs / ds, p[K_SHIFT] * zh / dh), p[K_STUCK] * zk) / max(1.0, st[6] / p[H_REF]), drift / max(1.0, st[X - 1] / p[H_REF]))
+    st[X + 6 + NB] = z >= 3.0
     st[6] = max(st[6] * (hdec ** p[H_FAST] if abs(es) < p[H_QUIET] * s_slow else hdec), min(z, 20.0))
-    st[-1] = max(min(st[-1], drift), st[6])
+    st[X - 1] = max(min(st[X - 1], drift), st[6])
     # learn
     st[0] += p[A_SLOW] * min(max(es, -p[CLIP_SLOW] * s_slow), p[CLIP_SLOW] * s_slow)
     st[1] += p[A_FAST] * ef
-    st[8] = max(st[8], zp); st[9] = max(st[9], zd); st[7] += 1
+    st[8] = max(st[8], zp); st[X + 4] = max(st[X + 4], zhp); st[9] = max(st[9], zd); st[7] += 1
     if st[7] >= B:
         if st[10] < p[FEW]: st[8] = min(st[8], p[FEW_MAX] * r_rare * ds)  # how rare it is is not known yet
+        if st[X + 5] < p[FEW]: st[X + 4] = min(st[X + 4], p[FEW_MAX] * rs_rare * dh)
+        st[X + 5] = st[X + 5] * dec + 1; hist_add(st[X + 6:X + 6 + NB], st[X + 4], dec); st[X + 4] = 0
         st[10] = st[10] * dec + 1; st[11] = st[11] * dec + 1
         hist_add(st[12:12 + NB], st[8], dec); hist_add(st[12 + NB:12 + 2 * NB], st[9], dec); st[7] = 0; st[8] = 0; st[9] = 0
     st[4] = x
     return expected, z if es >= 0 else -z
 
 @njit
-def _run(st, v, seas, prior, later, at, B, dec, hdec, a, c, d, k, r, p, ex, z):
+def _run(st, v, seas, prior, later, at, B, dec, hdec, a, c, f, d, k, r, p, ex, z):
     for i in range(len(v)):
-        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], prior[i], later[i], at[i], B, dec, hdec, a, c, d, k, r, p)
+        if np.isfinite(v[i]): ex[i], z[i] = step(st, v[i], seas[i], prior[i], later[i], at[i], B, dec, hdec, a, c, f, d, k, r, p)
         else: ex[i] = seas[i] + st[0]; z[i] = 0.0
 
 def run_fold(m, st, t, v, pv):
     ex = np.zeros(len(v)); z = np.zeros(len(v)); slot = (t // m.interval) % m.P
     around = [seasonal(t, m.profile, (slot + k) % m.P, m.P) for k in (0, -1, 1)]
-    _run(st, v, *around, t / m.interval, m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
+    _run(st, v, *around, t / m.interval, m.B, m.dec, m.hdec, m.s_slow, m.s_fast, m.s_shift, m.s_drift, m.stuck_ref, m.r_rare, pv, ex, z)
     return ex, z
 
 def value(i):

@@ -111,11 +111,12 @@ fn two_that_watch(place: &Place, line: &str) -> [Running; 2] {
     both
 }
 
-/// A process that was left alone says so on one line, on standard error, and nothing on standard output but verdicts.
+/// A process that was left alone says so on one line, on standard error, and nothing on standard output but verdicts and incidents.
 fn assert_left_alone(outcome: &Outcome, other: u8) {
     let error = outcome.error(&[&format!("process {other} of this run has ended"), "start all of them again"]);
     assert_eq!(outcome.code, Some(LEFT_ALONE), "{error}");
-    assert!(outcome.stdout.lines().all(|line| line.contains("  z ") || line.contains("missing")), "{}", outcome.stdout);
+    let is_verdict = |line: &str| ["  z ", "missing", "  incident  "].iter().any(|what| line.contains(what));
+    assert!(outcome.stdout.lines().all(is_verdict), "{}", outcome.stdout);
 }
 
 /// Failed once: the one that was left printed two panics and its line behind them, and timely's waiting on standard output.

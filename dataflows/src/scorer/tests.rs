@@ -191,6 +191,7 @@ fn a_counter_goes_on_from_what_it_counted_under_a_silence_whatever_model_comes()
     let tracker = crate::Tracker {
         slow_scale: 1.0,
         fast_scale: 1.0,
+        shift_scale: Some(1.0),
         drift_scale: 1.0,
         stuck_after: None,
         rare_spike: 2.75,
@@ -213,6 +214,7 @@ fn a_counter_has_not_grown_otherwise_where_samples_are_lacking_and_a_surge_is_on
     let tracker = crate::Tracker {
         slow_scale: 0.1,
         fast_scale: 0.1,
+        shift_scale: Some(0.1),
         drift_scale: 1.0,
         stuck_after: None,
         rare_spike: 2.75,

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 /// Slow and fast level, drift, run, last mean, last seasonal, last start, habituation, buckets in the block, its two peaks, then the two histograms, each
 /// behind its mass; then what a counter stood at, NaN where there is none; at
-/// last the start of the last bucket that was seen and not learnt from, the samples that a counter had in it, and the habituation of the drift view.
-type Numbers = [f64; 49];
+/// last the start of the last bucket that was seen and not learnt from, the samples that a counter had in it, the habituation of the drift view, and of the
+/// shift view the middle level, the same a bucket before (NaN: not known), the last bucket above its profile, the peak, the histogram, and whether the last
+/// bucket was told of.
+type Numbers = [f64; 71];
 
 fn start_of(tracker: &Tracker) -> Numbers {
     let primed = &tracker.primed;
-    let mut state = [0.0; 49];
+    let mut state = [0.0; 71];
     state[46] = f64::NEG_INFINITY;
     state[45] = primed.counted.unwrap_or(f64::NAN);
     state[..11].copy_from_slice(&[
@@ -30,11 +32,14 @@ fn start_of(tracker: &Tracker) -> Numbers {
         primed.spike_peak,
         primed.drift_peak,
     ]);
-    for (place, peaks) in [(11, primed.calibration.spike), (28, primed.calibration.drift)] {
+    for (place, peaks) in [(11, primed.calibration.spike), (28, primed.calibration.drift), (53, primed.calibration.shift)] {
         state[place] = peaks.mass;
         state[place + 1..place + 17].copy_from_slice(&peaks.bins);
     }
     state[48] = primed.lasting;
+    let shift = primed.shift;
+    state[70] = f64::from(shift.told);
+    state[49..53].copy_from_slice(&[shift.middle, shift.before.unwrap_or(f64::NAN), shift.last, shift.peak]);
     state
 }
 
@@ -51,8 +56,8 @@ fn quantile(histogram: &[f64], share: f64) -> f64 {
     300.0
 }
 
-fn divisor(histogram: &[f64], rare: f64) -> f64 {
-    if histogram[0] == 0.0 { 1.0 } else { (quantile(histogram, 0.5) / 1.5).max(quantile(histogram, 0.95) / rare).max(1.0) }
+fn divisor(histogram: &[f64], typical: f64, rare: f64) -> f64 {
+    if histogram[0] == 0.0 { 1.0 } else { (quantile(histogram, 0.5) / typical).max(quantile(histogram, 0.95) / rare).max(1.0) }
 }
 
 fn add(histogram: &mut [f64], peak: f64, decay: f64) {
@@ -90,29 +95,48 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model
     if spike > 0.0 && (s[1] - s[0]).abs() > 3.0 * tracker.slow_scale && slow.abs() <= tracker.slow_scale {
         spike = spike.min(slow.abs() / tracker.slow_scale);
     }
+    let (last, now) = (s[51] - s[50], above - s[50]);
+    let mut shift = if buckets <= 1.0 && last * now > 0.0 && now * slow > 0.0 {
+        (last.abs().min(now.abs()).min(16.0 * slow.abs()) / tracker.shift_scale.unwrap()).min(300.0)
+    } else {
+        0.0
+    };
+    let shift_peak = shift;
+    if shift > 0.0 && (s[50] - s[0]).abs() > 3.0 * tracker.slow_scale && slow.abs() <= tracker.slow_scale {
+        shift = shift.min(slow.abs() / tracker.slow_scale);
+    }
+    if s[70] > 0.0 {
+        shift = 0.0;
+    }
+    (s[50], s[49], s[51]) = (if buckets > 1.0 { f64::NAN } else { s[49] }, s[49] + 0.3 * (above - s[49]), above);
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
     s[3] = if mean == s[4] { s[3] + 1.0 } else { 0.0 };
     let stuck = tracker.stuck_after.map_or(0.0, |after| (3.0 * s[3] / after).min(6.0));
-    let spoken = 0.93 * spike / divisor(&s[11..28], tracker.rare_spike);
-    let lasting = 0.62 * drift / divisor(&s[28..45], 3.0);
+    let often = divisor(&s[11..28], 1.5, tracker.rare_spike);
+    let rare_shift = 4.0 * (tracker.rare_spike / 4.75).powi(3);
+    let often_shifts = divisor(&s[53..70], 0.8, rare_shift).max(often / 2.0);
+    let spoken = (0.93 * spike / often).max(0.93 * shift / often_shifts);
+    let lasting = 0.62 * drift / divisor(&s[28..45], 1.5, 3.0);
     s[48] = s[48].max(s[7]);
     let z = (spoken.max(1.35 * stuck) / (s[7] / 2.5).max(1.0)).max(lasting / (s[48] / 2.5).max(1.0));
+    s[70] = f64::from(z >= 3.0);
     let is_quiet = ((mean - expected) / tracker.slow_scale).abs() < 2.0;
     s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0));
     s[48] = s[48].min(lasting).max(s[7]);
     s[0] += 0.03 * slow.clamp(-2.0 * tracker.slow_scale, 2.0 * tracker.slow_scale);
     s[1] += 0.9 * fast;
-    (s[8], s[9], s[10]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift));
+    (s[8], s[9], s[10], s[52]) = (s[8] + 1.0, s[9].max(peak), s[10].max(drift), s[52].max(shift_peak));
     let block = (day / 4.0).floor().max(12.0);
     if s[8] >= block {
         let (spike, drift, decay) = (s[9], s[10], 0.5_f64.powf(block / (14.0 * day)));
-        let most = 3.0 * tracker.rare_spike * divisor(&s[11..28], tracker.rare_spike);
-        let spike = if s[11] < 20.0 { spike.min(most) } else { spike };
+        let spike = if s[11] < 20.0 { spike.min(3.0 * tracker.rare_spike * often) } else { spike };
+        let shift = if s[53] < 20.0 { s[52].min(3.0 * rare_shift * often_shifts) } else { s[52] };
         add(&mut s[11..28], spike, decay);
         add(&mut s[28..45], drift, decay);
-        (s[8], s[9], s[10]) = (0.0, 0.0, 0.0);
+        add(&mut s[53..70], shift, decay);
+        (s[8], s[9], s[10], s[52]) = (0.0, 0.0, 0.0, 0.0);
     }
     (s[4], s[5], s[6]) = (mean, usual, start as f64);
     let z = z / (1.0 + 0.05 * f64::from(tracker.metrics).log2());
@@ -131,7 +155,9 @@ fn before(state: Option<Numbers>, followed: Time, model: &Model, tracker: &Track
             let now = model.seasonal_at(state[6] as Time);
             let moved = state[5] - now;
             (state[0], state[1], state[5]) = (state[0] + moved, state[1] + moved, now);
+            state[49..52].iter_mut().for_each(|level| *level += moved);
             state[8..45].copy_from_slice(&primed[8..45]);
+            state[52..70].copy_from_slice(&primed[52..70]);
             state
         }
         _ => {
