@@ -108,6 +108,7 @@ fn noise_that_grows_is_a_drift_before_the_false_alarms_double() {
 #[test]
 fn a_day_that_changes_its_shape_is_a_drift_before_most_of_its_alarms() {
     let Found { before, all, .. } = seen("shape", FLEET, |series, i| shape(i, progress(i, 5) / 4.0) + noise(series, i));
+    assert!(before < 4 * FLEET as usize, "{before} are flagged before drift is said");
     assert!(8 * before < all, "{before} of {all} are flagged before drift is said");
 }
 
