@@ -36,6 +36,10 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let mut history = open_history(arguments)?;
     let simulator = find(arguments, preset, &mut *history)?;
     if arguments.workers.process == 0 {
+        let (source, sources) = (simulator.identity(), history.sources()?);
+        if let Some(other) = sources.iter().find(|other| other.starts_with("simulate:") && **other != source) {
+            tracing::warn!(%source, %other, "this history holds another simulation, which names the same series: what is expected of the one is not what the other does; start each in a folder of its own, or give it a --history and a --models");
+        }
         let width = milliseconds(arguments.detection.bucket);
         runner::claim(&simulator, width, arguments.standby, &mut *history, stop)?;
     }
@@ -51,13 +55,15 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     // One process trains, as only one reads models. A run may have ended between its backfill and the first complete push.
     let trains = arguments.workers.process == 0;
     if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
-        for line in train_once(arguments, simulator.start(), Extent::All, statistics)?.to_string().lines() {
+        // What had not closed by then is scored: to a model that was trained beyond it there would be a gap.
+        let reached = history.position(&simulator.identity(), Time::MIN)?.horizon.unwrap_or(simulator.start());
+        for line in train_once(arguments, reached.min(simulator.start()), Extent::All, statistics)?.to_string().lines() {
             tracing::info!("{line}");
         }
     }
     // Its connection holds the right to commit, which the live part takes anew.
     drop(history);
-    go_live(&simulator, &position, arguments.simulation.speed)?;
+    go_live(&simulator, &position, &arguments.simulation)?;
     let finite = arguments.simulation.live.is_some();
     let real_time = arguments.simulation.speed == Pace::Real && !finite;
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
@@ -121,13 +127,13 @@ fn backfill(
     Ok(())
 }
 
-/// Starts the clock: in real time it is the wall clock, otherwise it goes on where an earlier run left it.
-fn go_live(simulator: &Simulator, position: &Position, pace: Pace) -> Result<()> {
+/// Starts the clock: in real time it is the wall clock, unless it was given a start of its own; otherwise it goes on where an earlier run left it.
+fn go_live(simulator: &Simulator, position: &Position, asked: &SimulationArgs) -> Result<()> {
     let reached = |name: &str| position.of(name).map(|progress| progress.next_offset);
     let resumed = simulator.partitions()?.iter().filter_map(|p| Some(simulator.time_at(p.id, reached(&p.name)?))).max();
     match resumed {
         // An earlier run at a higher speed may have gone beyond the wall clock: what it read cannot be unread.
-        Some(time) if pace == Pace::Real => simulator.go_live_at(time.max(instant::now())),
+        Some(time) if asked.speed == Pace::Real && asked.start.is_none() => simulator.go_live_at(time.max(instant::now())),
         Some(time) => simulator.go_live_at(time),
         None => simulator.go_live(),
     }

@@ -111,7 +111,8 @@ fn every_series_has_a_model_that_can_be_listed_and_read() {
     }
     let shown = place.run("models show server:srv-001:cpu_usage_percent").well();
     let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
-    assert!(document.to_string().contains("2026-01-19T00:00:00Z"), "training ends where the live part begins: {document}");
+    // Failed once: trained until the live part began, it had not seen the last two buckets, and scored the first as after a gap.
+    assert!(document.to_string().contains("2026-01-18T23:50:00Z"), "training ends where buckets were closed: {document}");
     place.run("models show server:srv-999:cpu_usage_percent").error(&["server:srv-999:cpu_usage_percent", "tidewatch models list"]);
 }
 
