@@ -9,7 +9,7 @@ use crate::run::{Activity, Observer, Statistics};
 use crate::series::{NAMED, SeriesName, few};
 use dataflows::{Bucket, Incident, Policy, Provisional, Scope, SeriesId, Severity, Stage, State, Time, Verdict};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -21,8 +21,8 @@ const STATUS_IN_A_PIPE: Duration = Duration::from_secs(60);
 /// On a terminal it is redrawn this often.
 const STATUS_ON_A_TERMINAL: Duration = Duration::from_millis(500);
 
-/// The rate is that of so long a time: longer than the usual interval of a producer.
-const RATE_OVER: Duration = Duration::from_secs(6);
+/// The rate is that of so long a time: many times the usual interval of a producer, whose records come all at once.
+const RATE_OVER: Duration = Duration::from_secs(60);
 
 /// What was anomalous so many buckets before goes on: it is told of again when its bucket is over, and not sooner.
 const GOES_ON: u32 = 3;
@@ -95,17 +95,21 @@ impl Console {
     /// Keeps the status line up to date until `over` is set.
     pub fn watch(&self, statistics: &Statistics, over: &AtomicBool) {
         let terminal = std::io::stderr().is_terminal();
-        let (mut shown_at, mut counted) = (Instant::now(), (Instant::now(), statistics.records.get()));
+        let mut shown_at = Instant::now();
+        // By the second.
+        let mut counted = VecDeque::from([(Instant::now(), statistics.records.get())]);
         let mut rate = 0.0;
         while !over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
-            if counted.0.elapsed() > RATE_OVER {
-                let records = statistics.records.get();
+            if counted.back().is_none_or(|last| last.0.elapsed() >= Duration::from_secs(1)) {
+                counted.push_back((Instant::now(), statistics.records.get()));
+                while counted.get(1).is_some_and(|second| second.0.elapsed() >= RATE_OVER) {
+                    counted.pop_front();
+                }
                 #[allow(clippy::cast_precision_loss)] // a rate for people
                 {
-                    rate = (records - counted.1) as f64 / counted.0.elapsed().as_secs_f64();
+                    rate = (statistics.records.get() - counted[0].1) as f64 / counted[0].0.elapsed().as_secs_f64();
                 }
-                counted = (Instant::now(), records);
             }
             if terminal && shown_at.elapsed() > STATUS_ON_A_TERMINAL {
                 self.bar.set_message(status(statistics, rate));
@@ -130,6 +134,8 @@ impl Console {
             self.note(series, is_anomalous, start + policy.buckets(GOES_ON));
         }
         let line: &dyn Fn(&SeriesName) -> String = match verdict.state {
+            // What a commit adds to a bucket that is told of already is worth a line where it is worse, or less bad, than it was.
+            State::Anomalous if was_anomalous && severity(change.old.as_deref(), policy) == severity(Some(&verdict), policy) => return,
             State::Anomalous => &|name| anomaly_line(name, &verdict, policy.limits(verdict.bucket.metric).threshold, was_anomalous),
             _ if was_anomalous => &|name| withdrawn_line(name, change.old.as_deref(), &verdict),
             State::Accompanying if was_early => {
@@ -254,6 +260,11 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
         line.push_str("  (revised)");
     }
     line
+}
+
+/// How bad a bucket is.
+fn severity(verdict: Option<&Verdict>, policy: &Policy) -> Option<Severity> {
+    verdict.and_then(|verdict| Some(Severity::of(verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold)))
 }
 
 /// What a bucket came to that was told of while it was open.

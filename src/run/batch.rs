@@ -9,7 +9,7 @@ use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::{Batch, Change};
 use crate::series::SeriesName;
 use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Stage, Time};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Stage, Time, Verdict};
 use std::collections::{BTreeMap, HashMap};
 
 /// Makes batches. It knows what was said, of which the last may not be stored yet.
@@ -123,7 +123,7 @@ impl<'a> Batches<'a> {
         }
         let (open, gone): (Vec<_>, Vec<_>) = provisionals.into_values().partition(|(_, sign)| *sign > 0);
         batch.provisionals = open.into_iter().map(|(provisional, _)| provisional).collect();
-        let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch.provisionals, &self.directory)));
+        let gone = gone.into_iter().map(|(gone, _)| (gone, calmed(&gone, &batch, &self.directory)));
         batch.provisionals_withdrawn = gone.collect();
         let open = batch.provisionals.iter().filter_map(|open| self.directory.unstored(open.entity, open.metric));
         batch.series.extend(open);
@@ -204,14 +204,16 @@ impl<'a> Batches<'a> {
 }
 
 /// Why an open bucket is provisionally anomalous no more. Whoever speaks for an entity in its place says so in the same epoch.
-fn calmed(gone: &Provisional, open: &[Provisional], directory: &Directory) -> String {
-    let speaks = open.iter().find(|open| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric);
-    match speaks {
-        Some(speaks) => format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric)),
-        None => {
-            "within its threshold by now: by what came after it in the same bucket, since the bucket before has told of it, or by a silence"
-                .into()
-        }
+fn calmed(gone: &Provisional, batch: &Batch, directory: &Directory) -> String {
+    let speaks = |open: &&Provisional| (open.entity, open.start) == (gone.entity, gone.start) && open.metric != gone.metric;
+    if let Some(speaks) = batch.provisionals.iter().find(speaks) {
+        return format!("{} of the same entity is further off, and speaks for it", directory.metric(speaks.metric));
+    }
+    let is_before =
+        |verdict: &&Verdict| verdict.bucket.series() == gone.series() && verdict.bucket.start == gone.start - batch.bucket_width;
+    match batch.changes.iter().filter_map(|change| change.new.as_ref()).find(is_before) {
+        Some(before) if before.state.is_deviant() => "it goes on, and the bucket before has told of it".into(),
+        _ => "within its threshold by now, or a silence covers it".into(),
     }
 }
 
