@@ -201,7 +201,7 @@ impl Track {
             last_seasonal: 0.0,
             slow,
             fast,
-            shift: Shift::fresh(fast),
+            shift: Shift::default(),
             drift: 0.0,
             run: 0.0,
             habituation: 0.0,

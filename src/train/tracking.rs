@@ -335,9 +335,9 @@ fn scales(history: &History, above: &[f64], slow: f64, floor: f64, primed: Track
 
 /// How far each value is from where the series was two before.
 fn departures(above: &[f64]) -> Vec<f64> {
-    let mut shift = Shift::fresh(above.first().copied().unwrap_or(0.0));
+    let mut shift = Shift::default();
     let departure = |value: &f64| {
-        let departure = value - shift.before.unwrap_or(shift.middle);
+        let departure = value - shift.before.or(shift.middle).unwrap_or(*value);
         shift = shift.after(*value, true);
         departure
     };

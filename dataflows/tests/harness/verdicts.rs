@@ -39,7 +39,7 @@ fn start_of(tracker: &Tracker) -> Numbers {
     state[48] = primed.lasting;
     let shift = primed.shift;
     state[70] = f64::from(shift.told);
-    state[49..53].copy_from_slice(&[shift.middle, shift.before.unwrap_or(f64::NAN), shift.last, shift.peak]);
+    state[49..53].copy_from_slice(&[shift.middle.unwrap_or(f64::NAN), shift.before.unwrap_or(f64::NAN), shift.last, shift.peak]);
     state
 }
 
@@ -108,7 +108,8 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model
     if s[70] > 0.0 {
         shift = 0.0;
     }
-    (s[50], s[49], s[51]) = (if buckets > 1.0 { f64::NAN } else { s[49] }, s[49] + 0.3 * (above - s[49]), above);
+    (s[50], s[49], s[51]) =
+        (if buckets > 1.0 { f64::NAN } else { s[49] }, if s[49].is_nan() { above } else { s[49] + 0.3 * (above - s[49]) }, above);
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
