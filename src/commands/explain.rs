@@ -2,7 +2,7 @@
 
 use super::{due, in_short, say};
 use crate::cli::{EMBEDDED, time};
-use crate::history::{self, Anomaly, History, calibration, span};
+use crate::history::{self, Anomaly, History, calibration, span, view};
 use crate::instant;
 use crate::models::{self, Trained};
 use crate::number::number;
@@ -12,7 +12,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use dataflows::reading::{Reading, View, WEIGHTS};
 use dataflows::step::OVERSHOOT;
-use dataflows::{Calendar, Limits, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after};
+use dataflows::{
+    Calendar, IncidentId, Limits, Method, Model, Severity, State, Time, Unscored, Verdict, Warming, anomaly_score, track_after,
+};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -23,13 +25,15 @@ const TOLD: Time = 2 * 86_400_000;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example: tidewatch explain srv-001 cpu_usage_percent 2026-01-19T03:10:00Z")]
 pub struct ExplainArgs {
-    /// The entity, for example srv-001 or server:srv-001
+    /// The entity, for example srv-001 or server:srv-001; or, alone, the number of an incident, whose worst bucket is explained
+    #[arg(value_name = "ENTITY|INCIDENT")]
     entity: String,
     /// The metric, for example cpu_usage_percent
-    metric: String,
+    #[arg(requires = "at")]
+    metric: Option<String>,
     /// Any moment of the bucket, for example 2026-01-19T03:10:00Z
     #[arg(value_parser = time, value_name = "TIME")]
-    at: Time,
+    at: Option<Time>,
     /// Where verdicts are kept: embedded:PATH or postgres://…
     #[arg(long, value_name = "URL", default_value = EMBEDDED)]
     history: String,
@@ -49,10 +53,13 @@ pub struct ExplainArgs {
 /// A series or bucket that is not in history.
 pub fn explain(arguments: &ExplainArgs) -> Result<()> {
     let mut history = history::open(super::existing("--history", &arguments.history)?)?;
-    let series = find(&mut *history, arguments)?;
+    let (series, at) = match (&arguments.metric, arguments.at) {
+        (Some(metric), Some(at)) => (find(&mut *history, arguments, metric)?, at),
+        _ => worst(&mut *history, &arguments.entity)?,
+    };
     let asked = crate::cli::milliseconds(arguments.bucket).max(1);
     let width = span::width(&mut *history)?.unwrap_or(asked);
-    let start = arguments.at.div_euclid(width) * width;
+    let start = at.div_euclid(width) * width;
     let model = models::open(super::existing("--models", &arguments.models)?)?.get(&series)?;
     let words = words(&mut *history, &series, start, width, &arguments.limits.of(&series.metric), model.as_ref())?;
     match words {
@@ -117,29 +124,43 @@ fn retrace(history: &mut dyn History, model: &Model, series: &SeriesName, verdic
     Ok(read.map(|(track, reading)| Retraced { reading, counted: track.counted }))
 }
 
+/// The series and the start of an incident's worst bucket; of one that is all silence, where that begins.
+fn worst(history: &mut dyn History, number: &str) -> Result<(SeriesName, Time)> {
+    let digits = number.trim_matches(['[', ']']);
+    let Some(id) = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16).map(IncidentId) else {
+        bail!(
+            "'{number}' alone is no incident, whose number has 16 hexadecimal digits: write ENTITY METRIC TIME, or see `tidewatch incidents`"
+        );
+    };
+    let Some(row) = view::incident(history, id)? else { bail!("history has no incident {digits}: see `tidewatch incidents`") };
+    if let Some((entity_id, metric, start, _)) = row.peak {
+        return Ok((SeriesName { entity_type: row.entity_type, entity_id, metric }, start));
+    }
+    match view::episodes(history, id)?.into_iter().next() {
+        Some(episode) => Ok((episode.name, episode.opened)),
+        None => bail!("nothing of incident {digits} holds any more: see `tidewatch incidents --withdrawn`"),
+    }
+}
+
 /// The series of that entity and metric, whatever the type of the entity unless it is named.
-fn find(history: &mut dyn History, arguments: &ExplainArgs) -> Result<SeriesName> {
+fn find(history: &mut dyn History, arguments: &ExplainArgs, metric: &str) -> Result<SeriesName> {
     let names: Vec<SeriesName> = history.series()?.into_iter().map(|series| series.name).collect();
     let fits = |name: &&SeriesName| {
-        name.metric == arguments.metric
+        name.metric == metric
             && (name.entity_id == arguments.entity || format!("{}:{}", name.entity_type, name.entity_id) == arguments.entity)
     };
     match names.iter().filter(fits).collect::<Vec<_>>().as_slice() {
         [name] => Ok((*name).clone()),
         [] => {
-            let wanted = format!("{}:{}", arguments.entity, arguments.metric);
+            let wanted = format!("{}:{metric}", arguments.entity);
             let nearest = names.iter().max_by(|one, other| {
                 let likeness = |name: &SeriesName| strsim::jaro(&wanted, &format!("{}:{}", name.entity_id, name.metric));
                 likeness(one).total_cmp(&likeness(other))
             });
             match nearest {
-                Some(name) => bail!(
-                    "history has no {} of {}; the nearest is {} of {}",
-                    arguments.metric,
-                    arguments.entity,
-                    name.metric,
-                    name.entity_id
-                ),
+                Some(name) => {
+                    bail!("history has no {metric} of {}; the nearest is {} of {}", arguments.entity, name.metric, name.entity_id)
+                }
                 None => bail!("history '{}' is empty", arguments.history),
             }
         }

@@ -27,6 +27,7 @@ pub struct SilenceArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
     /// Declare one, for the future or the past
+    #[command(after_help = "Example: tidewatch silence add --entity 'srv-0*' --for 2h --reason upgrade")]
     Add {
         /// The entities by name; * stands for any text, ? for one character
         #[arg(long, value_name = "PATTERN")]
@@ -51,8 +52,10 @@ enum Action {
         dry_run: bool,
     },
     /// List those that hold
+    #[command(after_help = "Example: tidewatch silence list")]
     List,
     /// End one by its number: what it covered and may still change is judged again
+    #[command(after_help = "Example: tidewatch silence remove 3")]
     Remove {
         /// The number that `silence list` shows
         id: i64,

@@ -17,6 +17,9 @@ use std::sync::Arc;
 const HOUR: Time = 3_600_000;
 const DAY: Time = 24 * HOUR;
 
+/// The median of fewer normal buckets says little: two hours of five minutes.
+const FEW: usize = 24;
+
 /// Spans longer than this are told by the hour.
 const DETAILED: Time = 2 * DAY;
 
@@ -79,20 +82,27 @@ fn made(trained: &Trained) -> Value {
     })
 }
 
-/// The sigma that is usual by the hour, for those after `from`: the median of the normal buckets of the hour and of the day before, or of all that have a
-/// score where none is normal. A method may divide by quite another sigma in each bucket, which would be no band to look at.
+/// The sigma that is usual by the hour, for those after `from`: the median of the normal buckets of the hour and of the day before, of the day after as well
+/// where those are few, or of all that have a score where none is normal. A method may divide by quite another sigma in each bucket, which would be no band
+/// to look at.
 fn usual(verdicts: &[Verdict], from: Time) -> Usual {
     let at = |time: Time| verdicts.partition_point(|verdict| verdict.bucket.start < time);
     let mut usual = Usual::new();
     for hour in verdicts[at(from)..].chunk_by(|one, other| hour(one, HOUR) == hour(other, HOUR)).map(|verdicts| hour(&verdicts[0], HOUR)) {
-        let near = &verdicts[at(hour * HOUR - DAY)..at((hour + 1) * HOUR)];
-        let sigmas = |wanted: &dyn Fn(Standing) -> bool| -> Vec<f64> {
-            near.iter().filter(|verdict| wanted(verdict.state)).filter_map(|verdict| Some(verdict.score?.sigma.0)).collect()
+        let sigmas = |after: Time, wanted: &dyn Fn(Standing) -> bool| -> Vec<f64> {
+            let near = verdicts[at(hour * HOUR - DAY)..at((hour + 1) * HOUR + after)].iter();
+            near.filter(|verdict| wanted(verdict.state)).filter_map(|verdict| Some(verdict.score?.sigma.0)).collect()
         };
-        let normal = sigmas(&|state| state == Standing::Normal);
-        let mut sigmas = if normal.is_empty() { sigmas(&|_| true) } else { normal };
-        sigmas.sort_unstable_by(f64::total_cmp);
-        usual.extend(sigmas.get(sigmas.len() / 2).map(|sigma| (hour, *sigma)));
+        let normal = |after: Time| sigmas(after, &|state| state == Standing::Normal);
+        let mut usually = normal(0);
+        if usually.len() < FEW {
+            usually = normal(DAY);
+        }
+        if usually.is_empty() {
+            usually = sigmas(0, &|_| true);
+        }
+        usually.sort_unstable_by(f64::total_cmp);
+        usual.extend(usually.get(usually.len() / 2).map(|sigma| (hour, *sigma)));
     }
     usual
 }

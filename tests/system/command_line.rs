@@ -33,7 +33,7 @@ fn every_help_shows_an_example_that_can_be_parsed() {
     let names = place.commands();
     for name in std::iter::once("")
         .chain(names.iter().map(String::as_str))
-        .chain(["models list", "models show", "models rollback"])
+        .chain("models list,models show,models rollback,silence add,silence list,silence remove".split(','))
         .filter(|name| *name != "help")
     {
         let help = place.run(&format!("{name} --help")).well().stdout;

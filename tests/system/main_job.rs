@@ -137,6 +137,13 @@ fn explain_adds_up_to_the_line_that_the_run_printed() {
         assert!((number("residual", 1) / number("sigma", 1) - number("z_score", 1)).abs() < 0.02, "{text}");
         assert!((number("mean", 1) - number("expected", 1) - number("residual", 1)).abs() < 0.02, "{text}");
     }
+    // By its number an incident's worst bucket.
+    let told = run.stdout.lines().find(|line| line.contains("  incident  opened ")).expect("the run prints incidents");
+    let number = told.rsplit_once('[').unwrap().1.trim_end_matches(']');
+    assert!(place.run(&format!("explain {number}")).well().stdout.contains("verdict   anomalous"), "{told}");
+    place.run("explain 0123456789abcdef").error(&["history has no incident 0123456789abcdef"]);
+    place.run("explain srv-001").error(&["srv-001", "ENTITY METRIC TIME"]);
+    place.run("explain srv-001 cpu_usage_percent").error(&["TIME"]);
     place.run(&format!("explain {entity} nonsense {time}")).error(&["nonsense", entity, "the nearest is"]);
     place.run(&format!("explain {entity} {metric} 2031-01-01T00:00:00Z")).error(&["2031-01-01T00:00:00Z", "no bucket"]);
 }
