@@ -141,6 +141,47 @@ fn a_shift_that_lasts_is_not_louder_hours_later_and_what_comes_on_top_of_it_is_s
 
 /// Failed once: with three days of history one peak was thought to be as high as every peak of that series, and whatever was lower was none for days.
 #[test]
+fn two_buckets_in_a_row_are_seen_where_one_alone_is_usual() {
+    let noise = |i: i64| 50.0 + 2.0 * (chance(i) - 0.5);
+    let jumps = |i: i64| chance(i + (1 << 40)) < 0.03;
+    let usual = |i: i64| Some(noise(i) + if jumps(i) && !jumps(i - 1) { 12.0 } else { 0.0 });
+    let quiet = flagged(usual, |_| None);
+    assert!(quiet.len() <= 2, "{quiet:?} are flagged on ordinary days");
+    let odd = |buckets: i64| flagged(usual, |i| (14 * 288 + ODD..14 * 288 + ODD + buckets).contains(&i).then(|| noise(i) + 17.0));
+    assert_eq!((odd(1), odd(2)), (quiet.clone(), [quiet, vec![ODD + 1]].concat()));
+}
+
+/// Failed once: such a state began at zero, and each level was a shift from there.
+#[test]
+fn a_state_and_a_model_of_an_older_release_know_of_no_shift() {
+    let history: Vec<TrainingRow> = (0..14 * 288).map(|i| row(MONDAY + i * BUCKET, 60.0 + chance(i))).collect();
+    let mut scoring = Scoring::of(&history, &Request::new(MONDAY + 14 * DAY, 0));
+    let Method::SeasonalLevel(tracker) = scoring.model.method.clone() else { panic!("it is the default") };
+    let older = |document: &serde_json::Value| {
+        let mut document = document.clone();
+        document.as_object_mut().unwrap().remove("shift").unwrap();
+        let calibration = document["calibration"].as_object_mut().unwrap();
+        ["shift", "shift_divisor"].iter().for_each(|name| assert!(calibration.remove(*name).is_some()));
+        document
+    };
+    let track = serde_json::to_value(&tracker.primed).unwrap();
+    scoring.track = Some(Box::new(serde_json::from_value(older(&track)).unwrap()));
+    let loudest = |scoring: &mut Scoring| {
+        let scores = (0..24).map(|i| scoring.score(MONDAY + 14 * DAY + i * BUCKET, 60.0 + chance(-i)).1.abs());
+        scores.fold(0.0, f64::max)
+    };
+    let loud = loudest(&mut scoring);
+    assert!(loud < 2.0, "{loud}");
+    let mut model = serde_json::to_value(&*tracker).unwrap();
+    model.as_object_mut().unwrap().remove("shift_scale").unwrap();
+    model["primed"] = older(&track);
+    let method = Method::SeasonalLevel(Box::new(serde_json::from_value(model).unwrap()));
+    let mut scoring = Scoring { model: Arc::new(Model { method, ..(*scoring.model).clone() }), track: None };
+    let loud = loudest(&mut scoring);
+    assert!(loud < 2.0, "{loud}");
+}
+
+#[test]
 fn a_young_series_hears_its_second_outage() {
     let usual = |i: i64| 50.0 + chance(i) + chance(i + 90_000);
     let history: Vec<TrainingRow> = (0..3 * 288).map(|i| row(MONDAY + i * BUCKET, usual(i))).collect();

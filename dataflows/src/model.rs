@@ -220,7 +220,8 @@ impl Model {
         };
         let Some((track, reading)) = self.read(track, start, mean, count) else {
             let before = self.follow(track, tracker).into_owned();
-            return (None, Some(Box::new(Track { counted: Some(mean), samples: count, last_start: start, seen: start, ..before })));
+            let shift = before.shift.interrupted();
+            return (None, Some(Box::new(Track { counted: Some(mean), samples: count, last_start: start, seen: start, shift, ..before })));
         };
         let mut after = Box::new(track.after(&reading, tracker, self.bucket_width));
         if self.metric_type == MetricType::Gauge {

@@ -38,9 +38,9 @@ pub struct Reading {
     pub(crate) peak: f64,
     /// How far the nearer one of this bucket and the one before is from where the series was before both; 0 where they are on two sides of that.
     pub shifted: f64,
-    /// The shift view: that in its scale, as far as it counts; 0 where it leads back to what is expected, or the bucket before was told of.
+    /// The shift view: that in its scale, as far as it counts; 0 where it leads back to what is expected, or the bucket before was loud already.
     pub shift: f64,
-    /// The same, had it been no return.
+    /// The same, had it been no return and the bucket before not loud.
     pub(crate) shift_peak: f64,
     /// The average of the latest deviations after this bucket.
     pub(crate) drift_after: f64,

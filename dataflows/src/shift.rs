@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// A middle level takes so much of the way to each bucket: slower than the fast level, which one bucket carries away, and much faster than the slow one.
-pub const MIDDLE_STEP: f64 = 0.3;
+const MIDDLE_STEP: f64 = 0.3;
 
-/// From this loudness on the last bucket was told of, by the weights of the views.
+/// From this z-score on, the default threshold, the last bucket was loud enough to be told of.
 pub(crate) const TOLD: f64 = 3.0;
 
 /// The middle level and the last bucket, in the metric's unit above the profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shift {
-    /// The middle level after the last bucket; `None` before the first, or where an older release has left nothing of it.
+    /// The middle level after the last bucket; `None` before the first, after what was not learnt from, or where an older release has left nothing of it.
     pub middle: Option<f64>,
     /// The middle level before it; `None` before the second bucket in a row.
     pub before: Option<f64>,
@@ -19,7 +19,7 @@ pub struct Shift {
     pub last: f64,
     /// The highest of the view since its peaks were filed last.
     pub peak: f64,
-    /// Whether the last bucket was loud enough to be told of: that it goes on is no news.
+    /// Whether the last bucket was loud enough by itself: that it goes on is no news.
     pub told: bool,
 }
 
@@ -39,8 +39,14 @@ impl Shift {
 
     /// The state after a bucket that is `above` the profile, `next_to` the one before or after a gap.
     pub fn after(&self, above: f64, next_to: bool) -> Self {
-        let middle = self.middle.map_or(above, |middle| middle + MIDDLE_STEP * (above - middle));
-        Self { middle: Some(middle), before: self.middle.filter(|_| next_to), last: above, ..*self }
+        let known = self.middle.filter(|_| next_to);
+        let middle = known.map_or(above, |middle| middle + MIDDLE_STEP * (above - middle));
+        Self { middle: Some(middle), before: known, last: above, ..*self }
+    }
+
+    /// The state after a bucket that is not learnt from: where the series was before the next one is not known.
+    pub(crate) fn interrupted(&self) -> Self {
+        Self { middle: None, before: None, ..*self }
     }
 
     /// The same under a profile that says so much less of the last bucket.
@@ -73,8 +79,11 @@ mod tests {
 
     #[test]
     fn over_a_gap_nobody_knows_where_the_series_was() {
+        // Failed once: a middle level of ten hours ago was the one before, and a random walk is anywhere by then.
         let shift = after(&[0.0, 0.0]).after(9.0, false);
-        assert_eq!((shift.by(9.0), shift.after(9.0, true).before), (0.0, Some(MIDDLE_STEP * 9.0)));
+        assert_eq!((shift.by(9.0), shift.after(9.0, true).by(9.0), shift.after(9.0, true).before), (0.0, 0.0, Some(9.0)));
+        let silenced = after(&[0.0, 0.0]).interrupted();
+        assert_eq!((silenced.by(9.0), silenced.after(9.0, true).by(9.0)), (0.0, 0.0));
         // Failed once: a state that an older release had stored began at 0, and each level was a shift from there.
         assert_eq!([Shift::default().by(9.0), after(&[50.0]).by(59.0), after(&[50.0, 50.0]).by(59.0)], [0.0; 3]);
     }

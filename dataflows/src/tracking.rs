@@ -275,7 +275,7 @@ impl Track {
     /// over.
     pub fn skip(&self, start: Time, mean: f64, count: u64) -> Self {
         let samples = self.counted.map_or(0, |_| count);
-        Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), samples, ..self.clone() }
+        Self { seen: start.max(self.seen), counted: self.counted.map(|_| mean), samples, shift: self.shift.interrupted(), ..self.clone() }
     }
 
     /// By what share of a bucket's growth a counter may seem to have grown more or less than it has, where this bucket has so many samples and the last one had
@@ -370,7 +370,7 @@ impl Track {
             fast: self.fast + FAST_STEP * reading.jump,
             shift: Shift {
                 peak: self.shift.peak.max(reading.shift_peak),
-                told: reading.loudness() >= TOLD,
+                told: reading.z_score().abs() >= TOLD,
                 ..self.shift.after(reading.mean - reading.seasonal, reading.buckets <= 1.0)
             },
             drift: reading.drift_after,

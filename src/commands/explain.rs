@@ -300,8 +300,9 @@ fn views(out: &mut String, reading: &Reading) -> std::fmt::Result {
     }
     let usual = number(reading.shift);
     match reading.shift {
+        0.0 if reading.buckets > 1.0 => writeln!(out, "shift     0: over a gap nobody knows where it was")?,
         0.0 if reading.shifted == 0.0 => writeln!(out, "shift     0: not two buckets in a row are off to one side of where it was")?,
-        0.0 => writeln!(out, "shift     0: the bucket before has told of it, or it leads back to what is expected")?,
+        0.0 => writeln!(out, "shift     0: the bucket before was as loud already, or it leads back to what is expected")?,
         _ => writeln!(
             out,
             "shift     {shift} = {shift_weight} · {usual} usual shifts (both this bucket and the one before are {} or more from where it was) {}",

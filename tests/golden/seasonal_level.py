@@ -185,7 +185,7 @@ def step(st, x, usual, prior, later, at, B, dec, hdec, s_slow, s_fast, s_shift, 
     es = y - st[0]; ef = y - st[1]
     # two buckets in a row to one side of where it was before both
     zh = 0.0; zhp = 0.0
-    if gap > 0: st[X + 3] = 0
+    if gap > 0: st[X + 3] = 0; st[X] = y
     if st[X + 3] >= 2 and (st[X + 2] - st[X + 1]) * (y - st[X + 1]) > 0 and (y - st[X + 1]) * es > 0:
         zhp = min(min(min(abs(y - st[X + 1]), abs(st[X + 2] - st[X + 1])), 16.0 * abs(es)) / s_shift, 300.0); zh = zhp
         if abs(st[X + 1] - st[0]) > 3.0 * s_slow and abs(es) <= s_slow: zh = min(zh, abs(es) / s_slow)

@@ -108,8 +108,10 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model
     if s[70] > 0.0 {
         shift = 0.0;
     }
-    (s[50], s[49], s[51]) =
-        (if buckets > 1.0 { f64::NAN } else { s[49] }, if s[49].is_nan() { above } else { s[49] + 0.3 * (above - s[49]) }, above);
+    (s[50], s[49], s[51]) = (s[49], s[49] + 0.3 * (above - s[49]), above);
+    if buckets > 1.0 || s[50].is_nan() {
+        (s[50], s[49]) = (f64::NAN, above);
+    }
     s[2] += 2.0 / 13.0 * ((slow / tracker.slow_scale).clamp(-8.0, 8.0) - s[2]);
     let gone = slow * s[2] <= 0.0 || slow.abs() < 0.5 * s[2].abs() * tracker.slow_scale;
     let drift = if gone { 0.0 } else { s[2].abs() / tracker.drift_scale };
@@ -122,7 +124,6 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model
     let lasting = 0.62 * drift / divisor(&s[28..45], 1.5, 3.0);
     s[48] = s[48].max(s[7]);
     let z = (spoken.max(1.35 * stuck) / (s[7] / 2.5).max(1.0)).max(lasting / (s[48] / 2.5).max(1.0));
-    s[70] = f64::from(z >= 3.0);
     let is_quiet = ((mean - expected) / tracker.slow_scale).abs() < 2.0;
     s[7] = (s[7] * if is_quiet { fade_quiet } else { fade }).max(z.min(20.0));
     s[48] = s[48].min(lasting).max(s[7]);
@@ -141,6 +142,7 @@ fn step(mut s: Numbers, tracker: &Tracker, start: Time, mean: f64, model: &Model
     }
     (s[4], s[5], s[6]) = (mean, usual, start as f64);
     let z = z / (1.0 + 0.05 * f64::from(tracker.metrics).log2());
+    s[70] = f64::from(z >= 3.0);
     let z = if slow >= 0.0 { z } else { -z };
     let sigma = if z == 0.0 || mean == expected { tracker.slow_scale } else { (mean - expected).abs() / z.abs() };
     (Score { expected: Number(expected), sigma: Number(sigma), z_score: Number(z) }, s)
@@ -231,6 +233,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
                 if is_counter && (counted.is_nan() || mean < counted) {
                     let mut after = before;
                     (after[45], after[6], after[47]) = (mean, bucket.start as f64, count);
+                    (after[49], after[50]) = (f64::NAN, f64::NAN);
                     (state, followed) = (Some(after), model.trained_until);
                     return said(None, State::Unscored(Unscored::Reset));
                 }
@@ -262,6 +265,7 @@ pub fn verdicts(buckets: &[Bucket], models: &[Arc<Model>], silenced: &dyn Fn(&Bu
             if let Method::SeasonalLevel(tracker) = &model.method {
                 let mut seen = before(state, followed, model, tracker);
                 seen[46] = bucket.start as f64;
+                (seen[49], seen[50]) = (f64::NAN, f64::NAN);
                 (seen[45], seen[47]) = if seen[45].is_nan() { (f64::NAN, 0.0) } else { (mean, count) };
                 (state, followed) = (Some(seen), model.trained_until);
             }
