@@ -47,7 +47,7 @@ pub fn incidents(arguments: &IncidentsArgs) -> Result<()> {
     let mut is_empty = true;
     for row in shown {
         is_empty = false;
-        let course = Course::of(&mut *history, row)?;
+        let course = Course::so_far(&mut *history, row)?;
         say(&line(row, &course, &widths));
     }
     if is_empty {
@@ -68,8 +68,11 @@ pub(super) fn line(row: &IncidentRow, course: &Course, widths: &BTreeMap<Inciden
         },
     );
     let told = |word: &str, bucket: String| format!("; {word} {bucket}");
+    // What it has come to by now is said once.
+    let is_past = |(start, _): &(Time, [f64; 2])| course.latest.is_none_or(|latest| latest.0 != *start);
     let furthest = course
         .furthest
+        .filter(is_past)
         .map_or_else(String::new, |(start, numbers)| told("furthest", format!("{} at {}", bucket(numbers), instant::format(start))));
     let latest = course.latest.map_or_else(String::new, |(_, numbers)| told("now", bucket(numbers)));
     let reason = row.withdrawn_reason.as_ref().map_or_else(String::new, |reason| format!("  ({reason})"));

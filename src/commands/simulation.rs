@@ -38,7 +38,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     if arguments.workers.process == 0 {
         let (source, sources) = (simulator.identity(), history.sources()?);
         if let Some(other) = sources.iter().find(|other| other.starts_with("simulate:") && **other != source) {
-            tracing::warn!(%source, %other, "this history holds another simulation, which names the same series: what is expected of the one is not what the other does; start each in a folder of its own, or give it a --history and a --models");
+            tracing::warn!(%source, %other, "this history holds another simulation, which names the same series: what is expected of the one need not be what the other does; start each in a folder of its own, or give it a --history and a --models");
         }
         let width = milliseconds(arguments.detection.bucket);
         runner::claim(&simulator, width, arguments.standby, &mut *history, stop)?;
@@ -70,7 +70,9 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let paced = arguments.simulation.speed != Pace::Max;
     let look_every = paced.then_some(arguments.detection.commit_interval);
     // A clock that goes faster than ours has a present of its own; what is read in one go is past.
-    let present = if matches!(arguments.simulation.speed, Pace::Real | Pace::Max) { Present::WallClock } else { Present::Horizon };
+    let has_own = arguments.simulation.start.is_some() && arguments.simulation.speed == Pace::Real;
+    let is_ours = matches!(arguments.simulation.speed, Pace::Real | Pace::Max) && !has_own;
+    let present = if is_ours { Present::WallClock } else { Present::Horizon };
     let job = Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) };
     watch(&arguments, job, present, statistics, stop)?;
     if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {

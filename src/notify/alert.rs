@@ -140,7 +140,7 @@ pub struct Alert {
     pub until: Time,
     /// `None` where all evidence is silence.
     pub peak: Option<Peak>,
-    /// The bucket of the same series that was still further, on the same side, from what was expected of it; `None` where none was.
+    /// A later bucket of the same series that was still further, by a tenth or more and on the same side, from what was expected of it; `None` where none was.
     pub furthest: Option<Furthest>,
     /// Since when the mean had been the same in the worst bucket, where it had been for some while: a sensor that is stuck.
     #[serde(serialize_with = "some_instant")]

@@ -9,7 +9,7 @@ use crate::history::incident::{EntityPlacement, NamedIncident};
 use crate::history::{Batch, Change};
 use crate::series::SeriesName;
 use crate::source::Partition;
-use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Stage, Time, Verdict};
+use dataflows::{EntityId, Episode, EpisodeId, Incident, IncidentId, MetricId, Placement, Provisional, Stage, State, Time, Verdict};
 use std::collections::{BTreeMap, HashMap};
 
 /// Makes batches. It knows what was said, of which the last may not be stored yet.
@@ -212,7 +212,7 @@ fn calmed(gone: &Provisional, batch: &Batch, directory: &Directory) -> String {
     let is_before =
         |verdict: &&Verdict| verdict.bucket.series() == gone.series() && verdict.bucket.start == gone.start - batch.bucket_width;
     match batch.changes.iter().filter_map(|change| change.new.as_ref()).find(is_before) {
-        Some(before) if before.state.is_deviant() => "it goes on, and the bucket before has told of it".into(),
+        Some(before) if before.state == State::Anomalous => "the bucket before has told of it, and this one is not louder".into(),
         _ => "within its threshold by now, or a silence covers it".into(),
     }
 }

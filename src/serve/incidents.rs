@@ -71,7 +71,7 @@ fn tell(site: &Site, stores: &mut Stores, id: IncidentId) -> Result<Value, Probl
         })
         .collect();
     let mut answer = told(&row, site.width, labels.get(&id.0));
-    let course = Course::of(stores.history()?, &row)?;
+    let course = Course::so_far(stores.history()?, &row)?;
     let bucket =
         |(start, [mean, expected]): (Time, [f64; 2])| json!({ "timestamp": instant::format(start), "mean": mean, "expected": expected });
     answer["unmoved_since"] = course.unmoved_since.map(instant::format).into();

@@ -75,7 +75,7 @@ fn the_course_of_an_incident_says_how_far_it_went_and_since_when_nothing_moved()
         let history = &mut *store.history;
         let course = |history: &mut dyn History| {
             let row = incident::incidents(history, START, START + WIDTH).unwrap().remove(0);
-            Course::of(history, &row).unwrap()
+            Course::so_far(history, &row).unwrap()
         };
         history.commit(&told(Stage::Open, 1)).unwrap();
         assert_eq!(course(history), Course::default());
