@@ -23,7 +23,7 @@ function head() {
   const called = (word, text) => (text.toLowerCase().startsWith(word) ? text : `${word} ${text}`);
   const place = [answer.rack && called("rack", answer.rack), answer.zone && called("zone", answer.zone)].filter(Boolean).join(", ");
   const lasted = duration((Date.parse(answer.until) - Date.parse(answer.opened)) / 1000), { peak, furthest, unmoved_since: since, latest: now } = answer;
-  const further = furthest ? ` It was furthest at ${time(furthest.timestamp)}: ${number(furthest.mean)} where ${number(furthest.expected)} was expected.` : "";
+  const further = furthest && furthest.timestamp !== now?.timestamp ? ` It was furthest at ${time(furthest.timestamp)}: ${number(furthest.mean)} where ${number(furthest.expected)} was expected.` : "";
   put(byId("worst"), peak ? `${peak.metric} of ${peak.entity_id} was ${number(peak.mean)} at ${time(peak.timestamp)} where ${number(peak.expected)} was expected: z ${signed(peak.z_score)}.${since ? ` It had not moved since ${time(since)}.` : ""}${further}${now ? ` By ${time(now.timestamp)} it has come to ${number(now.mean)}, where ${number(now.expected)} was expected.` : ""}` : "No samples come, though others have some.");
   put(byId("summary"), `${{ open: "Open", closed: "Closed", withdrawn: "Withdrawn" }[answer.status] ?? answer.status}; evidence from `, when(answer.opened), " to ", when(answer.until),
     ` (${lasted}${answer.status === "open" ? " so far" : ""}). It shows in ${answer.metrics.join(", ")}: ${several(answer.anomalous, "deviating bucket")} and ${count(answer.missing)} missing${place ? `, first in ${place}` : ""}.`,
