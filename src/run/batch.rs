@@ -243,3 +243,29 @@ impl Told {
         self.withdrawn.iter().for_each(|(incident, reason)| observer.incident_withdrawn(incident, reason));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::{Aggregate, Bucket, Number, Score, Severity};
+
+    /// Failed once: three guesses were told, and of a silence that the bucket before had told of it.
+    #[test]
+    fn why_an_open_bucket_calmed_is_said_of_what_the_batch_knows() {
+        let (entity, metric, number) = (EntityId(1), MetricId(2), Number(1.0));
+        let score = Score { expected: number, sigma: number, z_score: Number(9.0) };
+        let gone = Provisional { entity, metric, start: 600_000, value: number, score, severity: Severity::Critical };
+        let aggregate = Some(Aggregate { count: 1, mean: number, min: number, max: number, stddev: number });
+        let why = |start: Time, state: State| {
+            let verdict = Verdict { bucket: Bucket { entity, metric, start, aggregate }, score: Some(score), state };
+            let changes = vec![Change { old: None, new: Some(verdict) }];
+            calmed(&gone, &Batch { bucket_width: 300_000, changes, ..Batch::default() }, &Directory::default())
+        };
+        assert_eq!(why(300_000, State::Anomalous), "the bucket before has told of it, and this one is not louder");
+        let unknown = "within its threshold by now, or a silence covers it";
+        assert_eq!([why(300_000, State::Silenced), why(0, State::Anomalous)], [unknown; 2].map(str::to_owned));
+        let speaks = Provisional { metric: MetricId(3), ..gone };
+        let batch = Batch { provisionals: vec![speaks], ..Batch::default() };
+        assert!(calmed(&gone, &batch, &Directory::default()).ends_with("of the same entity is further off, and speaks for it"));
+    }
+}

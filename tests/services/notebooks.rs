@@ -106,7 +106,7 @@ fn the_notebooks_run_on_both_stores_and_say_the_same() {
         if notebook.starts_with("01") {
             let here = run(&python, notebook, &[("PWD", folder.path().to_str().unwrap())]);
             assert_eq!(said[0], here, "without a word it is the run of the folder where Jupyter is started");
-            assert!(said[0].contains("as on average 0.5 days of each series were scored"), "{}", said[0]);
+            assert!(said[0].contains("as on average 0.51 days of each series were scored"), "{}", said[0]);
         }
         if notebook.starts_with("03") {
             let judged = number_between(&said[0], "false episodes per series and day, in ", " episodes");

@@ -41,6 +41,31 @@ fn a_run_that_is_interrupted_ends_well_and_goes_on_where_it_stopped() {
     assert!(0 < read_before && read_before < total, "{read_before} of {total}");
 }
 
+/// Failed once: the second run read ten months in ten seconds, to be where the wall clock is.
+#[test]
+fn a_simulation_with_a_start_of_its_own_goes_on_by_its_own_clock() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let mut run = place.call("--start 2026-01-19T00:00:00Z --backfill 1d --no-raw").start();
+        assert!(run.says(" watching "), "{}", run.stderr());
+        std::thread::sleep(Duration::from_secs(2));
+        run.signal("INT");
+        run.finish().well();
+    }
+    let reached = place.count("SELECT max(horizon) FROM sources");
+    assert!(reached < 1_768_780_800_000 + 600_000, "{reached}");
+}
+
+#[test]
+fn another_simulation_in_the_same_history_is_warned_of() {
+    let place = Place::new();
+    let run = |seed: u8| {
+        let line = format!("--seed {seed} --start 2026-01-19T00:00:00Z --backfill 1d --interval 1m --for 5m --speed max --no-raw");
+        place.run(&line).well().stderr
+    };
+    assert_eq!([7, 7, 8].map(|seed| run(seed).contains("holds another simulation")), [false, false, true]);
+}
+
 #[test]
 fn a_backfill_that_is_interrupted_goes_on_where_it_stopped() {
     let place = Place::new();
