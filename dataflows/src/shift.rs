@@ -32,7 +32,7 @@ impl Shift {
         if last * now > 0.0 { last.abs().min(now.abs()).copysign(now) } else { 0.0 }
     }
 
-    /// How far the last bucket left the middle level before it from some `level`; 0 where it is not known.
+    /// How far the middle level before the last bucket was from some `level`; 0 where it is not known.
     pub(crate) fn was_off(&self, level: f64) -> f64 {
         self.before.map_or(0.0, |before| before - level)
     }

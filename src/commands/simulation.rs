@@ -44,7 +44,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
         runner::claim(&simulator, width, arguments.standby, &mut *history, stop)?;
     }
     // Not before: a standby goes on from where the process ended that it waited for.
-    let position = history.position(&simulator.identity(), Time::MIN)?;
+    let position = history.position(&simulator.identity(), Time::MAX)?;
     let was_backfilled = is_backfilled(&simulator, &position)?;
     if !was_backfilled {
         backfill(arguments, &simulator, &mut *history, kinds.clone(), (statistics, stop))?;
@@ -56,7 +56,7 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let trains = arguments.workers.process == 0;
     if trains && (!was_backfilled || models::open(&arguments.models)?.generation()? == 0) {
         // What had not closed by then is scored: to a model that was trained beyond it there would be a gap.
-        let reached = history.position(&simulator.identity(), Time::MIN)?.horizon.unwrap_or(simulator.start());
+        let reached = history.position(&simulator.identity(), Time::MAX)?.horizon.unwrap_or(simulator.start());
         for line in train_once(arguments, reached.min(simulator.start()), Extent::All, statistics)?.to_string().lines() {
             tracing::info!("{line}");
         }
@@ -69,10 +69,9 @@ pub fn run(arguments: &RunArgs, preset: &str, kinds: Kinds, statistics: &Arc<Sta
     let arguments = RunArgs { train_every: arguments.train_every.or(real_time.then_some(TRAIN_EVERY)), ..arguments.clone() };
     let paced = arguments.simulation.speed != Pace::Max;
     let look_every = paced.then_some(arguments.detection.commit_interval);
-    // A clock that goes faster than ours has a present of its own; what is read in one go is past.
-    let has_own = arguments.simulation.start.is_some() && arguments.simulation.speed == Pace::Real;
-    let is_ours = matches!(arguments.simulation.speed, Pace::Real | Pace::Max) && !has_own;
-    let present = if is_ours { Present::WallClock } else { Present::Horizon };
+    // A clock that is not ours has a present of its own; what is read in one go is past.
+    let is_past = arguments.simulation.speed == Pace::Max;
+    let present = if is_past || has_our_clock(&arguments.simulation) { Present::WallClock } else { Present::Horizon };
     let job = Job { look_every, ..job(&arguments, Arc::new(simulator.clone()), finite, kinds) };
     watch(&arguments, job, present, statistics, stop)?;
     if !finite || arguments.workers.process > 0 || stop.load(Ordering::Relaxed) {
@@ -129,13 +128,18 @@ fn backfill(
     Ok(())
 }
 
+/// Whether simulated time is that of the wall clock: in real time, from now on.
+fn has_our_clock(asked: &SimulationArgs) -> bool {
+    asked.speed == Pace::Real && asked.start.is_none()
+}
+
 /// Starts the clock: in real time it is the wall clock, unless it was given a start of its own; otherwise it goes on where an earlier run left it.
 fn go_live(simulator: &Simulator, position: &Position, asked: &SimulationArgs) -> Result<()> {
     let reached = |name: &str| position.of(name).map(|progress| progress.next_offset);
     let resumed = simulator.partitions()?.iter().filter_map(|p| Some(simulator.time_at(p.id, reached(&p.name)?))).max();
     match resumed {
         // An earlier run at a higher speed may have gone beyond the wall clock: what it read cannot be unread.
-        Some(time) if asked.speed == Pace::Real && asked.start.is_none() => simulator.go_live_at(time.max(instant::now())),
+        Some(time) if has_our_clock(asked) => simulator.go_live_at(time.max(instant::now())),
         Some(time) => simulator.go_live_at(time),
         None => simulator.go_live(),
     }
