@@ -264,7 +264,7 @@ fn anomaly_line(series: &SeriesName, verdict: &Verdict, threshold: f64, revised:
 
 /// How bad a bucket is.
 fn severity(verdict: Option<&Verdict>, policy: &Policy) -> Option<Severity> {
-    verdict.and_then(|verdict| Some(Severity::of(verdict.score?.z_score.0, policy.limits(verdict.bucket.metric).threshold)))
+    verdict.and_then(|verdict| Some(policy.severity(verdict.bucket.metric, verdict.score?.z_score.0)))
 }
 
 /// What a bucket came to that was told of while it was open.

@@ -84,7 +84,7 @@ impl Evidence {
         match (verdict.state, verdict.score, verdict.bucket.aggregate) {
             (State::Missing, ..) => Some(Self { start, severity: Severity::High, peak: None }),
             (State::Anomalous | State::Accompanying, Some(score), Some(aggregate)) => {
-                let severity = Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold);
+                let severity = policy.severity(verdict.bucket.metric, score.z_score.0);
                 Some(Self { start, severity, peak: Some(Peak { start, mean: aggregate.mean, score }) })
             }
             _ => None,

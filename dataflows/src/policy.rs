@@ -2,6 +2,7 @@
 
 use crate::Time;
 use crate::identity::MetricId;
+use crate::verdict::Severity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -163,6 +164,11 @@ impl Policy {
     /// What the deviations of a metric must exceed.
     pub fn limits(&self, metric: MetricId) -> &Limits {
         self.by_metric.get(&metric).unwrap_or(&self.limits)
+    }
+
+    /// How loud a z-score of a metric is, by its threshold.
+    pub fn severity(&self, metric: MetricId, z_score: f64) -> Severity {
+        Severity::of(z_score, self.limits(metric).threshold)
     }
 
     /// How long a verdict may change after the start of the series' latest bucket, in milliseconds.

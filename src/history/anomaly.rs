@@ -10,7 +10,7 @@ use crate::instant;
 use crate::number::number;
 use crate::series::SeriesName;
 use dataflows::verdict::anomaly_score;
-use dataflows::{Missed, Policy, Provisional, SeriesId, Severity, State, Time, Unscored, Verdict};
+use dataflows::{Missed, Policy, Provisional, SeriesId, State, Time, Unscored, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A row of `anomalies`, without the names and the wall clock.
@@ -66,7 +66,7 @@ impl Row {
         Some(Self {
             series: verdict.bucket.series(),
             start: verdict.bucket.start,
-            severity: Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str().to_string(),
+            severity: policy.severity(verdict.bucket.metric, score.z_score.0).as_str().to_string(),
             actual: finite(aggregate.mean.0),
             expected: finite(score.expected.0),
             z_score: finite(score.z_score.0),
@@ -259,7 +259,7 @@ pub(super) fn number_of(json: Option<&str>) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::{Aggregate, Bucket, Direction, EntityId, Limits, MetricId, Number, Score};
+    use dataflows::{Aggregate, Bucket, Direction, EntityId, Limits, MetricId, Number, Score, Severity};
 
     fn verdict(z_score: f64) -> Verdict {
         let aggregate = Aggregate { count: 60, mean: Number(z_score), min: Number(0.0), max: Number(9.0), stddev: Number(1.0) };

@@ -1,7 +1,7 @@
 //! The columns of a sheet, and what each says of a verdict.
 
 use clap::ValueEnum;
-use dataflows::{Policy, Severity, State, Verdict, anomaly_score};
+use dataflows::{Policy, State, Verdict, anomaly_score};
 
 /// A column. The first four are those of an input that is a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,7 +92,7 @@ pub fn is_anomaly(verdict: Option<&Verdict>) -> bool {
 /// How bad an anomaly is; `None` for what is none.
 pub fn severity(verdict: &Verdict, policy: &Policy) -> Option<&'static str> {
     let score = verdict.score.filter(|_| is_anomaly(Some(verdict)))?;
-    Some(Severity::of(score.z_score.0, policy.limits(verdict.bucket.metric).threshold).as_str())
+    Some(policy.severity(verdict.bucket.metric, score.z_score.0).as_str())
 }
 
 /// What is said of a bucket in one word. A row of the input without a verdict was refused.
